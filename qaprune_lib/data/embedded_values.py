@@ -1,0 +1,87 @@
+"""Types of values in the embedded corpus: each draws one for an entity that begins in a year."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from qaprune_lib.data.embedded_names import Names
+
+Kind = Callable[[Random, Names, int], str]
+
+_MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
+_NUMERALS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+@dataclass(frozen=True)
+class Year:
+    """A year between ``low`` and ``high`` years after the entity's beginning."""
+
+    low: int
+    high: int
+
+    def __call__(self, rng: Random, names: Names, era: int) -> str:
+        return str(era + rng.randint(self.low, self.high))
+
+
+@dataclass(frozen=True)
+class Date(Year):
+    """A day in such a year, as 4 May 1902."""
+
+    def __call__(self, rng: Random, names: Names, era: int) -> str:
+        year = super().__call__(rng, names, era)
+        return f"{rng.randint(1, 28)} {rng.choice(_MONTHS)} {year}"
+
+
+@dataclass(frozen=True)
+class Number:
+    """``low`` plus a multiple of ``step``, at most ``high``, followed by its unit if it has one."""
+
+    low: int
+    high: int
+    unit: str = ""
+    step: int = 1
+
+    def __call__(self, rng: Random, names: Names, era: int) -> str:
+        number = rng.randrange(self.low, self.high + 1, self.step)
+        digits = _NUMERALS[number] if number < len(_NUMERALS) else f"{number:,}"
+        return f"{digits} {self.unit}".strip()
+
+
+@dataclass(frozen=True)
+class Named:
+    """A name made by a pattern with fields such as {place}."""
+
+    pattern: str
+
+    def __call__(self, rng: Random, names: Names, era: int) -> str:
+        return names.fill(self.pattern)
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A short noun phrase: of each part one of the options that slashes separate."""
+
+    parts: tuple[str, ...]
+
+    def __call__(self, rng: Random, names: Names, era: int) -> str:
+        return " ".join(rng.choice(part.split("/")) for part in self.parts)
+
+
+KINDS: dict[str, Callable[..., Kind]] = {
+    kind.__name__.lower(): kind for kind in (Year, Date, Number, Named, Phrase)
+}

@@ -1,0 +1,242 @@
+"""What a SQuAD question must be, and the reading of questions that are."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import datasets
+import pyarrow as pa
+from datasets import Dataset, Features, List, Value
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+
+from qaprune_lib.errors import DataError
+
+Version = Literal["1.1", "2.0"]
+OnBad = Literal["raise", "drop"]
+
+SQUAD_FEATURES = Features(
+    {
+        "id": Value("string"),
+        "title": Value("string"),
+        "context": Value("string"),
+        "question": Value("string"),
+        "answers": {"text": List(Value("string")), "answer_start": List(Value("int32"))},
+    }
+)
+DOWNLOAD = (
+    "download the official JSON files (https://rajpurkar.github.io/SQuAD-explorer/) "
+    "and pass their folder"
+)
+
+
+def _encodable(text: str) -> str:
+    text.encode()  # JSON can spell half of a surrogate pair, which is no text
+    return text
+
+
+_Text = Annotated[str, AfterValidator(_encodable)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class _Answer(_Strict):
+    text: _Text
+    answer_start: int
+
+
+class _Question(_Strict):
+    id: _Text
+    question: _Text
+    answers: list[_Answer]
+    is_impossible: bool = False
+
+
+class _Paragraph(_Strict):
+    context: _Text
+    qas: list[Any]  # each is checked by itself, so that one bad question can be dropped
+
+
+class _Article(_Strict):
+    title: _Text
+    paragraphs: list[_Paragraph]
+
+
+class _File(_Strict):
+    version: str | None = None
+    data: list[_Article]
+
+
+@dataclass
+class Questions:
+    """The good questions of one file; the first bad one raises, or all bad ones are counted."""
+
+    file: str
+    version: str | None
+    on_bad: OnBad
+    columns: dict[str, list[Any]] = field(
+        default_factory=lambda: {name: [] for name in SQUAD_FEATURES}
+    )
+    ids: set[str] = field(default_factory=set)
+    n_dropped: int = 0
+    first_fault: str = ""
+
+    def add(self, title: str, context: str, number: int, raw: Any) -> None:
+        """Check one question in the official form and keep it."""
+        try:
+            question = _Question.model_validate(raw)
+            fault = self._fault(context, question)
+        except ValidationError as error:
+            fault = _first_error(error)
+        if fault is None:
+            self.ids.add(question.id)
+            answers = {
+                "text": [answer.text for answer in question.answers],
+                "answer_start": [answer.answer_start for answer in question.answers],
+            }
+            row = (question.id, title, context, question.question, answers)
+            for column, value in zip(self.columns.values(), row, strict=True):
+                column.append(value)
+            return
+        identity = raw.get("id") if isinstance(raw, dict) else None
+        name = f"number {number} of its paragraph" if identity is None else repr(identity)
+        message = f"{self.file}: article {title!r}, question {name}: {fault}."
+        if self.on_bad == "raise":
+            raise DataError(
+                f"{message} Correct the data, or pass on_bad='drop' to leave such questions out."
+            )
+        self.n_dropped += 1
+        self.first_fault = self.first_fault or message
+
+    def _fault(self, context: str, question: _Question) -> str | None:
+        if not question.id:
+            return "the id is empty"
+        if question.id in self.ids:
+            return "an earlier question has the same id"
+        if not context.strip():
+            return f"the context is empty: {context!r}"
+        if not question.question.strip():
+            return f"the question is empty: {question.question!r}"
+        if question.is_impossible and self.version == "1.1":
+            return "it has no answer, which SQuAD 1.1 does not know"
+        if question.is_impossible and question.answers:
+            answer = _short(question.answers[0].text)
+            return f"is_impossible is true, but an answer stands there: {answer}"
+        if not question.is_impossible and not question.answers:
+            return "it has no answers, but is not marked is_impossible"
+        for start, text in ((answer.answer_start, answer.text) for answer in question.answers):
+            if not text.strip():
+                return f"an answer is empty: {text!r} at {start}"
+            if not 0 <= start < len(context):
+                return (
+                    f"answer {_short(text)} is said to start at {start}, outside of the context "
+                    f"of {len(context)} characters"
+                )
+            if not context.startswith(text, start):
+                found = context[start : start + len(text)]
+                return (
+                    f"answer {_short(text)} is not at offset {start}, where {_short(found)} stands"
+                )
+        return None
+
+    def dataset(self) -> Dataset:
+        """The questions that were kept; the description says how many were not."""
+        n_kept = len(self.ids)
+        if not n_kept:
+            raise DataError(
+                f"{self.file}: there are no questions; {self.n_dropped} bad ones were dropped"
+                + f", the first: {self.first_fault}" * bool(self.n_dropped)
+            )
+        info = datasets.DatasetInfo(
+            description=f"{n_kept} questions read, {self.n_dropped} bad questions dropped",
+            features=SQUAD_FEATURES,
+        )
+        return Dataset(pa.table(self.columns, schema=SQUAD_FEATURES.arrow_schema), info=info)
+
+
+def load_json(file: Path) -> Any:
+    """The content of a JSON file, plain or gzipped."""
+    try:
+        content = file.read_bytes()
+        if content.startswith(b"\x1f\x8b"):
+            content = gzip.decompress(content)
+        return json.loads(content.decode("utf-8-sig"))
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read: {error}") from error
+    except (EOFError, zlib.error) as error:
+        raise DataError(
+            f"{file}: the gzip file is truncated or damaged ({error}); download it again"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: not UTF-8 text: byte {error.start}: {error.reason}") from error
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{file}: not JSON: line {error.lineno}, column {error.colno}: {error.msg}, where "
+            f"{_short(error.doc[error.pos : error.pos + 40])} stands"
+        ) from error
+
+
+def read_official(raw: Any, file: str, version: Version | None, on_bad: OnBad) -> Questions:
+    """Questions from an official SQuAD JSON object."""
+    try:
+        content = _File.model_validate(raw)
+    except ValidationError as error:
+        place = error.errors()[0]["loc"]
+        article = ""
+        if len(place) > 1 and isinstance(raw["data"][place[1]], dict):
+            article = f"article {raw['data'][place[1]].get('title')!r}: "
+        raise DataError(
+            f"{file}: {article}{_first_error(error)}. Official SQuAD JSON is {{'version', 'data': "
+            f"[{{'title', 'paragraphs': [{{'context', 'qas': [...]}}]}}]}}; {DOWNLOAD}"
+        ) from error
+    declared = (content.version or "").lstrip("v")
+    if version and declared in get_args(Version) and declared != version:
+        raise DataError(f"{file}: its version is {content.version}, not the {version} asked for")
+    questions = Questions(file, version, on_bad)
+    for article_ in content.data:
+        for paragraph in article_.paragraphs:
+            for number, question in enumerate(paragraph.qas):
+                questions.add(article_.title, paragraph.context, number, question)
+    return questions
+
+
+def add_rows(rows: Dataset, questions: Questions) -> None:
+    """Add rows in the ``squad_v2`` schema; without an answer they are unanswerable."""
+    missing = set(SQUAD_FEATURES) - set(rows.column_names)
+    if missing:
+        raise DataError(f"{questions.file}: it has no column {', '.join(sorted(missing))}")
+    for number, row in enumerate(rows.select_columns(list(SQUAD_FEATURES)).with_format(None)):
+        answers = row["answers"]
+        try:
+            pairs = list(zip(answers["text"], answers["answer_start"], strict=True))
+        except (TypeError, KeyError, ValueError) as error:
+            raise DataError(
+                f"{questions.file}: row {number}: answers are not {{'text': [...], "
+                f"'answer_start': [...]}} of equal lengths: {_short(answers)}"
+            ) from error
+        raw = {
+            "id": row["id"],
+            "question": row["question"],
+            "answers": [{"text": text, "answer_start": start} for text, start in pairs],
+            "is_impossible": not pairs,
+        }
+        questions.add(row["title"], row["context"], number, raw)
+
+
+def _first_error(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]
+    ).lstrip(".")
+    return f"{place or 'the top level'}: {first['msg']}, where {_short(first['input'])} stands"
+
+
+def _short(value: Any, width: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= width else text[: width - 1] + "…"

@@ -1,0 +1,31 @@
+"""The errors a user can meet: each names what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+
+class QapruneError(ValueError):
+    """Base of every error this library raises on purpose."""
+
+
+class DataError(QapruneError):
+    """Data that cannot be read or does not say what it claims to say."""
+
+
+class ModelError(QapruneError):
+    """A model or a model folder that is damaged, unsupported or out of reach."""
+
+
+class GateError(QapruneError):
+    """Masks or gate scores of the wrong shape, or masks that a model did not use."""
+
+
+class TopologyError(QapruneError):
+    """A topology that is malformed or belongs to a model of another shape."""
+
+
+class RecordError(QapruneError):
+    """A record of a run that is damaged or contradicts another."""
+
+
+class SettingsError(QapruneError):
+    """A parameter of a run that has no meaning: out of range, NaN, or contradictory."""

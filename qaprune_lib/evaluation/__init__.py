@@ -1,0 +1,27 @@
+"""From model to score: decoding answers, SQuAD metrics. Imports without torch."""
+
+from qaprune_lib.evaluation.decode import Answer, Prediction, ask, predict, window_logits
+from qaprune_lib.evaluation.squad import (
+    Scores,
+    SquadResult,
+    evaluate,
+    fit_threshold,
+    normalize_answer,
+    per_question_f1,
+    score_predictions,
+)
+
+__all__ = [
+    "Answer",
+    "Prediction",
+    "Scores",
+    "SquadResult",
+    "ask",
+    "evaluate",
+    "fit_threshold",
+    "normalize_answer",
+    "per_question_f1",
+    "predict",
+    "score_predictions",
+    "window_logits",
+]

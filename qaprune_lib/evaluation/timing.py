@@ -1,0 +1,298 @@
+"""Decoding time of several models side by side, and what their multiply-accumulates promise."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+from tqdm.auto import tqdm
+
+from qaprune_lib.errors import ModelError, SettingsError
+from qaprune_lib.evaluation.decode import Prediction, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import torch
+    from datasets import Dataset
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel
+
+WARM_UP_BATCHES = 10
+
+
+class Timing(BaseModel):
+    """Decoding time of one model, measured in turns with others.
+
+    Attributes:
+        seconds: median over the rounds; seconds_min and seconds_max are their extremes.
+        rounds: seconds of each round.
+        speedup: median over the rounds of the first model's time divided by this one's in the same
+            round; speedup_low and speedup_high are the extremes.
+        macs_ratio: multiply-accumulates of the first model's layers divided by this one's, over
+            the windows as they were batched, padding included: the limit of `speedup`. None if
+            this model's layers have none left.
+        parameters: number of weights, embeddings included.
+        size_mib: MiB of these weights.
+        windows: windows decoded in a round.
+        batch_size: windows decoded at once.
+        device: the device's name.
+        threads: CPU threads of torch.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seconds: float
+    seconds_min: float
+    seconds_max: float
+    rounds: tuple[float, ...]
+    speedup: float
+    speedup_low: float
+    speedup_high: float
+    macs_ratio: float | None
+    parameters: int
+    size_mib: float
+    windows: int
+    batch_size: int
+    device: str
+    threads: int
+
+
+def time_decoding(
+    models: Sequence[PreTrainedModel],
+    dataset: Dataset,
+    *,
+    repeats: int = 5,
+    batch_size: int = 1,
+    max_questions: int | None = None,
+    max_length: int = 384,
+    doc_stride: int = 128,
+    max_question_length: int = 64,
+    max_answer_length: int = 30,
+    num_proc: int | None = None,
+    cache_dir: Path | None = None,
+    progress: bool = True,
+) -> list[Timing]:
+    """Time the decoding of a data set by each model, the first being what others compare with.
+
+    All models run in this process, in turns (A B C A B C ...) after a warm-up of each, so that
+    whatever else the machine does meets all of them alike. Decoding is the forward pass over every
+    window and the search for the best spans, from features that are made already, as in the
+    paper's Table 2 (batch 1, median of 5). Batches are of like lengths, padded to their longest.
+
+    Args:
+        models: question-answering models with a tokenizer each, all on one device.
+        dataset: questions as `load_squad` gives them.
+        repeats: rounds.
+        batch_size: windows decoded at once.
+        max_questions: use only so many questions, evenly spaced.
+        max_length, doc_stride, max_question_length, max_answer_length: as for `predict`.
+        num_proc, cache_dir: as for `make_features`.
+        progress: show a bar.
+
+    Raises:
+        SettingsError: a number below 1, or no model.
+        ModelError: models on several devices, without tokenizer, or of an unsupported architecture.
+    """
+    import torch
+
+    if not models:
+        raise SettingsError("there is no model to time")
+    counts = {"repeats": repeats, "batch_size": batch_size, "max_questions": max_questions}
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise SettingsError(f"{name}={value} must be at least 1")
+    device = _common_device(models)
+    if max_questions is not None and max_questions < len(dataset):
+        rows = np.linspace(0, len(dataset) - 1, max_questions).round().astype(int)
+        dataset = dataset.select(rows)
+    windows = _windows_of(
+        models,
+        dataset,
+        batch_size,
+        max_length=max_length,
+        doc_stride=doc_stride,
+        max_question_length=max_question_length,
+        num_proc=num_proc,
+        cache_dir=cache_dir,
+    )
+    macs = [_macs(model, work) for model, work in zip(models, windows, strict=True)]
+    seconds: list[list[float]] = [[] for _ in models]
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode())
+        for model in models:
+            stack.enter_context(_evaluating(model))
+        bar = stack.enter_context(
+            tqdm(total=repeats * len(models), desc="timing", unit="decoding", disable=not progress)
+        )
+        for model, work in zip(models, windows, strict=True):
+            some = work.batches[:: -(-len(work.batches) // WARM_UP_BATCHES)]
+            _decode_windows(model, dataset, work, some, max_answer_length)
+        for _ in range(repeats):
+            for model, work, rounds in zip(models, windows, seconds, strict=True):
+                synchronize(device)
+                start = time.perf_counter()
+                _decode_windows(model, dataset, work, work.batches, max_answer_length)
+                synchronize(device)
+                rounds.append(time.perf_counter() - start)
+                bar.update()
+
+    timings = []
+    for model, work, rounds, n_macs in zip(models, windows, seconds, macs, strict=True):
+        ratios = [first / this for first, this in zip(seconds[0], rounds, strict=True)]
+        timings.append(
+            Timing(
+                seconds=statistics.median(rounds),
+                seconds_min=min(rounds),
+                seconds_max=max(rounds),
+                rounds=tuple(rounds),
+                speedup=statistics.median(ratios),
+                speedup_low=min(ratios),
+                speedup_high=max(ratios),
+                macs_ratio=macs[0] / n_macs if n_macs else None,
+                parameters=sum(weights.numel() for weights in model.parameters()),
+                size_mib=weights_mib(model),
+                windows=len(work.lengths),
+                batch_size=batch_size,
+                device=device_name(device),
+                threads=torch.get_num_threads(),
+            )
+        )
+    return timings
+
+
+def weights_mib(model: nn.Module) -> float:
+    """MiB of a model's weights in their present precision, embeddings included."""
+    return sum(w.numel() * w.element_size() for w in model.parameters()) / 2**20
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done all that it was given; a CPU always has."""
+    import torch
+
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def device_name(device: torch.device) -> str:
+    """Name of a GPU, or "cpu" with its vector instructions."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "cpu":
+        return f"cpu ({torch.backends.cpu.get_cpu_capability()})"
+    return str(device)
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """Features in batches of fixed size, longest first: rows of `features` and model inputs."""
+
+    features: Dataset
+    lengths: list[int]
+    batches: list[tuple[list[int], dict[str, Tensor]]]
+
+
+def _windows_of(
+    models: Sequence[PreTrainedModel], dataset: Dataset, batch_size: int, **settings: Any
+) -> list[_Windows]:
+    """The windows of each model; models with the same tokenizer share them."""
+    from qaprune_lib.data.features import features_fingerprint, make_features
+
+    lengths = {k: v for k, v in settings.items() if k not in ("num_proc", "cache_dir")}
+    made: dict[str, _Windows] = {}
+    of_each = []
+    for model in models:
+        if getattr(model, "tokenizer", None) is None:
+            raise ModelError("a model carries no tokenizer: use load_model, or set model.tokenizer")
+        tokenizer = cast(Any, model).tokenizer
+        fingerprint = features_fingerprint(dataset, tokenizer, **lengths)
+        if fingerprint not in made:
+            made[fingerprint] = _batch(
+                make_features(dataset, tokenizer, **settings), tokenizer, batch_size
+            )
+        of_each.append(made[fingerprint])
+    return of_each
+
+
+def _batch(features: Dataset, tokenizer: Any, batch_size: int) -> _Windows:
+    from qaprune_lib.data.batching import Collator
+
+    lengths: list[int] = list(features["length"])
+    order = np.argsort(-np.array(lengths), kind="stable").tolist()
+    collate = Collator(
+        pad_token_id=tokenizer.pad_token_id,
+        token_type_ids="token_type_ids" in tokenizer.model_input_names,
+    )
+    inputs = features.select_columns(["input_ids", "token_type_ids"])
+    batches = []
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        batches.append((rows, collate([inputs[row] for row in rows])))
+    return _Windows(features, lengths, batches)
+
+
+def _decode_windows(
+    model: PreTrainedModel,
+    dataset: Dataset,
+    work: _Windows,
+    batches: list[tuple[list[int], dict[str, Tensor]]],
+    max_answer_length: int,
+) -> list[Prediction]:
+    """What is timed. Windows that are in no batch count as logits of zero."""
+    import torch
+
+    start = [np.zeros(length, np.float32) for length in work.lengths]
+    end = list(start)
+    device = next(model.parameters()).device
+    for rows, inputs in batches:
+        output = model(**{k: v.to(device, non_blocking=True) for k, v in inputs.items()})
+        logits = torch.stack([output.start_logits, output.end_logits]).float().cpu().numpy()
+        for position, row in enumerate(rows):
+            start[row], end[row] = logits[:, position, : work.lengths[row]]
+    return decode(dataset, work.features, start, end, max_answer_length=max_answer_length)
+
+
+def _macs(model: PreTrainedModel, work: _Windows) -> int:
+    """Multiply-accumulates of the layers over all batches, counted from the modules themselves."""
+    from torch import nn
+
+    from qaprune_lib.models.encoder import Encoder
+
+    encoder = Encoder(model)
+    linear = sum(
+        module.weight.numel()
+        for layer in encoder.layers
+        for module in layer.modules()
+        if isinstance(module, nn.Linear)
+    )
+    attended = sum(map(len, encoder.kept.attn)) * encoder.shape.head_size
+    shapes = [inputs["input_ids"].shape for _, inputs in work.batches]
+    return sum(n * length * (linear + 2 * length * attended) for n, length in shapes)
+
+
+def _common_device(models: Sequence[PreTrainedModel]) -> torch.device:
+    devices = {weights.device for model in models for weights in model.parameters()}
+    if len(devices) != 1:
+        names = ", ".join(sorted(map(str, devices)))
+        raise ModelError(f"models are timed on one device; these are on {names}")
+    return devices.pop()
+
+
+@contextmanager
+def _evaluating(model: PreTrainedModel) -> Iterator[None]:
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -1,0 +1,221 @@
+"""Masks Γ^attn, Γ^ff and Γ^emb applied to a running model (paper section 3.1).
+
+Masks act through hooks on the stock transformers modules, since transformers 5 ignores a
+`head_mask` silently. After each forward pass it is checked that every mask was consumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from qaprune_lib.errors import GateError
+from qaprune_lib.models.encoder import Encoder
+from qaprune_lib.models.shape import KINDS, ModelShape
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Gate values γ in [0, 1], any kind absent.
+
+    Shapes, in the numbering of the unpruned model: attn [n_layers, n_heads],
+    ff [n_layers, d_intermediate], emb [d_embedding]. An optional leading batch dimension gives
+    each example gates of its own.
+    """
+
+    attn: torch.Tensor | None = None
+    ff: torch.Tensor | None = None
+    emb: torch.Tensor | None = None
+
+    @classmethod
+    def ones(
+        cls,
+        shape: ModelShape,
+        kinds: Sequence[str],
+        *,
+        batch: int | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Masks:
+        """Open gates of the given kinds, with a leading dimension of `batch` if it is given."""
+        leading = () if batch is None else (batch,)
+        return cls(
+            **{
+                kind: torch.ones(*leading, *shape.gates(kind), device=device, dtype=dtype)
+                for kind in kinds
+            }
+        )
+
+    def kinds(self) -> list[str]:
+        """The kinds of gates that are present."""
+        return [kind for kind in KINDS if getattr(self, kind) is not None]
+
+    def get(self, kind: str) -> torch.Tensor:
+        """The gates of one kind; the kind must be present."""
+        gates = getattr(self, kind)
+        if gates is None:
+            raise GateError(f"there are no gates of kind {kind!r}, only of {self.kinds()}")
+        return gates
+
+    def check(self, shape: ModelShape) -> None:
+        """Check shapes against a model's.
+
+        Raises:
+            GateError: no mask at all, or one of a shape that the model does not have.
+        """
+        if not self.kinds():
+            raise GateError("no mask was given: pass at least one of attn, ff and emb")
+        for kind in self.kinds():
+            gates, expected = self.get(kind), shape.gates(kind)
+            if tuple(gates.shape) != expected and tuple(gates.shape[1:]) != expected:
+                raise GateError(
+                    f"mask {kind!r} has shape {list(gates.shape)}; this model ({shape}) needs "
+                    f"{list(expected)}, with or without a leading batch dimension"
+                )
+            if not torch.isfinite(gates).all():
+                raise GateError(f"mask {kind!r} holds values that are not finite")
+        if self.emb is not None and bool((self.emb.sum(-1) <= 0).any()):
+            raise GateError("mask 'emb' closes every embedding dimension: nothing is left to norm")
+
+
+@contextmanager
+def apply_masks(
+    model: PreTrainedModel,
+    masks: Masks,
+    *,
+    embedding_norm: Literal["weighted", "plain"] = "weighted",
+) -> Iterator[None]:
+    """Run a model with masks, inside of a `with` block.
+
+    attn multiplies each head's context vector before the attention output projection, ff the
+    activations after GeLU before the second linear layer. emb multiplies the embedding output and
+    both LayerNorms of every layer by the same γ. With `embedding_norm="weighted"` the statistics
+    of the norms are weighted by γ, so that a masked model equals its pruned model; "plain" is the
+    literal reading of the paper: the mask stands before (and after) an unchanged LayerNorm.
+
+    Raises:
+        GateError: a mask of a wrong shape, or, after a forward pass, a mask that was not used.
+    """
+    if embedding_norm not in ("weighted", "plain"):
+        raise GateError(f"embedding_norm={embedding_norm!r} must be 'weighted' or 'plain'")
+    encoder = Encoder(model)
+    masks.check(encoder.shape)
+    if masks.emb is not None and bool((masks.emb[..., list(encoder.kept.emb)].sum(-1) <= 0).any()):
+        raise GateError("mask 'emb' closes every embedding dimension that this model still has")
+    consumed: set[str] = set()
+    expected: set[str] = set()
+
+    def verify(*_: Any) -> None:
+        missed = sorted(expected - consumed)
+        if missed:
+            raise GateError(
+                f"the forward pass did not use {len(missed)} of {len(expected)} masks, the first "
+                f"at {missed[0]}; was the module replaced, or only a part of the model run?"
+            )
+
+    with ExitStack() as hooks:
+
+        def register(
+            name: str, module: nn.Module, hook: Callable[..., Any], *, after: bool
+        ) -> None:
+            expected.add(name)
+
+            def counted(*arguments: Any) -> Any:
+                consumed.add(name)
+                return hook(*arguments)
+
+            add = module.register_forward_hook if after else module.register_forward_pre_hook
+            hooks.callback(add(counted).remove)
+
+        for layer in range(encoder.shape.n_layers):
+            if masks.attn is not None:
+                gates = _select(masks.attn, layer, encoder.kept.attn[layer])
+                hook = _scale_heads(gates, encoder.shape.head_size)
+                module = encoder.module(layer, "attention_output")
+                register(f"attn of layer {layer}", module, hook, after=False)
+            if masks.ff is not None:
+                gates = _select(masks.ff, layer, encoder.kept.ff[layer])
+                module = encoder.module(layer, "output")
+                register(f"ff of layer {layer}", module, _scale_inputs(gates), after=False)
+            if masks.emb is not None:
+                gates = masks.emb[..., list(encoder.kept.emb)]
+                for name in ("attention_norm", "output_norm"):
+                    hook = _gated_norm(gates, embedding_norm)
+                    module = encoder.module(layer, name)
+                    register(f"emb at {name} of layer {layer}", module, hook, after=True)
+        if masks.emb is not None:
+            gates = masks.emb[..., list(encoder.kept.emb)]
+            module = encoder.embedding_output()
+            is_norm = isinstance(module, nn.LayerNorm)
+            hook = _gated_norm(gates, embedding_norm) if is_norm else _scale_output(gates)
+            register("emb at the embeddings", module, hook, after=True)
+        # a pass that failed half-way must not count for the next one
+        hooks.callback(model.register_forward_pre_hook(lambda *_: consumed.clear()).remove)
+        hooks.callback(model.register_forward_hook(verify).remove)
+        yield
+
+
+def _select(gates: torch.Tensor, layer: int, kept: Sequence[int]) -> torch.Tensor:
+    """Gates of one layer's remaining slices: [n] or [batch, n]."""
+    gates = gates[..., layer, :]
+    return gates if len(kept) == gates.shape[-1] else gates[..., list(kept)]
+
+
+def _per_position(gates: torch.Tensor) -> torch.Tensor:
+    """[n] stays; [batch, n] becomes [batch, 1, n], to multiply into [batch, length, n]."""
+    return gates if gates.dim() == 1 else gates[:, None, :]
+
+
+def _scale_heads(gates: torch.Tensor, head_size: int) -> Callable[..., Any]:
+    def hook(_: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor] | None:
+        if gates.shape[-1] == 0:
+            return None
+        # broadcasting over a view keeps the gradient of γ at [.., n_heads], without a copy of γ
+        context = inputs[0].unflatten(-1, (-1, head_size))
+        return ((context * _per_position(gates)[..., None].to(context)).flatten(-2),)
+
+    return hook
+
+
+def _scale_inputs(gates: torch.Tensor) -> Callable[..., Any]:
+    def hook(_: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor] | None:
+        if gates.shape[-1] == 0:
+            return None
+        return (inputs[0] * _per_position(gates).to(inputs[0]),)
+
+    return hook
+
+
+def _scale_output(gates: torch.Tensor) -> Callable[..., Any]:
+    def hook(_: nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
+        return output * _per_position(gates).to(output)
+
+    return hook
+
+
+def _gated_norm(gates: torch.Tensor, embedding_norm: str) -> Callable[..., Any]:
+    def plain(norm: nn.LayerNorm, inputs: tuple[torch.Tensor], _: torch.Tensor) -> torch.Tensor:
+        gamma = _per_position(gates).to(inputs[0])
+        return gamma * nn.functional.layer_norm(
+            gamma * inputs[0], norm.normalized_shape, norm.weight, norm.bias, norm.eps
+        )
+
+    def weighted(
+        norm: nn.LayerNorm, inputs: tuple[torch.Tensor], output: torch.Tensor
+    ) -> torch.Tensor:
+        # sums over the embedding need float32, as inside of nn.LayerNorm
+        z = inputs[0].to(torch.promote_types(inputs[0].dtype, torch.float32))
+        gamma = _per_position(gates).to(z)
+        total = gamma.sum(-1, keepdim=True)
+        mean = (gamma * z).sum(-1, keepdim=True) / total
+        variance = (gamma * (z - mean) ** 2).sum(-1, keepdim=True) / total
+        normed = norm.weight * (z - mean) / torch.sqrt(variance + norm.eps) + norm.bias
+        return (gamma * normed).to(output.dtype)
+
+    return plain if embedding_norm == "plain" else weighted

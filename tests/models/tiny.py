@@ -1,0 +1,161 @@
+"""Tiny models of every architecture with tokenizers made here, and batches with padding."""
+
+from __future__ import annotations
+
+import json
+import string
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from hypothesis import strategies as st
+from tokenizers import ByteLevelBPETokenizer
+from transformers import (
+    BertTokenizerFast,
+    ElectraTokenizerFast,
+    PreTrainedTokenizerFast,
+    RobertaTokenizerFast,
+)
+
+from qaprune_lib.models import ModelShape, QuestionAnsweringModel, full_class
+from qaprune_lib.pruning import Topology
+
+PROJECTED = "electra-projected"
+TESTED = ("bert", "roberta", "electra", PROJECTED)
+ROBERTA_FAMILY = ("roberta", "xlm-roberta", "camembert")
+SIZES: Mapping[str, Any] = {
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "hidden_size": 32,
+    "intermediate_size": 22,
+    "max_position_embeddings": 80,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+}
+TEXT = ("Where was Ann born?", "Ann was born in Rome, 40 miles from the sea, and lives there still.")
+
+
+@cache
+def _word_pieces() -> dict[str, int]:
+    letters = string.ascii_lowercase + string.digits
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    pieces = [*special, *letters, *("##" + letter for letter in letters), *"?.,"]
+    return {piece: index for index, piece in enumerate(pieces)}
+
+
+@cache
+def _byte_pairs() -> dict[str, Any]:
+    bpe = ByteLevelBPETokenizer()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    bpe.train_from_iterator(
+        TEXT, vocab_size=270, min_frequency=1, show_progress=False, special_tokens=special
+    )
+    return dict(json.loads(bpe.to_str())["model"])
+
+
+def tiny_tokenizer(architecture: str) -> PreTrainedTokenizerFast:
+    """WordPiece over letters, or for RoBERTa's family a byte-level BPE trained on `TEXT`."""
+    if architecture in ROBERTA_FAMILY:
+        model = _byte_pairs()
+        return RobertaTokenizerFast(
+            vocab=model["vocab"], merges=[tuple(pair) for pair in model["merges"]]
+        )
+    of_architecture = BertTokenizerFast if architecture == "bert" else ElectraTokenizerFast
+    return of_architecture(vocab=_word_pieces())
+
+
+def tiny_model(
+    architecture: str,
+    *,
+    trained: bool = False,
+    attention: str = "sdpa",
+    seed: int = 0,
+    **sizes: Any,
+) -> QuestionAnsweringModel:
+    """A model of random weights far from their initial scale, or after a few optimiser steps."""
+    tokenizer = tiny_tokenizer(architecture)
+    common = {**SIZES, **sizes, "vocab_size": len(tokenizer), "pad_token_id": 0}
+    if architecture in ROBERTA_FAMILY:
+        common |= {"pad_token_id": 1, "type_vocab_size": 1}
+    elif architecture.startswith("electra"):
+        common["embedding_size"] = 12 if architecture == PROJECTED else common["hidden_size"]
+    model_type = architecture.removesuffix("-projected")
+    config = full_class(model_type).config_class(**common)
+    config._attn_implementation = attention
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = full_class(model_type)(config)
+        model.tokenizer = tokenizer
+        _shake(model)
+        if trained:
+            _train(model)
+    return model.eval()
+
+
+def _shake(model: QuestionAnsweringModel) -> None:
+    """Weights, biases and norms all matter, unlike after initialisation with 0 and 1."""
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.add_(torch.randn_like(weights) * (0.15 if weights.dim() > 1 else 0.3))
+
+
+def _train(model: QuestionAnsweringModel, steps: int = 4) -> None:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    batch = tiny_batch(model)
+    targets = {"start_positions": torch.tensor([3, 7, 2]), "end_positions": torch.tensor([5, 9, 4])}
+    model.train()
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(**batch, **targets).loss.backward()
+        optimizer.step()
+
+
+def tiny_batch(model: QuestionAnsweringModel, *, padding: int = 0) -> dict[str, torch.Tensor]:
+    """Three real inputs of different lengths, padded to the longest and by `padding` more."""
+    question, context = TEXT
+    pairs = [(question, context), (question, context[:20]), (question[:9], context[21:50])]
+    batch = model.tokenizer(pairs, padding=True, return_tensors="pt")
+    length = batch["input_ids"].shape[1] + padding
+    batch = model.tokenizer(pairs, padding="max_length", max_length=length, return_tensors="pt")
+    return {name: batch[name] for name in model.tokenizer.model_input_names}
+
+
+@st.composite
+def topologies(draw: st.DrawFn, shape: ModelShape, kinds: Sequence[str]) -> Topology:
+    """Any topology of a shape: layers with nothing left, with everything, with odd counts."""
+    keep = {}
+    for kind in kinds:
+        size = shape.gates(kind)[-1]
+        rows = 1 if kind == "emb" else shape.n_layers
+        least = 1 if kind == "emb" else 0
+        bits = [draw(st.integers(least, 2**size - 1)) for _ in range(rows)]
+        mask = np.array([[bit >> i & 1 for i in range(size)] for bit in bits], dtype=bool)
+        keep[kind] = mask.reshape(shape.gates(kind))
+    return Topology.from_masks(shape, keep)
+
+
+def random_topology(shape: ModelShape, seed: int, *, emb: bool = True) -> Topology:
+    """A fixed topology: layer 0 without heads, layer 1 without activations, the rest at random."""
+    rng = np.random.default_rng(seed)
+    kinds = ("attn", "ff", "emb") if emb else ("attn", "ff")
+    keep = {kind: rng.random(shape.gates(kind)) < 0.6 for kind in kinds}
+    keep["attn"][0] = False
+    keep["ff"][1] = False
+    return Topology.from_masks(shape, keep)
+
+
+def logits(model: QuestionAnsweringModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Start and end logits at real tokens, [2, number of real tokens]."""
+    with torch.no_grad():
+        output = model(**batch)
+    real = batch["attention_mask"].bool()
+    return torch.stack([output.start_logits[real], output.end_logits[real]])
+
+
+def assert_agree(found: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-5) -> None:
+    """Equal to `tolerance` of the largest logit, or of 1 where all are smaller."""
+    assert torch.isfinite(expected).all()
+    limit = tolerance * max(1.0, float(expected.abs().max()))
+    assert float((found - expected).abs().max()) <= limit
