@@ -54,13 +54,18 @@ class Answer:
 
 
 def window_logits(
-    model: PreTrainedModel, features: Dataset, *, max_tokens: int = 8192, progress: bool = True
+    model: PreTrainedModel,
+    features: Dataset,
+    *,
+    max_tokens: int | None = None,
+    progress: bool = True,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Start and end logits of every window: float32 [length of the window], in order of `features`.
 
-    Windows of like length are batched, at most `max_tokens` tokens a batch with padding, on the
-    model's device, without dropout or gradients; training modes are restored. Raises ModelError
-    where the model carries no tokenizer.
+    Windows of like length are batched, at most `max_tokens` tokens a batch with padding (default:
+    2048 on a CPU, whose caches hold no more, and 8192 elsewhere), on the model's device, without
+    dropout or gradients; training modes are restored. Raises ModelError where the model carries
+    no tokenizer.
     """
     import torch
 
@@ -72,6 +77,8 @@ def window_logits(
     windows = features.remove_columns(["token_start", "token_end"])
     lengths: list[int] = list(features["length"])
     device = next(model.parameters()).device
+    if max_tokens is None:
+        max_tokens = 2048 if device.type == "cpu" else 8192
     start: list[np.ndarray] = [np.empty(0, np.float32)] * len(lengths)
     end = list(start)
     training = [module for module in model.modules() if module.training]
@@ -147,7 +154,7 @@ def predict(
     doc_stride: int = 128,
     max_question_length: int = 64,
     max_answer_length: int = 30,
-    max_tokens: int = 8192,
+    max_tokens: int | None = None,
     progress: bool = True,
     num_proc: int | None = None,
     cache_dir: Path | None = None,

@@ -128,7 +128,9 @@ class QuestionAnsweringModel(PreTrainedModel):
             self.tokenizer.save_pretrained(folder)
         topology = getattr(self.config, "topology", None)
         if topology is not None:
-            (folder / TOPOLOGY_FILE).write_text(json.dumps(topology, indent=1) + "\n")
+            (folder / TOPOLOGY_FILE).write_text(
+                json.dumps(topology, indent=1, sort_keys=True) + "\n"
+            )
 
 
 class _Resized(QuestionAnsweringModel):

@@ -13,21 +13,20 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
 from transformers.utils import logging
-from transformers.utils.hub import cached_file
 
 from qaprune_lib.errors import ModelError
-from qaprune_lib.models.encoder import PRUNED_PREFIX, architecture_of, kept_slices, shape_of
+from qaprune_lib.models.checks import check_topology, check_weights
+from qaprune_lib.models.encoder import PRUNED_PREFIX, architecture_of, shape_of
 from qaprune_lib.models.pruned import (
-    TOPOLOGY_FILE,
     QuestionAnsweringModel,
     full_class,
     pruned_class,
 )
-from qaprune_lib.models.shape import ModelShape
 
 
 @dataclass(frozen=True)
@@ -83,12 +82,12 @@ def load_model(
     folder = _packaged_folder(os.fspath(source), packaged) if packaged else source
     config = _read_config(folder)
     try:
-        architecture = architecture_of(config)
-    except ModelError as error:
-        raise ModelError(f"{folder}: {error}") from error
+        architecture, shape = architecture_of(config), shape_of(config)
+    except (ValueError, ArithmeticError) as error:
+        raise ModelError(f"{folder}: config.json: {error}") from error
     is_pruned = config.model_type.startswith(PRUNED_PREFIX)
     if is_pruned:
-        _check_topology(folder, config)
+        check_topology(folder, config, shape)
     model_class = (pruned_class if is_pruned else full_class)(architecture.model_type)
     tokenizer = _read_tokenizer(folder)
     has_head = is_pruned or architecture.question_answering in (config.architectures or ())
@@ -101,12 +100,13 @@ def load_model(
                 use_safetensors=True,
                 output_loading_info=True,
                 attn_implementation=attn_implementation,
+                ignore_mismatched_sizes=True,  # to name them in an error of ours
                 dtype=torch.float32,
                 trust_remote_code=False,
             )
         except (OSError, RuntimeError, ValueError, SafetensorError) as error:
             raise ModelError(_explain(folder, error)) from error
-    _check_weights(folder, model, report, head=None if has_head else architecture.head)
+    check_weights(folder, model, report, head=None if has_head else architecture.head)
     if layers is None and packaged is not None:
         layers = packaged.layers
     if layers is not None:
@@ -161,10 +161,10 @@ def _is_local(source: str | os.PathLike[str]) -> bool:
     )
 
 
-def _explain(source: str | os.PathLike[str], error: Exception) -> str:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _explain(source: str | os.PathLike[str], error: Exception, what: str = "model") -> str:
+    reason = str(error).strip() or type(error).__name__
     if _is_local(source):
-        return f"{source}: the model cannot be loaded: {reason}"
+        return f"{source}: the {what} cannot be loaded: {reason}"
     return (
         f"{source!r} is neither a folder here nor a model that the Hub gave: {reason}. Without a "
         "network, download the model elsewhere (config.json, model.safetensors and tokenizer.json)"
@@ -190,8 +190,8 @@ def _read_config(source: str | os.PathLike[str]) -> PretrainedConfig:
             )
     try:
         return AutoConfig.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(_explain(source, error)) from error
+    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        raise ModelError(_explain(source, error, "configuration")) from error
 
 
 def _read_tokenizer(source: str | os.PathLike[str]) -> PreTrainedTokenizerFast:
@@ -202,68 +202,10 @@ def _read_tokenizer(source: str | os.PathLike[str]) -> PreTrainedTokenizerFast:
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises bare Exceptions
-        raise ModelError(_explain(source, error)) from error
+        raise ModelError(_explain(source, error, "tokenizer")) from error
     if not tokenizer.is_fast:
         raise ModelError(f"{source}: only a slow tokenizer, which gives no character offsets")
     return cast(PreTrainedTokenizerFast, tokenizer)
-
-
-def _check_topology(source: str | os.PathLike[str], config: PretrainedConfig) -> None:
-    path = f"{source}: {TOPOLOGY_FILE}"
-    try:
-        file = cached_file(os.fspath(source), TOPOLOGY_FILE)
-        topology = json.loads(Path(os.fspath(file or "")).read_text())
-        kept = kept_slices(config)
-        shape = ModelShape.model_validate((config.topology or {}).get("shape"))
-    except OSError as error:
-        raise ModelError(f"{path} is missing from the pruned model") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path} is not valid JSON: {error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{source}: config.json holds a malformed topology: {error}") from error
-    if topology != config.topology:
-        raise ModelError(f"{path} and the topology in config.json differ")
-    if shape != shape_of(config):
-        raise ModelError(
-            f"{path} was made for a model of {shape}; the configuration says {shape_of(config)}"
-        )
-    if not kept.emb:
-        raise ModelError(f"{path} leaves no embedding dimension")
-    if len(kept.attn) != config.num_hidden_layers or len(kept.ff) != config.num_hidden_layers:
-        raise ModelError(
-            f"{path} lists {len(kept.attn)} and {len(kept.ff)} layers, the configuration has "
-            f"{config.num_hidden_layers}"
-        )
-
-
-def _check_weights(
-    source: str | os.PathLike[str],
-    model: QuestionAnsweringModel,
-    report: Mapping[str, Sequence[str]],
-    *,
-    head: str | None,
-) -> None:
-    """`head` names the module that may be new, where the source has none."""
-    missing = sorted(report["missing_keys"])
-    new_head = sorted(f"{head}.{name}" for name in ("weight", "bias")) if head else []
-    if missing and missing != new_head:
-        lost = [name for name in missing if name not in new_head] or missing
-        raise ModelError(f"{source}: {len(lost)} weights are missing, the first {lost[0]}")
-    if report["mismatched_keys"]:
-        raise ModelError(f"{source}: weights of a wrong shape: {sorted(report['mismatched_keys'])}")
-    # a bare or pretraining checkpoint brings a pooler and a language-model head, which QA drops
-    encoder = tuple(f"{name}." for name, _ in model.base_model.named_children())
-    unexpected = sorted(
-        name
-        for name in report["unexpected_keys"]
-        if "pooler" not in name
-        and (not missing or name.removeprefix(f"{model.base_model_prefix}.").startswith(encoder))
-    )
-    if unexpected:
-        raise ModelError(f"{source}: unexpected weights, the first {unexpected[0]}")
-    for name, weights in model.named_parameters():
-        if not torch.isfinite(weights).all():
-            raise ModelError(f"{source}: weight {name} holds values that are not finite")
 
 
 def _keep_layers(model: QuestionAnsweringModel, layers: int | Sequence[int]) -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from transformers import PreTrainedModel
 
 from qaprune_lib.errors import GateError
+from qaprune_lib.models.encoder import kept_slices
 from qaprune_lib.models.shape import KINDS, ModelShape
 
 
@@ -142,3 +144,20 @@ def _from_lists(scores: list[Any]) -> np.ndarray:
     if scores and isinstance(scores[0], list):
         return np.stack([_from_lists(row) for row in scores])
     return np.array([-np.inf if score is None else score for score in scores], dtype=np.float64)
+
+
+def without_absent(
+    model: PreTrainedModel, scores: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Scores with −inf where a pruned model has no such slice any more."""
+    kept = kept_slices(model.config)
+    result = {}
+    for kind, values in scores.items():
+        rows = np.array(values, dtype=np.float64, ndmin=2)
+        present = (kept.emb,) if kind == "emb" else getattr(kept, kind)
+        for row, indices in zip(rows, present, strict=True):
+            absent = np.ones(len(row), dtype=bool)
+            absent[list(indices)] = False
+            row[absent] = -np.inf
+        result[kind] = rows.reshape(np.shape(values))
+    return result

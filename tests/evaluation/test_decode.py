@@ -94,7 +94,7 @@ def random_windows(rng: np.random.Generator, n_questions: int, levels: int) -> l
     return windows
 
 
-@settings(max_examples=200)
+@settings(max_examples=150)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n_questions=st.integers(1, 5),
@@ -240,9 +240,9 @@ def features_of(model: Any, dataset: Dataset, small: dict[str, Any]) -> Dataset:
     return make_features(dataset, model.tokenizer, **given)
 
 
-@pytest.mark.parametrize("max_tokens", [1, 100, 8192])
+@pytest.mark.parametrize("max_tokens", [1, 100, None])
 def test_window_logits_equal_single_passes(
-    model: BertForQuestionAnswering, small: dict[str, Any], max_tokens: int
+    model: BertForQuestionAnswering, small: dict[str, Any], max_tokens: int | None
 ) -> None:
     features = features_of(model, rows(CONTEXTS), small)
     assert len(set(features["length"])) > 2

@@ -1,0 +1,100 @@
+"""Checks of what was loaded: a damaged or edited folder must not become a working model."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from transformers import PretrainedConfig
+from transformers.utils.hub import cached_file
+
+from qaprune_lib.errors import ModelError, TopologyError
+from qaprune_lib.models.encoder import kept_slices
+from qaprune_lib.models.pruned import TOPOLOGY_FILE, QuestionAnsweringModel
+from qaprune_lib.models.shape import ModelShape
+
+
+def check_topology(
+    source: str | os.PathLike[str], config: PretrainedConfig, shape: ModelShape
+) -> None:
+    """Check that topology.json and the configuration of a pruned model agree and make sense.
+
+    Raises:
+        ModelError: the file is missing or damaged, or contradicts the configuration or `shape`.
+    """
+    path = f"{source}: {TOPOLOGY_FILE}"
+    try:
+        file = cached_file(os.fspath(source), TOPOLOGY_FILE)
+        topology = json.loads(Path(os.fspath(file or "")).read_text())
+        if config.topology is None:
+            raise ModelError(f"{source}: config.json holds no topology")
+        kept = kept_slices(config)
+        made_for = ModelShape(**config.topology["shape"])
+    except OSError as error:
+        raise ModelError(f"{path} is missing from the pruned model") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path} is not valid JSON: {error}") from error
+    except (TopologyError, ValidationError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{source}: config.json holds a malformed topology: {error}") from error
+    if topology != config.topology:
+        raise ModelError(f"{path} and the topology in config.json differ")
+    if made_for != shape:
+        raise ModelError(
+            f"{path} was made for a model of {made_for}; the configuration says {shape}"
+        )
+    if not kept.emb:
+        raise ModelError(f"{path} leaves no embedding dimension")
+    if len(kept.attn) != config.num_hidden_layers or len(kept.ff) != config.num_hidden_layers:
+        raise ModelError(
+            f"{path} lists {len(kept.attn)} and {len(kept.ff)} layers, the configuration has "
+            f"{config.num_hidden_layers}"
+        )
+
+
+def check_weights(
+    source: str | os.PathLike[str],
+    model: QuestionAnsweringModel,
+    report: Mapping[str, Any],
+    *,
+    head: str | None,
+) -> None:
+    """Check what transformers reports after loading, which it lets pass with a line in the log.
+
+    Args:
+        source: what was loaded, for messages.
+        model: as loaded.
+        report: the loading information of `from_pretrained`.
+        head: the module that may be new, where the source is a bare encoder.
+
+    Raises:
+        ModelError: weights are missing, unexpected, of a wrong shape or not finite.
+    """
+    missing = sorted(report["missing_keys"])
+    new_head = sorted(f"{head}.{name}" for name in ("weight", "bias")) if head else []
+    if missing and missing != new_head:
+        lost = [name for name in missing if name not in new_head] or missing
+        raise ModelError(f"{source}: {len(lost)} weights are missing, the first {lost[0]}")
+    if report["mismatched_keys"]:
+        name, found, expected = min(report["mismatched_keys"])
+        raise ModelError(
+            f"{source}: {len(report['mismatched_keys'])} weights of a wrong shape, the first "
+            f"{name}: {list(found)}, where the configuration needs {list(expected)}"
+        )
+    # a bare or pretraining checkpoint brings a pooler and a language-model head, which QA drops
+    encoder = tuple(f"{name}." for name, _ in model.base_model.named_children())
+    unexpected = sorted(
+        name
+        for name in report["unexpected_keys"]
+        if "pooler" not in name
+        and (not missing or name.removeprefix(f"{model.base_model_prefix}.").startswith(encoder))
+    )
+    if unexpected:
+        raise ModelError(f"{source}: unexpected weights, the first {unexpected[0]}")
+    for name, weights in model.named_parameters():
+        if not torch.isfinite(weights).all():
+            raise ModelError(f"{source}: weight {name} holds values that are not finite")

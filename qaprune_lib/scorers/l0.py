@@ -1,0 +1,293 @@
+"""L0 regularisation with hard-concrete gates (paper section 3.2, approach 4)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from transformers.modeling_outputs import QuestionAnsweringModelOutput
+
+from qaprune_lib.data.features import make_features
+from qaprune_lib.data.squad import data_digest
+from qaprune_lib.errors import SettingsError
+from qaprune_lib.gates.hard_concrete import HardConcrete, PenaltyOn
+from qaprune_lib.gates.masks import Masks, apply_masks
+from qaprune_lib.models.encoder import shape_of
+from qaprune_lib.models.pruned import QuestionAnsweringModel
+from qaprune_lib.models.shape import KINDS
+from qaprune_lib.models.zoo import weights_digest
+from qaprune_lib.scorers.gradients import frozen
+from qaprune_lib.scorers.scores import GateScores, without_absent
+from qaprune_lib.training.bert_adam import BertAdam
+from qaprune_lib.training.distillation import with_teacher_logits
+from qaprune_lib.training.finetune import check_teacher, collator_for
+from qaprune_lib.training.objectives import CrossEntropy, Distillation, model_inputs
+from qaprune_lib.training.trainer import (
+    SpanTrainer,
+    TrainingSettings,
+    dropout_set,
+    run_trainer,
+    working_folder,
+)
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """How gates are trained; the paper's values are the defaults where it gives any.
+
+    Attributes:
+        penalty_on: the penalty counts gates by P(γ ≠ 0) ("nonzero", as the public
+            implementations) or by P(γ = 1) ("one", the paper's Eq. 3). Their slopes differ by a
+            factor of ten and more, and so do comparable λ.
+        optimizer: "adam" (no decay, no clipping), or "bert_adam" (the paper's; see `BertAdam`).
+        initial_mean: mean of the initial log_alpha; 2 to 3 starts the gates open.
+        embedding_norm: as in `apply_masks`.
+        training: epochs, batch size, learning rate and so on. The rate decays linearly to 0, so
+            that log_alpha can move by about learning_rate · steps / 2: keep that at 15 or more.
+            `training.seed` is the seed of the gates: of their initial values, their samples and
+            the order of batches.
+    """
+
+    penalty_on: PenaltyOn = "nonzero"
+    optimizer: Literal["adam", "bert_adam"] = "adam"
+    initial_mean: float = 2.5
+    embedding_norm: Literal["weighted", "plain"] = "weighted"
+    training: TrainingSettings = TrainingSettings(
+        learning_rate=1e-1, warmup=0.0, weight_decay=0.0, max_grad_norm=0.0, dropout=False
+    )
+
+    def __post_init__(self) -> None:
+        if self.penalty_on not in ("nonzero", "one"):
+            raise SettingsError(f"penalty_on={self.penalty_on!r} must be 'nonzero' or 'one'")
+        if self.optimizer not in ("adam", "bert_adam"):
+            raise SettingsError(f"optimizer={self.optimizer!r} must be 'adam' or 'bert_adam'")
+        if not math.isfinite(self.initial_mean):
+            raise SettingsError(f"initial_mean={self.initial_mean} is not a finite number")
+
+
+class GatedModel(nn.Module):
+    """A frozen model under hard-concrete gates; the gates are its only parameters.
+
+    Args:
+        model: runs as it is; its weights are neither trained nor saved here.
+        kinds: kinds of gates.
+        settings: initial values and the seed.
+    """
+
+    def __init__(
+        self, model: QuestionAnsweringModel, kinds: list[str], settings: GateSettings
+    ) -> None:
+        super().__init__()
+        self.frozen_model = [model]  # in a list: not a submodule, so neither saved nor trained
+        self.settings = settings
+        generator = torch.Generator().manual_seed(settings.training.seed)
+        shape = shape_of(model.config)
+        self.gates = nn.ModuleDict(
+            {
+                kind: HardConcrete(
+                    shape.gates(kind), initial_mean=settings.initial_mean, generator=generator
+                )
+                for kind in kinds
+            }
+        )
+        self.present = {
+            kind: torch.from_numpy(np.isfinite(values))
+            for kind, values in without_absent(
+                model, {kind: np.zeros(shape.gates(kind)) for kind in kinds}
+            ).items()
+        }
+        self.step = (0, 0)
+
+    def forward(self, **batch: Tensor) -> QuestionAnsweringModelOutput:
+        """Run the model under one sample of the gates for the whole batch.
+
+        The sample depends on (seed, optimizer step, micro-step) alone: it is the same on all
+        processes and after a resume.
+        """
+        seeds = np.random.SeedSequence([self.settings.training.seed, *self.step])
+        generator = torch.Generator().manual_seed(int(seeds.generate_state(1)[0]))
+        samples = {kind: gate.sample(generator) for kind, gate in self.gates.items()}
+        model = self.frozen_model[0]
+        norm = self.settings.embedding_norm
+        with apply_masks(model, Masks(**samples), embedding_norm=norm):
+            return model(**batch)
+
+    def open_gates(self, kind: str) -> Tensor:
+        """Expected number of open gates of one kind (a scalar); absent slices do not count."""
+        probability = self.gates[kind].probability(self.settings.penalty_on)  # type: ignore[operator]
+        return probability[self.present[kind].to(probability.device)].sum()
+
+
+class GateTrainer(SpanTrainer):
+    """Adds Σ λ_k E[open gates of kind k] to the loss."""
+
+    def __init__(self, gated: GatedModel, *arguments: Any, penalty: Mapping[str, float], **keywords: Any) -> None:
+        self.penalty = penalty
+        self.micro_step = (-1, -1)
+        super().__init__(gated, *arguments, **keywords)
+        gated.frozen_model[0].to(self.args.device)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Tensor:
+        """Task loss of the micro-batch plus the penalties."""
+        step, micro = self.micro_step
+        now = self.state.global_step
+        self.micro_step = (now, micro + 1 if now == step else 0)
+        gated = self.accelerator.unwrap_model(model)
+        gated.step = self.micro_step
+        outputs = model(**model_inputs(inputs))
+        loss = self.objective(outputs.start_logits, outputs.end_logits, inputs).mean()
+        for kind, weight in self.penalty.items():
+            loss = loss + weight * gated.open_gates(kind)
+        return loss
+
+
+def l0(
+    model: QuestionAnsweringModel,
+    dataset: Dataset,
+    *,
+    penalty: Mapping[str, float],
+    teacher: QuestionAnsweringModel | None = None,
+    distillation: Distillation | None = None,
+    settings: GateSettings | None = None,
+    max_length: int = 384,
+    doc_stride: int = 128,
+    folder: Path | None = None,
+    **hyperparameters: Any,
+) -> GateScores:
+    """Train gates with all weights held fixed; their log_alpha are the scores.
+
+    The objective is the task's loss plus Σ_k λ_k E[number of open gates of kind k], where the
+    task's loss is the mean over the batch of the mean of start and end; λ depends on that.
+
+    Args:
+        model: fine-tuned; stays as it is, and gets no gradient.
+        dataset: questions to train the gates on.
+        penalty: λ per kind, as {"attn": 2e-2}. The paper runs one kind at a time; several kinds
+            make a joint run.
+        teacher: the objective is distillation from it, instead of cross-entropy.
+        distillation: weight and temperature, with a teacher.
+        settings: `GateSettings`; single hyper-parameters, of it or of its `training`, can be given
+            as keywords (`seed=1`, `max_steps=300`, `penalty_on="one"`).
+        max_length: of the windows, in tokens.
+        doc_stride: step from window to window, in tokens.
+        folder: keeps checkpoints, as in `finetune`.
+
+    Returns:
+        Scores to cut at `threshold=0.0`; `open_mean` holds E[γ] for folding, and
+        `settings["report"]` steps, seconds and the expected share of open gates.
+
+    Raises:
+        SettingsError: a λ that is negative or not a number, no or an unknown kind.
+        DataError: an empty data set.
+    """
+    settings = _with_hyperparameters(settings or GateSettings(), hyperparameters)
+    _check_penalty(penalty)
+    features = make_features(
+        dataset, model.tokenizer, max_length=max_length, doc_stride=doc_stride
+    )
+    objective: CrossEntropy | Distillation = CrossEntropy()
+    teacher_digest = None
+    if teacher is not None:
+        check_teacher(model, teacher)
+        objective = distillation or Distillation()
+        features = with_teacher_logits(features, teacher)
+        teacher_digest = weights_digest(teacher)
+    kinds = [kind for kind in KINDS if kind in penalty]
+    gated = GatedModel(model, kinds, settings)
+    training = settings.training
+    described = {
+        "penalty": dict(penalty),
+        "objective": type(objective).__name__,
+        "distillation": None if teacher is None else asdict(objective),
+        "windows": [max_length, doc_stride],
+        **asdict(settings),
+    }
+    identity = {
+        **described,
+        "data": data_digest(dataset),
+        "weights": weights_digest(model),
+        "teacher": teacher_digest,
+    }
+    device = model.device
+    with working_folder(folder) as working, frozen(model), dropout_set(model, training.dropout):
+        model.train(training.dropout)
+        trainer = GateTrainer(
+            gated,
+            features,
+            objective,
+            training,
+            collator_for(model),
+            penalty=dict(penalty),
+            folder=working,
+            keep_checkpoints=folder is not None,
+            description="gates " + " ".join(f"{kind} λ={penalty[kind]:g}" for kind in kinds),
+            optimizer=_optimizer(gated, settings),
+        )
+        report = run_trainer(trainer, folder, identity)
+        model.to(device)
+    described["report"] = {
+        "steps": report.steps,
+        "seconds": report.seconds,
+        "open": {
+            kind: float(gated.open_gates(kind).detach() / gated.present[kind].sum())
+            for kind in kinds
+        },
+    }
+    log_alpha = {
+        kind: gated.gates[kind].log_alpha.detach().double().cpu().numpy()  # type: ignore[operator,union-attr]
+        for kind in kinds
+    }
+    return GateScores(
+        shape=shape_of(model.config),
+        method="l0",
+        seed=training.seed,
+        data_digest=data_digest(dataset),
+        settings=described,
+        additive=False,
+        open_mean={
+            kind: gated.gates[kind].mean().double().cpu().numpy()  # type: ignore[operator]
+            for kind in kinds
+        },
+        **without_absent(model, log_alpha),
+    )
+
+
+def _with_hyperparameters(settings: GateSettings, values: Mapping[str, Any]) -> GateSettings:
+    own = {name for name in GateSettings.__dataclass_fields__ if name != "training"}
+    training = {name: value for name, value in values.items() if name not in own}
+    unknown = sorted(set(training) - set(TrainingSettings.__dataclass_fields__))
+    if unknown:
+        raise SettingsError(f"unknown hyper-parameter {unknown[0]!r}")
+    changed = replace(settings, training=replace(settings.training, **training))
+    return replace(changed, **{name: value for name, value in values.items() if name in own})
+
+
+def _check_penalty(penalty: Mapping[str, float]) -> None:
+    if not penalty:
+        raise SettingsError('penalty= names no kind of gates; pass for instance {"attn": 2e-2}')
+    for kind, weight in penalty.items():
+        if kind not in KINDS:
+            raise SettingsError(f"penalty of unknown kind {kind!r}; kinds are {list(KINDS)}")
+        if not isinstance(weight, int | float) or not math.isfinite(weight) or weight < 0:
+            raise SettingsError(f"penalty λ={weight!r} for {kind!r} must be a finite number >= 0")
+
+
+def _optimizer(gated: GatedModel, settings: GateSettings) -> torch.optim.Optimizer:
+    rate = settings.training.learning_rate
+    parameters = list(gated.parameters())
+    if settings.optimizer == "bert_adam":
+        return BertAdam(parameters, lr=rate)
+    return torch.optim.Adam(parameters, lr=rate)

@@ -1,0 +1,30 @@
+"""Random gates: the naive baseline (paper section 3.2, approach 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from qaprune_lib.models.encoder import shape_of
+from qaprune_lib.models.pruned import QuestionAnsweringModel
+from qaprune_lib.scorers.scores import GateScores, without_absent
+
+
+def random(
+    model: QuestionAnsweringModel, *, kinds: Sequence[str] = ("attn", "ff"), seed: int = 0
+) -> GateScores:
+    """Scores drawn from U(0, 1).
+
+    Cut at `threshold=1 - p` each gate stays with probability p (Bernoulli, as in the paper); cut
+    at `fraction=` exactly that share goes.
+    """
+    generator = np.random.default_rng(seed)
+    shape = shape_of(model.config)
+    return GateScores(
+        shape=shape,
+        method="random",
+        seed=seed,
+        data_digest="",
+        **without_absent(model, {kind: generator.random(shape.gates(kind)) for kind in kinds}),
+    )

@@ -1,0 +1,160 @@
+"""A pruned folder: what is in it, and that a fresh process reads it in one call."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+import qaprune_lib
+from qaprune_lib.models import load_model, shape_of
+from qaprune_lib.pruning import Topology, prune
+from tests.models.tiny import (
+    PROJECTED,
+    TESTED,
+    assert_agree,
+    logits,
+    random_topology,
+    tiny_batch,
+    tiny_model,
+)
+
+IN_A_FRESH_PROCESS = """
+import sys
+from pathlib import Path
+from safetensors.torch import load_file, save_file
+{load}
+assert "torch" in sys.modules
+for folder in map(Path, sys.argv[1:]):
+    model = read(str(folder / "small")).eval()
+    output = model(**load_file(folder / "batch.safetensors"))
+    save_file({{"start": output.start_logits.detach().contiguous(),
+               "end": output.end_logits.detach().contiguous()}}, folder / "found.safetensors")
+"""
+LOADERS = {
+    "load_model": """
+from qaprune_lib.models import load_model
+def read(folder): return load_model(folder, device="cpu")
+""",
+    "transformers": """
+import qaprune_lib.models
+from transformers import AutoModelForQuestionAnswering
+read = AutoModelForQuestionAnswering.from_pretrained
+""",
+}
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_a_fresh_process_loads_in_one_call(loader: str, tmp_path: Path) -> None:
+    expected = {}
+    for architecture in TESTED:
+        model = tiny_model(architecture, trained=True)
+        small = prune(model, random_topology(shape_of(model.config), 4))
+        folder = tmp_path / architecture
+        small.save_pretrained(folder / "small")
+        batch = tiny_batch(small)
+        save_file(batch, folder / "batch.safetensors")
+        expected[architecture] = logits(small, batch)
+    library = str(Path(next(iter(qaprune_lib.__path__))).parent)
+    search = os.pathsep.join(filter(None, [library, os.environ.get("PYTHONPATH")]))
+    subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            IN_A_FRESH_PROCESS.format(load=LOADERS[loader]),
+            *(str(tmp_path / architecture) for architecture in TESTED),
+        ],
+        check=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": search, "HF_HUB_OFFLINE": "1"},
+    )
+    for architecture in TESTED:
+        found = load_file(tmp_path / architecture / "found.safetensors")
+        real = load_file(tmp_path / architecture / "batch.safetensors")["attention_mask"].bool()
+        assert_agree(
+            torch.stack([found["start"][real], found["end"][real]]), expected[architecture]
+        )
+
+
+@pytest.mark.parametrize("architecture", TESTED)
+def test_a_pruned_folder_holds_no_pickle_and_no_code(architecture: str, tmp_path: Path) -> None:
+    model = tiny_model(architecture)
+    topology = random_topology(shape_of(model.config), 0)
+    prune(model, topology).save_pretrained(tmp_path)
+    names = {path.name for path in tmp_path.rglob("*")}
+    assert {"model.safetensors", "config.json", "topology.json", "tokenizer.json"} <= names
+    assert {Path(name).suffix for name in names} <= {".safetensors", ".json", ".txt"}
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["model_type"] == "pruned-" + architecture.removesuffix("-projected")
+    assert config["hidden_size"] == 32
+    assert config["num_attention_heads"] == 4
+    assert config["intermediate_size"] == 22
+    assert config["topology"] == json.loads((tmp_path / "topology.json").read_text())
+    assert "auto_map" not in config
+    assert Topology.load(tmp_path / "topology.json") == topology
+
+
+def test_the_file_is_smaller_by_what_was_removed(tmp_path: Path) -> None:
+    model = tiny_model("bert")
+    topology = random_topology(shape_of(model.config), 0, emb=False)
+    prune(model, topology).save_pretrained(tmp_path)
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        numel = sum(file.get_tensor(name).numel() for name in file.keys())  # noqa: SIM118
+    removed = Topology.of(model).encoder_parameters() - topology.encoder_parameters()
+    assert numel == sum(weights.numel() for weights in model.parameters()) - removed
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta", PROJECTED])
+def test_saving_again_changes_nothing(architecture: str, tmp_path: Path) -> None:
+    model = tiny_model(architecture)
+    small = prune(model, random_topology(shape_of(model.config), 0))
+    small.save_pretrained(tmp_path / "one")
+    load_model(tmp_path / "one", device="cpu").save_pretrained(tmp_path / "two")
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "two").iterdir())
+    for name in ("model.safetensors", "topology.json", "tokenizer.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta", PROJECTED])
+def test_the_tokenizer_travels_with_the_model(architecture: str, tmp_path: Path) -> None:
+    model = tiny_model(architecture)
+    small = prune(model, random_topology(shape_of(model.config), 0))
+    small.save_pretrained(tmp_path)
+    for tokenizer in (
+        load_model(tmp_path, device="cpu").tokenizer,
+        AutoTokenizer.from_pretrained(tmp_path),
+    ):
+        assert tokenizer.model_input_names == model.tokenizer.model_input_names
+        assert tokenizer("Ann?", "in Rome.") == model.tokenizer("Ann?", "in Rome.")
+
+
+@pytest.mark.parametrize("architecture", TESTED)
+def test_an_unpruned_model_saves_as_a_stock_folder(architecture: str, tmp_path: Path) -> None:
+    model = tiny_model(architecture)
+    model.save_pretrained(tmp_path)
+    assert not (tmp_path / "topology.json").exists()
+    batch = tiny_batch(model)
+    for read in (
+        lambda: AutoModelForQuestionAnswering.from_pretrained(tmp_path),
+        lambda: load_model(tmp_path, device="cpu"),
+    ):
+        again = read().eval()
+        assert again.config.model_type == model.config.model_type
+        assert torch.equal(logits(again, batch), logits(model, batch))
+
+
+def test_a_pruned_model_can_be_copied() -> None:
+    model = tiny_model("bert")
+    small = prune(model, random_topology(shape_of(model.config), 0))
+    batch = tiny_batch(small)
+    assert torch.equal(logits(copy.deepcopy(small), batch), logits(small, batch))
