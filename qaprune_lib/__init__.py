@@ -1,0 +1,78 @@
+"""Structured pruning of transformers for question answering.
+
+The public names load on first use, so that `import qaprune_lib` is quick and the report part works
+without torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qaprune_lib import scorers
+    from qaprune_lib.data.squad import load_squad
+    from qaprune_lib.evaluation.decode import ask, predict
+    from qaprune_lib.evaluation.squad import evaluate
+    from qaprune_lib.evaluation.timing import time_decoding
+    from qaprune_lib.gates.masks import Masks, apply_masks
+    from qaprune_lib.models.zoo import load_model
+    from qaprune_lib.pruning.budget import MACs, Parameters, Speedup
+    from qaprune_lib.pruning.export import export_onnx
+    from qaprune_lib.pruning.slicing import prune
+    from qaprune_lib.pruning.topology import Topology
+    from qaprune_lib.scorers.scores import GateScores
+    from qaprune_lib.training.finetune import finetune, retrain
+
+_HOME = {
+    "GateScores": "scorers.scores",
+    "MACs": "pruning.budget",
+    "Masks": "gates.masks",
+    "Parameters": "pruning.budget",
+    "Speedup": "pruning.budget",
+    "Topology": "pruning.topology",
+    "apply_masks": "gates.masks",
+    "ask": "evaluation.decode",
+    "evaluate": "evaluation.squad",
+    "export_onnx": "pruning.export",
+    "finetune": "training.finetune",
+    "load_model": "models.zoo",
+    "load_squad": "data.squad",
+    "predict": "evaluation.decode",
+    "prune": "pruning.slicing",
+    "retrain": "training.finetune",
+    "time_decoding": "evaluation.timing",
+}
+
+__all__ = [
+    "GateScores",
+    "MACs",
+    "Masks",
+    "Parameters",
+    "Speedup",
+    "Topology",
+    "apply_masks",
+    "ask",
+    "evaluate",
+    "export_onnx",
+    "finetune",
+    "load_model",
+    "load_squad",
+    "predict",
+    "prune",
+    "retrain",
+    "scorers",
+    "time_decoding",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "scorers":
+        return importlib.import_module("qaprune_lib.scorers")
+    if name in _HOME:
+        return getattr(importlib.import_module(f"qaprune_lib.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'qaprune_lib' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

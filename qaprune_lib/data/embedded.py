@@ -21,7 +21,7 @@ PASSAGES = 3  # an article
 QUESTIONS = 5  # a passage
 WORDS = (60, 90)  # a passage and a question fit in 128 word pieces
 UNANSWERABLE = 0.36
-SWAPPED = 0.7  # of these, as far as possible, the passage answers for the other entity
+SWAPPED = 0.5  # of these, as far as possible, the passage answers for the other entity
 ABOUT_MAIN = 0.55
 
 _SAME_TOPIC = (", and ", "; ")

@@ -11,7 +11,7 @@ from qaprune_lib.data.embedded_names import Names
 
 _PRONOUNS = {"it": ("it", "its", "it"), "she": ("she", "her", "her"), "he": ("he", "his", "him")}
 _FORMS = ("e", "es", "o")  # subject, possessive, object: the order of a pronoun's forms
-_PRONOUN_SHARE, _NOUN_SHARE = 0.6, 0.3  # the rest are names
+_PRONOUN_SHARE, _NOUN_SHARE = 0.35, 0.15  # the rest are names
 _SLOT = re.compile(r"\{(\w+)\}")
 
 
@@ -50,7 +50,9 @@ def draw_entity(domain: Domain, names: Names, rng: Random, unlike: Entity | None
     """A new entity of the domain; a contemporary of ``unlike`` that has no value in common."""
     pronoun = rng.choice(("she", "he")) if domain.is_person else "it"
     name = names.person(pronoun) if domain.is_person else names.fill(rng.choice(domain.names))
-    era = rng.randint(*domain.era) if unlike is None else unlike.era + rng.randint(-12, 12)
+    era = rng.randint(*domain.era)
+    if unlike is not None:
+        era = unlike.era + rng.choice((-1, 1)) * rng.randint(1, 12)
     values = {}
     for attribute in domain.attributes:
         value = attribute.kind(rng, names, era)

@@ -35,6 +35,7 @@ class Year:
     high: int
 
     def __call__(self, rng: Random, names: Names, era: int) -> str:
+        """Draw a year."""
         return str(era + rng.randint(self.low, self.high))
 
 
@@ -43,6 +44,7 @@ class Date(Year):
     """A day in such a year, as 4 May 1902."""
 
     def __call__(self, rng: Random, names: Names, era: int) -> str:
+        """Draw a day."""
         year = super().__call__(rng, names, era)
         return f"{rng.randint(1, 28)} {rng.choice(_MONTHS)} {year}"
 
@@ -57,6 +59,7 @@ class Number:
     step: int = 1
 
     def __call__(self, rng: Random, names: Names, era: int) -> str:
+        """Draw a quantity."""
         number = rng.randrange(self.low, self.high + 1, self.step)
         digits = _NUMERALS[number] if number < len(_NUMERALS) else f"{number:,}"
         return f"{digits} {self.unit}".strip()
@@ -69,6 +72,7 @@ class Named:
     pattern: str
 
     def __call__(self, rng: Random, names: Names, era: int) -> str:
+        """Draw a name that is new to the passage."""
         return names.fill(self.pattern)
 
 
@@ -79,6 +83,7 @@ class Phrase:
     parts: tuple[str, ...]
 
     def __call__(self, rng: Random, names: Names, era: int) -> str:
+        """Draw a phrase."""
         return " ".join(rng.choice(part.split("/")) for part in self.parts)
 
 

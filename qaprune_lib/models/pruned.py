@@ -116,6 +116,7 @@ class QuestionAnsweringModel(PreTrainedModel):
     """
 
     tokenizer: PreTrainedTokenizerFast
+    training_report: Any  # of the run that trained it, if one did
     config_class: type[PretrainedConfig]
 
     def save_pretrained(  # type: ignore[override]

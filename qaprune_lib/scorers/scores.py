@@ -148,7 +148,7 @@ def _from_lists(scores: list[Any]) -> np.ndarray:
 
 def without_absent(
     model: PreTrainedModel, scores: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
+) -> dict[str, Any]:
     """Scores with −inf where a pruned model has no such slice any more."""
     kept = kept_slices(model.config)
     result = {}

