@@ -18,6 +18,7 @@ from qaprune_lib.models.pruned import QuestionAnsweringModel
 from qaprune_lib.models.zoo import weights_digest
 
 TEACHER_COLUMNS = ("teacher_start_logits", "teacher_end_logits")
+_FILES = ("start.npy", "end.npy")
 
 
 def with_teacher_logits(
@@ -37,21 +38,16 @@ def with_teacher_logits(
     """
     lengths = np.asarray(features["length"], dtype=np.int64)
     folder = _cache_root(cache_dir) / "teacher" / _key(features, teacher)
-    if not (folder / "end.npy").is_file():
-        start, end = window_logits(teacher, features, progress=progress)
-        if not all(np.isfinite(logits).all() for logits in (*start, *end)):
+    logits = _read(folder, int(lengths.sum()))
+    if logits is None:
+        by_window = window_logits(teacher, features, progress=progress)
+        logits = [np.concatenate(rows) for rows in by_window]
+        if not all(np.isfinite(flat).all() for flat in logits):
             raise ModelError("the teacher gives logits that are not finite; it cannot be a teacher")
-        _store(folder, np.concatenate(start), np.concatenate(end))
-    for column, file in zip(TEACHER_COLUMNS, ("start.npy", "end.npy"), strict=True):
-        flat = np.load(folder / file, allow_pickle=False)
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        if len(flat) != offsets[-1]:
-            shutil.rmtree(folder)
-            raise ModelError(
-                f"{folder / file}: {len(flat)} logits for {offsets[-1]} tokens; the damaged file "
-                "was removed, run again"
-            )
-        lists = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(flat.astype(np.float32)))
+        _store(folder, logits)
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]))
+    for column, flat in zip(TEACHER_COLUMNS, logits, strict=True):
+        lists = pa.LargeListArray.from_arrays(offsets, pa.array(flat))
         features = features.add_column(column, lists)
     return features
 
@@ -59,17 +55,35 @@ def with_teacher_logits(
 def _key(features: Dataset, teacher: QuestionAnsweringModel) -> str:
     digest = hashlib.sha256(weights_digest(teacher).encode())
     digest.update(np.asarray(features["length"], dtype=np.int64).tobytes())
-    for chunk in features.data.table.column("input_ids").chunks:
-        digest.update(chunk.flatten().to_numpy().tobytes())
+    for batch in features.select_columns(["input_ids"]).with_format("arrow").iter(1000):
+        for chunk in batch.column("input_ids").chunks:
+            digest.update(chunk.flatten().to_numpy().tobytes())
     return digest.hexdigest()[:32]
 
 
-def _store(folder: Path, start: np.ndarray, end: np.ndarray) -> None:
+def _read(folder: Path, n_tokens: int) -> list[np.ndarray] | None:
+    """Start and end logits [n_tokens], or None where they are missing or damaged."""
+    try:
+        logits = [np.load(folder / file, allow_pickle=False) for file in _FILES]
+    except (OSError, ValueError, EOFError):
+        return None
+    whole = all(
+        flat.shape == (n_tokens,) and flat.dtype == np.float32 and np.isfinite(flat).all()
+        for flat in logits
+    )
+    return logits if whole else None
+
+
+def _store(folder: Path, logits: list[np.ndarray]) -> None:
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    np.save(temporary / "start.npy", start)
-    np.save(temporary / "end.npy", end)
+    for file, flat in zip(_FILES, logits, strict=True):
+        with (temporary / file).open("xb") as opened:
+            np.save(opened, flat)
+            opened.flush()
+            os.fsync(opened.fileno())
+    shutil.rmtree(folder, ignore_errors=True)  # a damaged one
     try:
         os.replace(temporary, folder)
     except OSError:  # another process was faster

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from datasets import Dataset
 from qaprune_lib.data.batching import Collator
 from qaprune_lib.data.features import make_features
 from qaprune_lib.data.squad import data_digest
-from qaprune_lib.errors import ModelError
+from qaprune_lib.errors import ModelError, SettingsError
 from qaprune_lib.models.pruned import QuestionAnsweringModel
 from qaprune_lib.models.zoo import weights_digest
 from qaprune_lib.training.distillation import with_teacher_logits
@@ -22,6 +22,7 @@ from qaprune_lib.training.trainer import (
     TrainingSettings,
     dropout_set,
     run_trainer,
+    with_hyperparameters,
     working_folder,
 )
 
@@ -51,18 +52,19 @@ def finetune(
         The trained model; its `training_report` holds steps, losses and seconds.
 
     Raises:
-        DataError: no data. SettingsError: a hyper-parameter out of range, or a folder of another
-            run. ModelError: the loss is lost.
+        DataError: no data. SettingsError: a hyper-parameter that is unknown or out of range, or a
+            folder of another run. ModelError: the loss is lost.
     """
-    return retrain(
+    settings = with_hyperparameters(settings or TrainingSettings(), hyperparameters)
+    return _train(
         model,
         dataset,
-        teacher=None,
-        settings=settings,
-        max_length=max_length,
-        doc_stride=doc_stride,
-        folder=folder,
-        **hyperparameters,
+        None,
+        CrossEntropy(),
+        settings,
+        (max_length, doc_stride),
+        folder,
+        description="fine-tune",
     )
 
 
@@ -83,22 +85,39 @@ def retrain(
     The paper's teacher is the unpruned model. Arguments, result and errors as `finetune`; the
     default of `distillation` replaces the cross-entropy altogether (w = 1, T = 1).
     """
-    settings = replace(settings or TrainingSettings(), **hyperparameters)
-    if distillation is not None and teacher is None:
-        raise ModelError("distillation= needs a teacher=")
-    features = make_features(
-        dataset, model.tokenizer, max_length=max_length, doc_stride=doc_stride
+    settings = with_hyperparameters(settings or TrainingSettings(), hyperparameters)
+    return _train(
+        model,
+        dataset,
+        teacher,
+        objective_for(model, teacher, distillation),
+        settings,
+        (max_length, doc_stride),
+        folder,
+        description="retrain" if teacher is None else "distil",
     )
+
+
+def _train(
+    model: QuestionAnsweringModel,
+    dataset: Dataset,
+    teacher: QuestionAnsweringModel | None,
+    objective: CrossEntropy | Distillation,
+    settings: TrainingSettings,
+    windows: tuple[int, int],
+    folder: Path | None,
+    *,
+    description: str,
+) -> QuestionAnsweringModel:
+    max_length, doc_stride = windows
+    features = make_features(dataset, model.tokenizer, max_length=max_length, doc_stride=doc_stride)
     identity = {
         "data": data_digest(dataset),
         "weights": weights_digest(model),
         "settings": asdict(settings),
         "windows": [max_length, doc_stride],
     }
-    objective: CrossEntropy | Distillation = CrossEntropy()
     if teacher is not None:
-        check_teacher(model, teacher)
-        objective = distillation or Distillation()
         features = with_teacher_logits(features, teacher)
         identity["distillation"] = [asdict(objective), weights_digest(teacher)]
     trained = copy.deepcopy(model)
@@ -111,10 +130,12 @@ def retrain(
             collator_for(model),
             folder=working,
             keep_checkpoints=folder is not None,
-            description="retrain" if teacher is None else "distil",
+            description=description,
         )
-        trained.training_report = run_trainer(trainer, folder, identity)
-    return trained.to(model.device).eval()
+        report = run_trainer(trainer, working if folder else None, identity)
+    trained.training_report = report  # type: ignore[assignment]
+    trained.to(model.device)  # type: ignore[arg-type]
+    return trained.eval()
 
 
 def collator_for(model: QuestionAnsweringModel) -> Collator:
@@ -126,11 +147,21 @@ def collator_for(model: QuestionAnsweringModel) -> Collator:
     )
 
 
-def check_teacher(student: QuestionAnsweringModel, teacher: QuestionAnsweringModel) -> None:
-    """A teacher must cut text into the same tokens as its student.
+def objective_for(
+    student: QuestionAnsweringModel,
+    teacher: QuestionAnsweringModel | None,
+    distillation: Distillation | None,
+) -> CrossEntropy | Distillation:
+    """Cross-entropy or, given a teacher, distillation.
 
     Raises:
-        ModelError: the vocabularies differ.
+        SettingsError: distillation without a teacher.
+        ModelError: teacher and student cut text into different tokens.
     """
+    if teacher is None:
+        if distillation is not None:
+            raise SettingsError("distillation= needs a teacher=")
+        return CrossEntropy()
     if student.tokenizer.get_vocab() != teacher.tokenizer.get_vocab():
         raise ModelError("teacher and student have different tokenizers; their logits do not align")
+    return distillation or Distillation()

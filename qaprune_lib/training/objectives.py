@@ -26,8 +26,8 @@ def model_inputs(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def without_padding(logits: Tensor, attention_mask: Tensor) -> Tensor:
-    """Logits [batch, length] in float32, at the dtype's minimum where there is padding."""
-    logits = logits.float()
+    """Logits [batch, length] in float32 at least, at the dtype's minimum where there is padding."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return logits.masked_fill(attention_mask == 0, torch.finfo(logits.dtype).min)
 
 

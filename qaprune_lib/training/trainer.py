@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,11 +87,26 @@ class TrainingSettings:
                 raise SettingsError(f"{name}={value!r} must be a finite number, 0 or more")
         if self.warmup > 1:
             raise SettingsError(f"warmup={self.warmup} is a share of the steps, at most 1")
-        if self.batch_size % (self.accumulation * _world_size()):
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
+            raise SettingsError(f"seed={self.seed!r} must be an integer from 0 to 2**32 - 1")
+        if self.batch_size % self.accumulation:
             raise SettingsError(
-                f"batch_size={self.batch_size} is not a multiple of accumulation="
-                f"{self.accumulation} times {_world_size()} processes"
+                f"batch_size={self.batch_size} is not a multiple of "
+                f"accumulation={self.accumulation}"
             )
+
+
+def with_hyperparameters(settings: TrainingSettings, values: Mapping[str, Any]) -> TrainingSettings:
+    """Settings with single values changed.
+
+    Raises:
+        SettingsError: there is no such hyper-parameter, or its value is out of range.
+    """
+    known = [field.name for field in fields(settings)]
+    for name in values:
+        if name not in known:
+            raise SettingsError(f"unknown hyper-parameter {name!r}; there are {', '.join(known)}")
+    return replace(settings, **values)
 
 
 @dataclass(frozen=True)
@@ -154,6 +169,11 @@ class _ProgressBar(TrainerCallback):
             self.bar.close()
 
 
+def _epoch_order(lengths: list[int], batch_size: int, seed: int, epoch: int) -> list[int]:
+    order = length_grouped_order(lengths, batch_size, seed=seed, epoch=epoch)
+    return order[: len(order) - len(order) % batch_size]
+
+
 class SpanTrainer(Trainer):
     """Trains a module on windows with a given objective, in a fixed order of batches."""
 
@@ -172,29 +192,34 @@ class SpanTrainer(Trainer):
     ) -> None:
         if len(features) == 0:
             raise DataError("the training data is empty: not one window to train on")
+        n_parts = settings.accumulation * _world_size()
+        if settings.batch_size % n_parts:
+            raise SettingsError(
+                f"batch_size={settings.batch_size} is not a multiple of accumulation="
+                f"{settings.accumulation} times {_world_size()} processes"
+            )
         batch_size = min(settings.batch_size, len(features))
-        if batch_size < settings.batch_size and _world_size() * settings.accumulation > 1:
+        if batch_size < settings.batch_size and n_parts > 1:
             raise DataError(
                 f"{len(features)} windows do not fill one batch of {settings.batch_size}"
             )
         per_epoch = len(features) // batch_size
         max_steps = settings.epochs * per_epoch
         max_steps = min(max_steps, settings.max_steps or max_steps)
-        lengths = features["length"]
+        lengths = list(features["length"])
         self.order = [
             row
             for epoch in range(-(-max_steps // per_epoch))
-            for row in length_grouped_order(
-                lengths, batch_size, seed=settings.seed, epoch=epoch
-            )[: per_epoch * batch_size]
+            for row in _epoch_order(lengths, batch_size, settings.seed, epoch)
         ][: max_steps * batch_size]
-        self.objective = objective
+        self.objective: Objective = objective
+        self.folder = folder
         use_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
         columns = [name for name in _COLUMNS if name in features.column_names]
         arguments = TrainingArguments(
             output_dir=str(folder),
             max_steps=max_steps,
-            per_device_train_batch_size=batch_size // (settings.accumulation * _world_size()),
+            per_device_train_batch_size=batch_size // n_parts,
             gradient_accumulation_steps=settings.accumulation,
             learning_rate=settings.learning_rate,
             lr_scheduler_type="linear",
@@ -217,6 +242,10 @@ class SpanTrainer(Trainer):
             dataloader_pin_memory=torch.cuda.is_available(),
             ddp_find_unused_parameters=False,
         )
+        if arguments.n_gpu > 1:
+            # DataParallel would replicate hooked models and multiply the batch size; several GPUs
+            # are for several processes
+            arguments._n_gpu = 1
         super().__init__(
             model=model,
             args=arguments,
@@ -247,7 +276,7 @@ class SpanTrainer(Trainer):
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+            folder = self.folder / f"checkpoint-{self.state.global_step}"
             _sync_folder(folder)
             (folder / COMPLETE).touch()
             _sync(folder)
@@ -297,8 +326,7 @@ def _claim(folder: Path, identity: Mapping[str, Any]) -> None:
     path = folder / "run.json"
     folder.mkdir(parents=True, exist_ok=True)
     if path.is_file():
-        found = json.loads(path.read_text()).get("digest")
-        if found != digest:
+        if digest not in path.read_text():
             raise SettingsError(
                 f"{folder} holds checkpoints of another run (other data, settings or weights); "
                 "delete it or choose another folder"

@@ -46,7 +46,7 @@ def test_probabilities_equal_their_closed_forms() -> None:
     slopes = []
     for of in ("nonzero", "one"):
         alone = gates_at((2.5,))
-        alone.probability(of).backward()  # type: ignore[arg-type]
+        alone.probability(of).backward()
         assert alone.log_alpha.grad is not None
         slopes.append(float(alone.log_alpha.grad))
     assert slopes[1] / slopes[0] == pytest.approx(13, rel=0.05)

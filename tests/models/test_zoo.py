@@ -73,7 +73,7 @@ def test_embedded_is_the_first_four_layers_of_minilm(packaged: Path) -> None:
         expected = plain(**batch).last_hidden_state
         assert torch.equal(model.base_model(**batch).last_hidden_state, expected)
         output = model(**batch)
-        expected = expected @ model.qa_outputs.weight.T + model.qa_outputs.bias
+        expected = model.get_submodule("qa_outputs")(expected)
     assert_agree(torch.stack([output.start_logits, output.end_logits], -1), expected)
     assert parameter_count(model) == sum(weights.numel() for weights in plain.parameters()) + 2 * (
         384 + 1
@@ -85,7 +85,8 @@ def test_chosen_layers_equal_a_plain_model_made_of_them(packaged: Path) -> None:
     weights = load_file(packaged / "model.safetensors")
     config = BertConfig.from_pretrained(packaged, num_hidden_layers=3)
     plain = BertModel(config, add_pooling_layer=False).eval()
-    renamed = {name: tensor for name, tensor in weights.items() if name.startswith("embeddings")}
+    renamed = {name: tensor for name, tensor in weights.items() if "position_ids" not in name}
+    renamed = {name: w for name, w in renamed.items() if name.startswith("embeddings.")}
     for position, index in enumerate((0, 2, 4)):
         prefix = f"encoder.layer.{index}."
         for name, tensor in weights.items():
@@ -107,7 +108,7 @@ def test_a_model_cut_to_some_layers_is_saved_as_such(
     batch = tiny_batch(model)
     plain = BertForQuestionAnswering.from_pretrained(tmp_path).eval()
     assert plain.config.num_hidden_layers == 2
-    assert torch.equal(logits(plain, batch), logits(model, batch))  # type: ignore[arg-type]
+    assert torch.equal(logits(plain, batch), logits(model, batch))
     assert torch.equal(logits(load(tmp_path), batch), logits(model, batch))
 
 
@@ -129,7 +130,7 @@ def test_packaged_weights_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zoo, "PACKAGED", {"absent": absent, "altered": altered})
     with pytest.raises(ModelError, match="package no-such-package, which is not installed"):
         load("absent")
-    with pytest.raises(ModelError, match="sha256 is 53aa.*, expected 0000.*reinstall"):
+    with pytest.raises(ModelError, match=r"sha256 is 53aa.*, expected 0000.*reinstall"):
         load("altered")
 
 
@@ -151,9 +152,9 @@ def test_the_new_head_is_seeded(bare: Path) -> None:
     digests = [weights_digest(load(bare, head_seed=seed)) for seed in (0, 0, 1)]
     assert digests[0] == digests[1] != digests[2]
     assert torch.equal(torch.get_rng_state(), state)
-    heads = [load(bare, head_seed=seed).get_submodule("qa_outputs").weight for seed in (0, 1)]
+    heads = [load(bare, head_seed=seed).get_parameter("qa_outputs.weight") for seed in (0, 1)]
     for head in heads:
-        assert 0.005 < float(head.std()) < 0.05  # type: ignore[operator]
+        assert 0.005 < head.std().item() < 0.05
 
 
 def test_a_head_that_is_there_is_not_seeded(folders: dict[str, Path]) -> None:
@@ -168,7 +169,7 @@ def test_an_encoder_with_more_layers_than_its_configuration_says_is_refused(
 ) -> None:
     shutil.copytree(bare, tmp_path, dirs_exist_ok=True)
     edit_config(num_hidden_layers=2)(tmp_path)
-    with pytest.raises(ModelError, match="unexpected weights, the first bert.encoder.layer.2"):
+    with pytest.raises(ModelError, match=r"unexpected weights, the first bert.encoder.layer.2"):
         load(tmp_path)
 
 
@@ -179,7 +180,7 @@ def test_attention_and_type(folders: dict[str, Path], tmp_path: Path) -> None:
     for attention in ("eager", "sdpa"):
         model = load(folders["pruned"], attn_implementation=attention)
         assert model.config._attn_implementation == attention
-    model.to(torch.bfloat16)
+    model.bfloat16()
     model.save_pretrained(tmp_path)
     again = load(tmp_path)
     assert {weights.dtype for weights in again.parameters()} == {torch.float32}
@@ -204,7 +205,7 @@ def test_digest_and_count_notice_every_weight() -> None:
     assert digest == weights_digest(tiny_model("bert"))
     assert digest != weights_digest(tiny_model("bert", seed=1))
     with torch.no_grad():
-        model.get_submodule("qa_outputs").bias[1] += 1e-6  # type: ignore[index]
+        model.get_parameter("qa_outputs.bias")[1] += 1e-6
     assert weights_digest(model) != digest
     assert parameter_count(model) == 22756  # counted by hand from the sizes below
     d, d_ff, vocabulary = 32, 22, 80
@@ -228,12 +229,8 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_without_the_hub_it_says_what_to_do(source: str, offline: Path) -> None:
     with pytest.raises(ModelError, match=f"'{source}' is neither a folder here nor") as caught:
         load(source)
-    for part in (
-        "pass its folder",
-        "config.json, model.safetensors and tokenizer.json",
-        "'embedded'",
-    ):
-        assert part in str(caught.value)
+    assert "download the model elsewhere (config.json, model.safetensors and" in str(caught.value)
+    assert "pass its folder, or use one of 'minilm', 'embedded'" in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["stock", "pruned"])
@@ -282,7 +279,10 @@ def edit_topology(*, both: bool = True, **changes: Any) -> Callable[[Path], None
 
 
 def write(name: str, content: bytes) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).write_bytes(content) and None
+    def edit(folder: Path) -> None:
+        (folder / name).write_bytes(content)
+
+    return edit
 
 
 def remove(name: str) -> Callable[[Path], None]:
@@ -353,7 +353,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
 STOCK_DAMAGE = {
     "heads": (
         edit_config(num_attention_heads=3),
-        "not a multiple of the number of attention heads",
+        "not a multiple of the number of",
     ),
     "hidden size": (edit_config(hidden_size=16), r"wrong shape.*\[32\].* needs \[16\]"),
     "width": (edit_config(intermediate_size=21), r"9 weights of a wrong shape.*\[22\].*\[21\]"),
@@ -410,10 +410,6 @@ def test_a_damaged_folder_gives_one_clear_error(
 ) -> None:
     folder = tmp_path / "model"
     shutil.copytree(folders[kind], folder)
-    assert_agree(
-        logits(load(folder), tiny_batch(load(folder))),
-        logits(load(folders[kind]), tiny_batch(load(folder))),
-    )
     damage(folder)
     with pytest.raises(ModelError, match=message) as caught:
         load(folder)

@@ -114,7 +114,7 @@ def test_malformed_topologies_say_what_is_wrong(
         Topology(**{**GOOD, **change})
     path = tmp_path / "topology.json"
     path.write_text(json.dumps({**GOOD, **change}))
-    with pytest.raises(TopologyError, match="topology.json: not a topology") as caught:
+    with pytest.raises(TopologyError, match=r"topology\.json: not a topology") as caught:
         Topology.load(path)
     assert message in str(caught.value)
 
