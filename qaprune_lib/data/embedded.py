@@ -13,15 +13,16 @@ from random import Random
 from typing import Any
 
 from qaprune_lib.data.embedded_domains import Attribute, Domain, load_domains
-from qaprune_lib.data.embedded_names import Names, Split
+from qaprune_lib.data.embedded_names import Names
 from qaprune_lib.data.embedded_prose import Clause, Entity, Fact, Prose, draw_entity
+from qaprune_lib.errors import SettingsError
 
-ARTICLES: dict[Split, int] = {"train": 320, "dev": 48}
+ARTICLES: dict[str, int] = {"train": 320, "dev": 48}
 PASSAGES = 3  # an article
 QUESTIONS = 5  # a passage
 WORDS = (60, 90)  # a passage and a question fit in 128 word pieces
 UNANSWERABLE = 0.36
-SWAPPED = 0.5  # of these, as far as possible, the passage answers for the other entity
+SWAPPED = 0.35  # of these, as far as possible, the passage answers for the other entity
 ABOUT_MAIN = 0.55
 
 _SAME_TOPIC = (", and ", "; ")
@@ -59,11 +60,14 @@ class Article:
     passages: tuple[tuple[Passage, tuple[Question, ...]], ...]
 
 
-def generate_articles(split: Split, count: int, seed: int = 0) -> list[Article]:
-    """Articles of a split, their domains in turn; no name occurs in both splits.
+def generate_articles(split: str, count: int, seed: int = 0) -> list[Article]:
+    """Articles of "train" or "dev", their domains in turn; no name occurs in both splits.
 
-    Deterministic in all arguments; a larger ``count`` begins with the same articles.
+    Deterministic in all arguments; a larger ``count`` begins with the same articles. Any other
+    split is a SettingsError.
     """
+    if split not in ARTICLES:
+        raise SettingsError(f"split {split!r} does not exist: the corpus has {list(ARTICLES)}")
     rng = Random(f"{split} {seed}")
     names = Names(split, seed, rng)
     domains = load_domains()
@@ -78,11 +82,12 @@ def generate_articles(split: Split, count: int, seed: int = 0) -> list[Article]:
     return articles
 
 
-def generate_squad(seed: int = 0, articles: dict[Split, int] | None = None) -> dict[str, Any]:
+def generate_squad(seed: int = 0, articles: dict[str, int] | None = None) -> dict[str, Any]:
     """The corpus as official SQuAD 2.0 JSON objects, one for each split.
 
     ``articles`` gives the number of articles of each split, by default 320 for "train" and 48 for
     "dev"; each has 3 passages of 60 to 90 words with 5 questions each.
+    Deterministic in the seed; a split that does not exist is a SettingsError.
     """
     sizes = ARTICLES if articles is None else articles
     return {
@@ -118,8 +123,8 @@ def _plan(main: Entity, rival: Entity, rng: Random) -> list[Sentence]:
     """The sentences of a passage: the rival's stand together somewhere among the main entity's."""
     domain = main.domain
     order = rng.sample(domain.attributes, len(domain.attributes))
-    n_main, n_rival, n_shared = rng.randint(4, 5), rng.randint(2, 3), rng.randint(1, 2)
-    n_contrasted = rng.randint(0, 1)
+    n_main, n_rival, n_shared = rng.randint(4, 5), rng.randint(2, 3), rng.randint(0, 1)
+    n_contrasted = rng.randint(0, n_shared)
     about_main, about_rival, contrasts = [], [], []
     for index, attribute in enumerate(order[: n_main + n_rival - n_shared]):
         first, second = rng.sample(attribute.says, 2)

@@ -11,9 +11,7 @@ import re
 import tomllib
 from importlib import resources
 from random import Random
-from typing import Any, Literal
-
-Split = Literal["train", "dev"]
+from typing import Any
 
 _DEV_SHARE = 5  # one name in five is kept for dev
 _TRIPLED = re.compile(r"(\w)\1\1")
@@ -26,9 +24,9 @@ def read_table(name: str) -> dict[str, Any]:
 
 
 class Names:
-    """A split's names. Each draw is new until :meth:`forget` is called."""
+    """The names of "train" or "dev". Each draw is new until :meth:`forget` is called."""
 
-    def __init__(self, split: Split, seed: int, rng: Random) -> None:
+    def __init__(self, split: str, seed: int, rng: Random) -> None:
         table = read_table("embedded_names.toml")
         self._rng = rng
         self._used: set[str] = set()
@@ -61,7 +59,7 @@ class Names:
         return _FIELD.sub(lambda field: self.draw(field[1]), pattern)
 
 
-def _share(parts: dict[str, str], joiner: str, split: Split, seed: int) -> list[str]:
+def _share(parts: dict[str, str], joiner: str, split: str, seed: int) -> list[str]:
     """The share of all pairs of parts that belongs to a split."""
     pairs = itertools.product(parts["first"].split(), parts["second"].split())
     joined = (joiner.join(pair) for pair in pairs)

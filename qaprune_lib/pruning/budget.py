@@ -75,6 +75,10 @@ class MACs:
     share: float
     length: int = 384
 
+    def __post_init__(self) -> None:
+        if self.length < 1:
+            raise TopologyError(f"length={self.length} tokens must be at least 1")
+
     def costs(self, shape: ModelShape) -> BlockCosts:
         """Multiply-accumulates of each block, counted as in `Topology.macs`."""
         d, size, length = shape.d_embedding, shape.head_size, self.length
@@ -134,7 +138,9 @@ def threshold_for_budget(scores: GateScores, budget: Budget) -> dict[str, np.nda
     tables = {"attn": costs.attn, "ff": costs.ff}
     ranked = []
     for kind in kinds:
-        per_slice = (tables[kind][-1] - tables[kind][0]) / (len(tables[kind]) - 1)
+        # a measured table can find no cost at all where blocks are tiny: then nothing is gained
+        span = max(float(tables[kind][-1] - tables[kind][0]), np.finfo(np.float64).tiny)
+        per_slice = span / (len(tables[kind]) - 1)
         values = scores.get(kind).ravel()
         ranked.append(values / per_slice if scores.additive else values)
     order = np.argsort(np.concatenate(ranked), kind="stable")

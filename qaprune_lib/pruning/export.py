@@ -192,7 +192,10 @@ def _export(model: nn.Module, example: Batch, path: Path, opset: int | None) -> 
     except torch.onnx.OnnxExporterError as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"torch cannot export this model: {reason}") from error
-    return int(program.model.opset_imports[""])
+    used = int(program.model.opset_imports[""])
+    if opset not in (None, used):  # torch only logs that it fell back to another one
+        raise ModelError(f"torch cannot export to opset={opset}, only to {used} for instance")
+    return used
 
 
 def _quantize(path: Path) -> Path:

@@ -143,7 +143,8 @@ def measure_latency(
 
     The blocks are those of randomly initialised models, resized as pruned models are. All sizes
     run in turns, after a warm-up, so that whatever else the machine does meets all of them alike;
-    the table holds medians, made non-decreasing. Feed-forward widths are 0, 1 and a regular grid.
+    the table holds the least times, made non-decreasing. Feed-forward widths are 0, 1 and a
+    regular grid.
 
     Args:
         shape: of the unpruned model.
@@ -169,9 +170,10 @@ def measure_latency(
         runs = [_whole_model(shape, model_type, batch_size, length, device)]
         runs += [_layer(shape, model_type, n, 0, batch_size, length, device) for n in heads]
         runs += [_layer(shape, model_type, 0, n, batch_size, length, device) for n in widths[1:]]
-    medians = np.median(_in_turns(runs, device, repeats, progress), axis=0)
-    rest, empty = medians[:2]
-    attn, ff = map(_rising_from_zero, np.split(medians[2:] - empty, [shape.n_heads]))
+    # other work on the machine only ever adds time, so that the least is the least noisy
+    least = _in_turns(runs, device, repeats, progress).min(axis=0)
+    rest, empty = least[:2]
+    attn, ff = map(_rising_from_zero, np.split(least[2:] - empty, [shape.n_heads]))
     return LatencyTable(
         shape=shape,
         model_type=model_type,

@@ -12,7 +12,7 @@ from qaprune_lib.data.squad import data_digest
 from qaprune_lib.models.encoder import shape_of
 from qaprune_lib.models.pruned import QuestionAnsweringModel
 from qaprune_lib.scorers.gradients import gate_gradients
-from qaprune_lib.scorers.scores import GateScores, without_absent
+from qaprune_lib.scorers.scores import GateScores, check_kinds, without_absent
 
 
 def fisher(
@@ -26,11 +26,10 @@ def fisher(
     """Sum over windows of (∂ loss / ∂ γ)² at γ = 1, of each window by itself.
 
     Raises:
-        DataError: an empty data set.
+        DataError: an empty data set. SettingsError: an unknown kind.
     """
-    features = make_features(
-        dataset, model.tokenizer, max_length=max_length, doc_stride=doc_stride
-    )
+    check_kinds(kinds)
+    features = make_features(dataset, model.tokenizer, max_length=max_length, doc_stride=doc_stride)
     shape = shape_of(model.config)
     totals = {kind: np.zeros(shape.gates(kind)) for kind in kinds}
     for gradients in gate_gradients(model, features, kinds, description="fisher"):

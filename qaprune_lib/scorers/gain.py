@@ -14,7 +14,7 @@ from qaprune_lib.errors import SettingsError
 from qaprune_lib.models.encoder import shape_of
 from qaprune_lib.models.pruned import QuestionAnsweringModel
 from qaprune_lib.scorers.gradients import gate_gradients
-from qaprune_lib.scorers.scores import GateScores, without_absent
+from qaprune_lib.scorers.scores import GateScores, check_kinds, without_absent
 
 MAX_GATES_AT_ZERO = 512
 
@@ -42,14 +42,14 @@ def gain(
         doc_stride: step from window to window, in tokens.
 
     Raises:
-        SettingsError: `at=0` for more gates than that many passes are sensible for.
+        SettingsError: an unknown kind, or `at=0` for more gates than that many passes are sensible
+            for.
         DataError: an empty data set.
     """
     if at not in (0, 1):
         raise SettingsError(f"gain at={at}: the derivative is taken at 0 or at 1")
-    features = make_features(
-        dataset, model.tokenizer, max_length=max_length, doc_stride=doc_stride
-    )
+    check_kinds(kinds)
+    features = make_features(dataset, model.tokenizer, max_length=max_length, doc_stride=doc_stride)
     scores = (_at_one if at == 1 else _at_zero)(model, features, kinds)
     if normalize:
         scores = {kind: _unit_rows(values) for kind, values in scores.items()}

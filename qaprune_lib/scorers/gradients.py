@@ -30,14 +30,16 @@ _COLUMNS = ["input_ids", "token_type_ids", "start_position", "end_position"]
 def frozen(model: QuestionAnsweringModel) -> Iterator[None]:
     """No gradient for any weight, dropout off; both as before afterwards."""
     flags = [(weights, weights.requires_grad) for weights in model.parameters()]
-    training = model.training
+    training = [module for module in model.modules() if module.training]
     model.eval().requires_grad_(False)
     try:
         yield
     finally:
         for weights, flag in flags:
             weights.requires_grad_(flag)
-        model.train(training)
+        model.eval()
+        for module in training:
+            module.training = True
 
 
 def labelled_batches(
@@ -84,9 +86,7 @@ def gate_gradients(
     objective, shape = CrossEntropy(), shape_of(model.config)
     dtype = next(model.parameters()).dtype
     with frozen(model):
-        batches = labelled_batches(
-            model, features, max_tokens=max_tokens, description=description
-        )
+        batches = labelled_batches(model, features, max_tokens=max_tokens, description=description)
         for batch in batches:
             n_rows = len(batch["input_ids"])
             masks = Masks.ones(shape, kinds, batch=n_rows, device=model.device, dtype=dtype)
@@ -96,5 +96,6 @@ def gate_gradients(
             with torch.enable_grad(), apply_masks(model, masks):
                 outputs = model(**model_inputs(batch))
                 loss = objective(outputs.start_logits, outputs.end_logits, batch).sum()
-                gradients = torch.autograd.grad(loss, list(gates.values()))
+                # zeros where a pruned model has no slice of a kind left
+                gradients = torch.autograd.grad(loss, list(gates.values()), materialize_grads=True)
             yield dict(zip(gates, gradients, strict=True))

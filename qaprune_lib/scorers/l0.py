@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -24,18 +24,20 @@ from qaprune_lib.models.pruned import QuestionAnsweringModel
 from qaprune_lib.models.shape import KINDS
 from qaprune_lib.models.zoo import weights_digest
 from qaprune_lib.scorers.gradients import frozen
-from qaprune_lib.scorers.scores import GateScores, without_absent
+from qaprune_lib.scorers.scores import GateScores, check_kinds, without_absent
 from qaprune_lib.training.bert_adam import BertAdam
+from qaprune_lib.training.checkpoints import working_folder
 from qaprune_lib.training.distillation import with_teacher_logits
-from qaprune_lib.training.finetune import check_teacher, collator_for
-from qaprune_lib.training.objectives import CrossEntropy, Distillation, model_inputs
-from qaprune_lib.training.trainer import (
-    SpanTrainer,
-    TrainingSettings,
-    dropout_set,
-    run_trainer,
-    working_folder,
-)
+from qaprune_lib.training.finetune import collator_for, objective_for
+from qaprune_lib.training.objectives import Distillation, model_inputs
+from qaprune_lib.training.settings import TrainingSettings, with_hyperparameters
+from qaprune_lib.training.trainer import SpanTrainer, dropout_set, run_trainer
+
+
+def _gate_training() -> TrainingSettings:
+    return TrainingSettings(
+        learning_rate=1e-1, warmup=0.0, weight_decay=0.0, max_grad_norm=0.0, dropout=False
+    )
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,7 @@ class GateSettings:
     optimizer: Literal["adam", "bert_adam"] = "adam"
     initial_mean: float = 2.5
     embedding_norm: Literal["weighted", "plain"] = "weighted"
-    training: TrainingSettings = TrainingSettings(
-        learning_rate=1e-1, warmup=0.0, weight_decay=0.0, max_grad_norm=0.0, dropout=False
-    )
+    training: TrainingSettings = field(default_factory=_gate_training)
 
     def __post_init__(self) -> None:
         if self.penalty_on not in ("nonzero", "one"):
@@ -113,26 +113,32 @@ class GatedModel(nn.Module):
         """
         seeds = np.random.SeedSequence([self.settings.training.seed, *self.step])
         generator = torch.Generator().manual_seed(int(seeds.generate_state(1)[0]))
-        samples = {kind: gate.sample(generator) for kind, gate in self.gates.items()}
+        samples = {kind: self.gate(kind).sample(generator) for kind in self.gates}
         model = self.frozen_model[0]
         norm = self.settings.embedding_norm
         with apply_masks(model, Masks(**samples), embedding_norm=norm):
             return model(**batch)
 
+    def gate(self, kind: str) -> HardConcrete:
+        """The gates of one kind."""
+        return cast(HardConcrete, self.gates[kind])
+
     def open_gates(self, kind: str) -> Tensor:
         """Expected number of open gates of one kind (a scalar); absent slices do not count."""
-        probability = self.gates[kind].probability(self.settings.penalty_on)  # type: ignore[operator]
+        probability = self.gate(kind).probability(self.settings.penalty_on)
         return probability[self.present[kind].to(probability.device)].sum()
 
 
 class GateTrainer(SpanTrainer):
     """Adds Σ λ_k E[open gates of kind k] to the loss."""
 
-    def __init__(self, gated: GatedModel, *arguments: Any, penalty: Mapping[str, float], **keywords: Any) -> None:
+    def __init__(
+        self, gated: GatedModel, *arguments: Any, penalty: Mapping[str, float], **keywords: Any
+    ) -> None:
         self.penalty = penalty
         self.micro_step = (-1, -1)
         super().__init__(gated, *arguments, **keywords)
-        gated.frozen_model[0].to(self.args.device)
+        gated.frozen_model[0].to(self.args.device)  # type: ignore[arg-type]
 
     def compute_loss(
         self,
@@ -190,19 +196,16 @@ def l0(
         `settings["report"]` steps, seconds and the expected share of open gates.
 
     Raises:
-        SettingsError: a λ that is negative or not a number, no or an unknown kind.
+        SettingsError: a λ that is negative or not a number, no or an unknown kind, an unknown
+            hyper-parameter, or a folder of another run.
         DataError: an empty data set.
     """
     settings = _with_hyperparameters(settings or GateSettings(), hyperparameters)
     _check_penalty(penalty)
-    features = make_features(
-        dataset, model.tokenizer, max_length=max_length, doc_stride=doc_stride
-    )
-    objective: CrossEntropy | Distillation = CrossEntropy()
+    features = make_features(dataset, model.tokenizer, max_length=max_length, doc_stride=doc_stride)
+    objective = objective_for(model, teacher, distillation)
     teacher_digest = None
     if teacher is not None:
-        check_teacher(model, teacher)
-        objective = distillation or Distillation()
         features = with_teacher_logits(features, teacher)
         teacher_digest = weights_digest(teacher)
     kinds = [kind for kind in KINDS if kind in penalty]
@@ -236,20 +239,17 @@ def l0(
             description="gates " + " ".join(f"{kind} λ={penalty[kind]:g}" for kind in kinds),
             optimizer=_optimizer(gated, settings),
         )
-        report = run_trainer(trainer, folder, identity)
-        model.to(device)
+        report = run_trainer(trainer, working if folder else None, identity)
+        model.to(device)  # type: ignore[arg-type]
     described["report"] = {
         "steps": report.steps,
         "seconds": report.seconds,
         "open": {
-            kind: float(gated.open_gates(kind).detach() / gated.present[kind].sum())
+            kind: float(gated.open_gates(kind).detach() / gated.present[kind].sum().clamp(min=1))
             for kind in kinds
         },
     }
-    log_alpha = {
-        kind: gated.gates[kind].log_alpha.detach().double().cpu().numpy()  # type: ignore[operator,union-attr]
-        for kind in kinds
-    }
+    log_alpha = {kind: gated.gate(kind).log_alpha.detach().double().cpu().numpy() for kind in kinds}
     return GateScores(
         shape=shape_of(model.config),
         method="l0",
@@ -257,30 +257,23 @@ def l0(
         data_digest=data_digest(dataset),
         settings=described,
         additive=False,
-        open_mean={
-            kind: gated.gates[kind].mean().double().cpu().numpy()  # type: ignore[operator]
-            for kind in kinds
-        },
+        open_mean={kind: gated.gate(kind).mean().double().cpu().numpy() for kind in kinds},
         **without_absent(model, log_alpha),
     )
 
 
 def _with_hyperparameters(settings: GateSettings, values: Mapping[str, Any]) -> GateSettings:
-    own = {name for name in GateSettings.__dataclass_fields__ if name != "training"}
-    training = {name: value for name, value in values.items() if name not in own}
-    unknown = sorted(set(training) - set(TrainingSettings.__dataclass_fields__))
-    if unknown:
-        raise SettingsError(f"unknown hyper-parameter {unknown[0]!r}")
-    changed = replace(settings, training=replace(settings.training, **training))
-    return replace(changed, **{name: value for name, value in values.items() if name in own})
+    names = {field.name for field in fields(settings)} - {"training"}
+    own = {name: value for name, value in values.items() if name in names}
+    others = {name: value for name, value in values.items() if name not in names}
+    return replace(settings, **own, training=with_hyperparameters(settings.training, others))
 
 
 def _check_penalty(penalty: Mapping[str, float]) -> None:
     if not penalty:
         raise SettingsError('penalty= names no kind of gates; pass for instance {"attn": 2e-2}')
+    check_kinds(penalty)
     for kind, weight in penalty.items():
-        if kind not in KINDS:
-            raise SettingsError(f"penalty of unknown kind {kind!r}; kinds are {list(KINDS)}")
         if not isinstance(weight, int | float) or not math.isfinite(weight) or weight < 0:
             raise SettingsError(f"penalty λ={weight!r} for {kind!r} must be a finite number >= 0")
 

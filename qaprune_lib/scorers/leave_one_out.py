@@ -44,9 +44,7 @@ def leave_one_out(
     """
     if len(dataset) == 0:
         raise DataError("no questions to score heads on: the data set is empty")
-    features = make_features(
-        dataset, model.tokenizer, max_length=max_length, doc_stride=doc_stride
-    )
+    features = make_features(dataset, model.tokenizer, max_length=max_length, doc_stride=doc_stride)
     encoder = Encoder(model)
     heads = [(layer, head) for layer, kept in enumerate(encoder.kept.attn) for head in kept]
     logits = _logits_without(model, encoder, features, heads, max_tokens)
@@ -153,7 +151,7 @@ def _without_head(encoder: Encoder, layer: int, head: int, memory: _Memory) -> I
 
     handle = encoder.module(layer, "attention_output").register_forward_pre_hook(close)
     for module, output in remembered.items():
-        module.forward = _returning(output)  # type: ignore[method-assign]
+        module.forward = _returning(output)
     try:
         yield
     finally:

@@ -8,7 +8,7 @@ import numpy as np
 
 from qaprune_lib.models.encoder import shape_of
 from qaprune_lib.models.pruned import QuestionAnsweringModel
-from qaprune_lib.scorers.scores import GateScores, without_absent
+from qaprune_lib.scorers.scores import GateScores, check_kinds, without_absent
 
 
 def random(
@@ -19,6 +19,7 @@ def random(
     Cut at `threshold=1 - p` each gate stays with probability p (Bernoulli, as in the paper); cut
     at `fraction=` exactly that share goes.
     """
+    check_kinds(kinds)
     generator = np.random.default_rng(seed)
     shape = shape_of(model.config)
     return GateScores(

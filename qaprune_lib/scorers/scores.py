@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from transformers import PreTrainedModel
 
-from qaprune_lib.errors import GateError
+from qaprune_lib.errors import GateError, SettingsError
 from qaprune_lib.models.encoder import kept_slices
 from qaprune_lib.models.shape import KINDS, ModelShape
 
@@ -105,7 +105,10 @@ class GateScores:
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(content, allow_nan=False) + "\n")
+        with temporary.open("w") as file:
+            file.write(json.dumps(content, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, target)
 
     @classmethod
@@ -129,7 +132,7 @@ class GateScores:
             )
         except FileNotFoundError as error:
             raise GateError(f"{path}: no such file of gate scores") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise GateError(f"{path}: not a file of gate scores: {error}") from error
 
 
@@ -146,12 +149,10 @@ def _from_lists(scores: list[Any]) -> np.ndarray:
     return np.array([-np.inf if score is None else score for score in scores], dtype=np.float64)
 
 
-def without_absent(
-    model: PreTrainedModel, scores: Mapping[str, np.ndarray]
-) -> dict[str, Any]:
+def without_absent(model: PreTrainedModel, scores: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Scores with −inf where a pruned model has no such slice any more."""
     kept = kept_slices(model.config)
-    result = {}
+    result: dict[str, Any] = {}
     for kind, values in scores.items():
         rows = np.array(values, dtype=np.float64, ndmin=2)
         present = (kept.emb,) if kind == "emb" else getattr(kept, kind)
@@ -161,3 +162,14 @@ def without_absent(
             row[absent] = -np.inf
         result[kind] = rows.reshape(np.shape(values))
     return result
+
+
+def check_kinds(kinds: Iterable[str]) -> None:
+    """Check the names of kinds of gates.
+
+    Raises:
+        SettingsError: none, or an unknown one.
+    """
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown or not kinds:
+        raise SettingsError(f"kinds of gates are {list(KINDS)}, not {list(kinds)}")

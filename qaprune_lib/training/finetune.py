@@ -15,16 +15,11 @@ from qaprune_lib.data.squad import data_digest
 from qaprune_lib.errors import ModelError, SettingsError
 from qaprune_lib.models.pruned import QuestionAnsweringModel
 from qaprune_lib.models.zoo import weights_digest
+from qaprune_lib.training.checkpoints import working_folder
 from qaprune_lib.training.distillation import with_teacher_logits
 from qaprune_lib.training.objectives import CrossEntropy, Distillation
-from qaprune_lib.training.trainer import (
-    SpanTrainer,
-    TrainingSettings,
-    dropout_set,
-    run_trainer,
-    with_hyperparameters,
-    working_folder,
-)
+from qaprune_lib.training.settings import TrainingSettings, with_hyperparameters
+from qaprune_lib.training.trainer import SpanTrainer, dropout_set, run_trainer
 
 
 def finetune(
@@ -133,7 +128,7 @@ def _train(
             description=description,
         )
         report = run_trainer(trainer, working if folder else None, identity)
-    trained.training_report = report  # type: ignore[assignment]
+    trained.training_report = report
     trained.to(model.device)  # type: ignore[arg-type]
     return trained.eval()
 

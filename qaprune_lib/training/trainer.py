@@ -2,21 +2,16 @@
 
 Batches are ordered from (seed, epoch) and grouped by length at the global batch, so that several
 processes see the same global batches as one and a resumed run meets the batches it would have met.
-A checkpoint counts once a marker, written last, says that it is complete.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +25,10 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from qaprune_lib.data.batching import Collator, length_grouped_order
 from qaprune_lib.errors import DataError, ModelError, SettingsError
+from qaprune_lib.training.checkpoints import claim, mark_complete, newest_complete_checkpoint
 from qaprune_lib.training.objectives import Objective, model_inputs
+from qaprune_lib.training.settings import TrainingSettings
 
-COMPLETE = "complete"
 _COLUMNS = (
     "input_ids",
     "token_type_ids",
@@ -41,72 +37,6 @@ _COLUMNS = (
     "teacher_start_logits",
     "teacher_end_logits",
 )
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """Hyper-parameters of one run.
-
-    Attributes:
-        epochs: passes over the windows; each leaves out its incomplete last batch.
-        max_steps: stop after so many optimizer steps, if that is less; the schedule fits it.
-        batch_size: windows in one optimizer step, over all processes and micro-steps.
-        accumulation: micro-steps in which each process computes its part of a batch.
-        learning_rate: peak; it decays linearly to 0.
-        warmup: share of the steps during which the learning rate rises from 0.
-        weight_decay: of AdamW, on matrices only.
-        max_grad_norm: gradients are clipped at this norm; 0 leaves them.
-        dropout: whether the model's dropout is on.
-        seed: of the order of batches and of dropout.
-        checkpoint_steps: optimizer steps between checkpoints.
-
-    Raises:
-        SettingsError: a value that is not a number or out of range.
-    """
-
-    epochs: int = 1
-    max_steps: int | None = None
-    batch_size: int = 24
-    accumulation: int = 1
-    learning_rate: float = 3e-5
-    warmup: float = 0.1
-    weight_decay: float = 0.01
-    max_grad_norm: float = 1.0
-    dropout: bool = True
-    seed: int = 0
-    checkpoint_steps: int = 200
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulation", "checkpoint_steps", "max_steps"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise SettingsError(f"{name}={value!r} must be an integer of at least 1")
-        for name in ("learning_rate", "warmup", "weight_decay", "max_grad_norm"):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-                raise SettingsError(f"{name}={value!r} must be a finite number, 0 or more")
-        if self.warmup > 1:
-            raise SettingsError(f"warmup={self.warmup} is a share of the steps, at most 1")
-        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
-            raise SettingsError(f"seed={self.seed!r} must be an integer from 0 to 2**32 - 1")
-        if self.batch_size % self.accumulation:
-            raise SettingsError(
-                f"batch_size={self.batch_size} is not a multiple of "
-                f"accumulation={self.accumulation}"
-            )
-
-
-def with_hyperparameters(settings: TrainingSettings, values: Mapping[str, Any]) -> TrainingSettings:
-    """Settings with single values changed.
-
-    Raises:
-        SettingsError: there is no such hyper-parameter, or its value is out of range.
-    """
-    known = [field.name for field in fields(settings)]
-    for name in values:
-        if name not in known:
-            raise SettingsError(f"unknown hyper-parameter {name!r}; there are {', '.join(known)}")
-    return replace(settings, **values)
 
 
 @dataclass(frozen=True)
@@ -276,13 +206,12 @@ class SpanTrainer(Trainer):
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            folder = self.folder / f"checkpoint-{self.state.global_step}"
-            _sync_folder(folder)
-            (folder / COMPLETE).touch()
-            _sync(folder)
+            mark_complete(self.folder / f"checkpoint-{self.state.global_step}")
 
 
-def run_trainer(trainer: SpanTrainer, folder: Path | None, identity: Mapping[str, Any]) -> TrainingReport:
+def run_trainer(
+    trainer: SpanTrainer, folder: Path | None, identity: Mapping[str, Any]
+) -> TrainingReport:
     """Train, resuming from the newest complete checkpoint in `folder`.
 
     Args:
@@ -296,73 +225,13 @@ def run_trainer(trainer: SpanTrainer, folder: Path | None, identity: Mapping[str
     started = time.perf_counter()
     checkpoint = None
     if folder is not None:
-        _claim(folder, identity)
+        claim(folder, identity)
         checkpoint = newest_complete_checkpoint(folder)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     losses = tuple(entry["loss"] for entry in trainer.state.log_history if "loss" in entry)
     return TrainingReport(
         steps=trainer.state.global_step, losses=losses, seconds=time.perf_counter() - started
     )
-
-
-def newest_complete_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint with its marker; torn ones, newer than it, are deleted."""
-    numbered = sorted(
-        (path for path in folder.glob("checkpoint-*") if path.name.split("-")[1].isdigit()),
-        key=lambda path: int(path.name.split("-")[1]),
-        reverse=True,
-    )
-    for path in numbered:
-        if (path / COMPLETE).is_file():
-            return path
-        shutil.rmtree(path, ignore_errors=True)
-    return None
-
-
-def _claim(folder: Path, identity: Mapping[str, Any]) -> None:
-    """Write down which run the folder belongs to, or check that it is this one."""
-    text = json.dumps(identity, sort_keys=True, default=str)
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    path = folder / "run.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    if path.is_file():
-        if digest not in path.read_text():
-            raise SettingsError(
-                f"{folder} holds checkpoints of another run (other data, settings or weights); "
-                "delete it or choose another folder"
-            )
-        return
-    temporary = path.with_name(f".run.json.{os.getpid()}")
-    temporary.write_text(json.dumps({"digest": digest, **json.loads(text)}, indent=1) + "\n")
-    os.replace(temporary, path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            _sync(path)
-    _sync(folder)
-
-
-@contextmanager
-def working_folder(folder: Path | None) -> Iterator[Path]:
-    """The folder itself, or a temporary one that is removed afterwards."""
-    if folder is not None:
-        yield Path(folder)
-        return
-    temporary = tempfile.mkdtemp(prefix="qaprune-")
-    try:
-        yield Path(temporary)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
@@ -378,5 +247,3 @@ def dropout_set(model: nn.Module, enabled: bool) -> Iterator[None]:
     finally:
         for module, p in zip(modules, before, strict=True):
             module.p = p
-
-

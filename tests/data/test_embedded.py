@@ -13,6 +13,7 @@ import pytest
 
 from qaprune_lib.data.embedded import generate_articles, generate_squad
 from qaprune_lib.data.embedded_domains import load_domains
+from qaprune_lib.errors import SettingsError
 
 Corpus = dict[str, Any]
 
@@ -75,6 +76,11 @@ def test_deterministic_in_the_seed(corpus: Corpus) -> None:
     assert generate_squad(1, small) != generate_squad(2, small)
     first = generate_squad(0, small)
     assert all(corpus[split]["data"][:n] == first[split]["data"] for split, n in small.items())
+
+
+def test_other_splits_are_refused() -> None:
+    with pytest.raises(SettingsError, match="'test' does not exist"):
+        generate_squad(0, {"test": 1})
 
 
 def test_ids_and_titles_are_unique_and_answers_stand_where_they_say(

@@ -7,6 +7,7 @@ import importlib.util
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -92,6 +93,22 @@ def test_roberta_by_eager_attention(tmp_path: Path) -> None:
     loaded = onnx.load(path)
     assert [value.name for value in loaded.graph.input] == ["input_ids", "attention_mask"]
     assert {entry.version for entry in loaded.opset_import if entry.domain == ""} == {18}
+
+
+def test_an_operator_set_out_of_reach_is_refused(
+    bert: QuestionAnsweringModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Fallback:
+        """What torch gives when it cannot convert to the operator set that was asked for."""
+
+        model = SimpleNamespace(opset_imports={"": 18})
+
+        def save(self, *_: object, **__: object) -> None: ...
+
+    monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: Fallback())
+    with pytest.raises(ModelError, match="opset=5"):
+        export_onnx(bert, tmp_path / "old", opset=5)
+    assert not list(tmp_path.iterdir())
 
 
 def test_electra_with_weights_beside_the_file(

@@ -144,7 +144,7 @@ def test_speedup_is_real() -> None:
     """The cut by a measured table takes less time; the least of many turns is free of noise."""
     shape = ModelShape(n_layers=3, n_heads=4, head_size=32, d_intermediate=512, d_embedding=128)
     table = measure_latency(
-        shape, batch_size=2, length=128, device="cpu", repeats=15, progress=False
+        shape, batch_size=2, length=128, device="cpu", repeats=40, progress=False
     )
     rng = np.random.default_rng(0)
     scores = GateScores(
@@ -170,12 +170,12 @@ def test_speedup_is_real() -> None:
     full.tokenizer = None  # type: ignore[assignment]
     models = [full, prune(full, topology)]
     ids = torch.randint(5, 1000, (2, 128))
-    seconds: list[list[float]] = [[], []]
+    least = [float("inf"), float("inf")]
     with torch.inference_mode():
-        for _ in range(40):
-            for model, times in zip(models, seconds, strict=True):
+        for _ in range(300):
+            for place, model in enumerate(models):
                 start = time.perf_counter()
                 model(input_ids=ids)
-                times.append(time.perf_counter() - start)
-    ratio = min(seconds[0]) / min(seconds[1])
-    assert ratio > 1.2, f"promised 1.6, measured {ratio:.2f}"
+                least[place] = min(least[place], time.perf_counter() - start)
+    ratio = least[0] / least[1]
+    assert ratio > 1.3, f"promised 1.6, measured {ratio:.2f}"

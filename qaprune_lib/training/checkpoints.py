@@ -1,0 +1,87 @@
+"""Folders of checkpoints: whose they are, and which of them are whole.
+
+A checkpoint counts once a marker, written last, says that it is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from qaprune_lib.errors import SettingsError
+
+COMPLETE = "complete"
+
+
+def newest_complete_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint with its marker; torn ones, newer than it, are deleted."""
+    numbered = sorted(
+        (path for path in folder.glob("checkpoint-*") if path.name.split("-")[1].isdigit()),
+        key=lambda path: int(path.name.split("-")[1]),
+        reverse=True,
+    )
+    for path in numbered:
+        if (path / COMPLETE).is_file():
+            return path
+        shutil.rmtree(path, ignore_errors=True)
+    return None
+
+
+def claim(folder: Path, identity: Mapping[str, Any]) -> None:
+    """Write down which run the folder belongs to, or check that it is this one.
+
+    Raises:
+        SettingsError: it is another run's.
+    """
+    text = json.dumps(identity, sort_keys=True, default=str)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    path = folder / "run.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    if path.is_file():
+        if digest not in path.read_text():
+            raise SettingsError(
+                f"{folder} holds checkpoints of another run (other data, settings or weights); "
+                "delete it or choose another folder"
+            )
+        return
+    temporary = path.with_name(f".run.json.{os.getpid()}")
+    temporary.write_text(json.dumps({"digest": digest, **json.loads(text)}, indent=1) + "\n")
+    os.replace(temporary, path)
+
+
+def mark_complete(folder: Path) -> None:
+    """Say that all of a checkpoint is on disk, once it is."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            _sync(path)
+    _sync(folder)
+    (folder / COMPLETE).touch()
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def working_folder(folder: Path | None) -> Iterator[Path]:
+    """The folder itself, or a temporary one that is removed afterwards."""
+    if folder is not None:
+        yield Path(folder)
+        return
+    temporary = tempfile.mkdtemp(prefix="qaprune-")
+    try:
+        yield Path(temporary)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

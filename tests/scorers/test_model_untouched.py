@@ -1,0 +1,48 @@
+"""Scorers leave a model as they found it: weights, flags, modes, gradients and hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from qaprune_lib.models import QuestionAnsweringModel
+from qaprune_lib.scorers import fisher, gain, l0, leave_one_out
+from qaprune_lib.scorers.gradients import gate_gradients
+from tests.training.toy import DROPOUT, WINDOWS, small_bert, toy_questions, toy_windows
+
+QUESTIONS = toy_questions(6)
+RUNS: dict[str, Callable[[QuestionAnsweringModel], Any]] = {
+    "gain": lambda m: gain(m, QUESTIONS, **WINDOWS),  # type: ignore[arg-type]
+    "gain at 0": lambda m: gain(m, QUESTIONS, kinds=["attn"], at=0, **WINDOWS),  # type: ignore[arg-type]
+    "fisher": lambda m: fisher(m, QUESTIONS, **WINDOWS),  # type: ignore[arg-type]
+    "leave one out": lambda m: leave_one_out(m, QUESTIONS, **WINDOWS),
+    "l0": lambda m: l0(
+        m, QUESTIONS, penalty={"attn": 0.1}, batch_size=4, max_steps=2, dropout=True, **WINDOWS
+    ),
+    "interrupted": lambda m: next(gate_gradients(m, toy_windows(m, QUESTIONS), ["ff"])),
+}
+
+
+def state(model: QuestionAnsweringModel) -> tuple[Any, ...]:
+    return (
+        [weights.requires_grad for weights in model.parameters()],
+        [weights.grad for weights in model.parameters()],
+        [module.training for module in model.modules()],
+        [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.modules()],
+        ["forward" in vars(module) for module in model.modules()],
+        [getattr(module, "p", None) for module in model.modules()],
+    )
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_scorer_leaves_the_model_as_it_was(name: str) -> None:
+    model = small_bert(**DROPOUT).train()
+    model.base_model.embeddings.eval()
+    model.qa_outputs.bias.requires_grad_(False)
+    before, weights = state(model), {n: w.clone() for n, w in model.state_dict().items()}
+    RUNS[name](model)
+    assert state(model) == before
+    assert all(torch.equal(model.state_dict()[n], w) for n, w in weights.items())
