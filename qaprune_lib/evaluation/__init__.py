@@ -10,12 +10,14 @@ from qaprune_lib.evaluation.squad import (
     per_question_f1,
     score_predictions,
 )
+from qaprune_lib.evaluation.timing import Timing, time_decoding
 
 __all__ = [
     "Answer",
     "Prediction",
     "Scores",
     "SquadResult",
+    "Timing",
     "ask",
     "evaluate",
     "fit_threshold",
@@ -23,5 +25,6 @@ __all__ = [
     "per_question_f1",
     "predict",
     "score_predictions",
+    "time_decoding",
     "window_logits",
 ]

@@ -138,9 +138,9 @@ def threshold_for_budget(scores: GateScores, budget: Budget) -> dict[str, np.nda
     tables = {"attn": costs.attn, "ff": costs.ff}
     ranked = []
     for kind in kinds:
-        # a measured table can find no cost at all where blocks are tiny: then nothing is gained
-        span = max(float(tables[kind][-1] - tables[kind][0]), np.finfo(np.float64).tiny)
-        per_slice = span / (len(tables[kind]) - 1)
+        span = float(tables[kind][-1] - tables[kind][0])
+        # a measured table can find no cost at all where blocks are tiny: those go last
+        per_slice = max(span, 1e-9 * costs.total(*_full(scores.shape))) / (len(tables[kind]) - 1)
         values = scores.get(kind).ravel()
         ranked.append(values / per_slice if scores.additive else values)
     order = np.argsort(np.concatenate(ranked), kind="stable")
@@ -157,13 +157,11 @@ def threshold_for_budget(scores: GateScores, budget: Budget) -> dict[str, np.nda
 
     def cost_after(n_removed: int) -> float:
         keep = keep_after(n_removed)
-        counts = {
-            kind: keep[kind].sum(-1)
-            if kind in keep
-            else np.full(scores.shape.n_layers, scores.shape.gates(kind)[1])
-            for kind in ("attn", "ff")
-        }
-        return costs.total(counts["attn"], counts["ff"])
+        heads, activations = _full(scores.shape)
+        return costs.total(
+            keep["attn"].sum(-1) if "attn" in keep else heads,
+            keep["ff"].sum(-1) if "ff" in keep else activations,
+        )
 
     limit = budget.share * cost_after(0)
     if cost_after(len(order)) > limit:
@@ -177,3 +175,11 @@ def threshold_for_budget(scores: GateScores, budget: Budget) -> dict[str, np.nda
         middle = (low + high) // 2
         low, high = (low, middle) if cost_after(middle) <= limit else (middle + 1, high)
     return keep_after(low)
+
+
+def _full(shape: ModelShape) -> tuple[np.ndarray, np.ndarray]:
+    """Heads and activations of each layer of the unpruned model."""
+    return (
+        np.full(shape.n_layers, shape.n_heads),
+        np.full(shape.n_layers, shape.d_intermediate),
+    )
