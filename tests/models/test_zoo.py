@@ -190,11 +190,14 @@ def test_attention_and_type(folders: dict[str, Path], tmp_path: Path) -> None:
 def test_loading_is_quiet_and_leaves_logging_alone(
     bare: Path, folders: dict[str, Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_warning()
+    verbosity = logging.get_verbosity()
+    logging.enable_progress_bar()
     load(bare)
     with pytest.raises(ModelError):
-        load(folders["stock"] / "nowhere")
-    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
+        load(folders["stock"], attn_implementation="none")
+    assert logging.get_verbosity() == verbosity
+    assert logging.is_progress_bar_enabled()
     captured = capfd.readouterr()
     assert captured.out + captured.err == ""
 
@@ -302,6 +305,11 @@ def only_a_pickle(folder: Path) -> None:
     torch.save(weights, folder / "pytorch_model.bin")
 
 
+def a_pickle_and_other_tensors(folder: Path) -> None:
+    shutil.copy(folder / "model.safetensors", folder / "other.safetensors")
+    only_a_pickle(folder)
+
+
 def set_value(value: float) -> Callable[[dict[str, torch.Tensor]], Any]:
     return lambda weights: weights[WEIGHT].view(-1)[5:6].fill_(value)
 
@@ -347,6 +355,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "wrong shape": (edit_weights(narrow), rf"1 weights of a wrong shape, .*{WEIGHT}: \[\d+, 3\]"),
     "no weights": (remove("model.safetensors"), "no model.safetensors"),
     "only a pickle": (only_a_pickle, "pickles and are never loaded"),
+    "a pickle, other tensors": (a_pickle_and_other_tensors, "cannot be loaded: .*safetensors"),
     "no tokenizer": (remove("tokenizer.json"), "tokenizer.json is missing"),
     "tokenizer not JSON": (write("tokenizer.json", b"{"), "the tokenizer cannot be loaded"),
 }

@@ -224,6 +224,15 @@ def test_the_model_and_the_random_state_stay_as_they_were() -> None:
     assert weights_digest(model) == digest
 
 
+@pytest.mark.parametrize("architecture", ["bert", "roberta"])
+def test_embeddings_keep_their_padding_row(architecture: str) -> None:
+    model = tiny_model(architecture)
+    small = prune(model, random_topology(shape_of(model.config), 0))
+    for name in ("word_embeddings", "position_embeddings", "token_type_embeddings"):
+        full, cut = (m.base_model.get_submodule(f"embeddings.{name}") for m in (model, small))
+        assert cut.padding_idx == full.padding_idx
+
+
 def test_a_pruned_model_trains() -> None:
     model = tiny_model("bert")
     small = prune(model, random_topology(shape_of(model.config), 0))

@@ -35,7 +35,8 @@ class Check(BaseModel):
     def deviation(self) -> float:
         """Computed minus published, with its sign."""
         difference = self.computed - self.published
-        return round(100 * difference / self.published if self.relative else difference, 9)
+        # adding 0 turns -0.0 into 0.0
+        return round(100 * difference / self.published if self.relative else difference, 9) + 0.0
 
     @property
     def excess(self) -> float:

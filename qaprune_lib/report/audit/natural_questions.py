@@ -10,7 +10,6 @@ from qaprune_lib.report.published import TABLE_2, TABLE_3, TABLE_4, TABLE_5, NqR
 from qaprune_lib.report.published_text import TEXT
 from qaprune_lib.report.released import ROBERTA_BASE, ROBERTA_LARGE, Released
 
-MILLION = 1e6
 FULL, ONCE, TWICE, THRICE, BASE = TABLE_5.rows
 ALMOST_DOUBLE = 0.2
 """A speed-up of 1.8 or more counts as the paper's "almost doubles"."""
@@ -19,7 +18,8 @@ SIMILAR_SHARE = 10
 SEED_SPREAD = TEXT["large_dist_short_f1"].sd or 0.0
 
 
-def _seconds(row: NqRow) -> float:
+def seconds_of(row: NqRow) -> float:
+    """Decoding time of a row of Table 5."""
     if row.seconds is None:
         raise RecordError(f"{row.model} has no decoding time")
     return row.seconds
@@ -31,20 +31,12 @@ def _removed(row: NqRow) -> dict[str, float]:
     return {"heads": row.attn_removed, "activations": row.ff_removed}
 
 
-def _model(row: NqRow) -> Released:
+def model_of(row: NqRow) -> Released:
+    """The encoder of a row of Table 5."""
     if row is BASE:
         return ROBERTA_BASE
     removed = _removed(row)
     return ROBERTA_LARGE.pruned(removed["heads"] / 100, removed["activations"] / 100)
-
-
-def _text_model(model: Released, name: str) -> Released:
-    removed = (TEXT[f"{name}_{kind}_removed"].value / 100 for kind in ("attn", "ff"))
-    return model.pruned(*removed)
-
-
-LARGE_DIST = _text_model(ROBERTA_LARGE, "large_dist")
-BASE_PRUNED = _text_model(ROBERTA_BASE, "base_pruned")
 
 
 def transfer_percentages() -> AuditItem:
@@ -118,7 +110,7 @@ def rounded_sizes() -> AuditItem:
             for before, after in zip(TABLE_4.rows[1:], (ONCE, TWICE, THRICE), strict=True)
             for kind, share in _removed(before).items()
         ),
-        note="Both tables print whole percents: a difference of one can be a change of nearly none.",
+        note="Both tables print whole percents, so that one may stand for nearly none.",
     )
 
 
@@ -171,17 +163,17 @@ def nq_speed() -> AuditItem:
         statement="Pruning almost doubles the inference speed of RoBERTa-large on NQ",
         whose="paper",
         sources=("Abstract", "Table 5"),
-        unit="times faster",
+        unit="times as fast",
         checks=(
             Check(
                 label=TWICE.model,
                 relation="at least",
                 published=2,
-                computed=_seconds(FULL) / _seconds(TWICE),
+                computed=seconds_of(FULL) / seconds_of(TWICE),
                 tolerance=ALMOST_DOUBLE,
             ),
         ),
-        note="\"Almost\" is read more generously here than \"nearly\" on SQuAD.",
+        note='"Almost" is read more generously here than "nearly" on SQuAD.',
     )
 
 
@@ -207,7 +199,10 @@ def _nq_loss(name: str, statement: str, answers: str, field: str, note: str = ""
 def nq_loss() -> AuditItem:
     """The abstract's loss on NQ, at the point of its speed."""
     return _nq_loss(
-        "nq_loss", "At that speed less than 0.5 short-answer F1 points are lost", "short", "short_f1"
+        "nq_loss",
+        "At that speed less than 0.5 short-answer F1 points are lost",
+        "short",
+        "short_f1",
     )
 
 
@@ -249,8 +244,8 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 def parameters_and_time() -> AuditItem:
     """Correlation of Table 5's times with what the models keep."""
-    models = [_model(row) for row in TABLE_5.rows]
-    seconds = np.array([_seconds(row) for row in TABLE_5.rows])
+    models = [model_of(row) for row in TABLE_5.rows]
+    seconds = np.array([seconds_of(row) for row in TABLE_5.rows])
     counts = {
         "all parameters": np.array([model.parameters for model in models]),
         "parameters of the layers": np.array([model.encoder_parameters for model in models]),

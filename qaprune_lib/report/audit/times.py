@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from qaprune_lib.report.audit.item import AuditItem, Check
 from qaprune_lib.report.published import TABLE_2, SquadRow
-from qaprune_lib.report.released import BERT_LARGE
+from qaprune_lib.report.released import BERT_LARGE, Released
 
 UNPRUNED = TABLE_2.row("no pruning")
 ATTN_ONLY = TABLE_2.row("attn_1")
@@ -19,6 +19,10 @@ NEARLY_DOUBLE = 0.1
 """A speed-up of 1.9 or more counts as the paper's "nearly doubles"."""
 TOKENS = 384
 """Window length, common practice on SQuAD; the paper does not print its own."""
+
+
+def _pruned(row: SquadRow) -> Released:
+    return BERT_LARGE.pruned(row.attn_removed / 100, row.ff_removed / 100)
 
 
 class TimeFit(BaseModel):
@@ -83,6 +87,13 @@ def noise() -> AuditItem:
                 tolerance=1.5,
                 relative=True,
             ),
+            Check(
+                label=f"{BOTH.model}, the time model",
+                published=BOTH.seconds,
+                computed=fit_decoding_time().seconds(BOTH),
+                tolerance=1.5,
+                relative=True,
+            ),
         ),
         note="Both are medians of five runs; retraining does not change the computation.",
     )
@@ -123,12 +134,13 @@ def speed_not_proportional() -> AuditItem:
         statement="The speed-up is less than what is pruned would promise",
         whose="paper",
         sources=("Table 2", "Section 4.2.3"),
-        unit="times faster",
+        unit="times as fast",
         checks=tuple(
             Check(
                 label=row.model,
                 relation="less than",
-                published=full / BERT_LARGE.pruned(row.attn_removed / 100, row.ff_removed / 100).macs(TOKENS),
+                published=full
+                / BERT_LARGE.pruned(row.attn_removed / 100, row.ff_removed / 100).macs(TOKENS),
                 computed=UNPRUNED.seconds / row.seconds,
                 relative=True,
             )
@@ -145,7 +157,7 @@ def squad_speed() -> AuditItem:
         statement="Pruning nearly doubles the decoding speed on SQuAD 2.0",
         whose="paper",
         sources=("Abstract", "Section 4.2.3", "Table 2"),
-        unit="times faster",
+        unit="times as fast",
         checks=(
             Check(
                 label=RETRAINED[1].model,
@@ -156,5 +168,3 @@ def squad_speed() -> AuditItem:
             ),
         ),
     )
-
-

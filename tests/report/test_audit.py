@@ -1,0 +1,301 @@
+"""The audit of the paper's tables, recomputed by other means."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from torch import nn
+from transformers import (
+    BertConfig,
+    BertModel,
+    DistilBertConfig,
+    DistilBertForQuestionAnswering,
+    RobertaConfig,
+    RobertaModel,
+)
+
+from qaprune_lib.report import released
+from qaprune_lib.report.audit import ITEMS, AuditItem, Check, audit, audit_frame
+from qaprune_lib.report.audit.sizes import sizes
+from qaprune_lib.report.audit.times import fit_decoding_time
+from qaprune_lib.report.published import TABLE_1, TABLE_2, TABLE_5
+
+# Table 2, typed a second time: seconds, F1, % heads, % activations, MiB
+SQUAD = np.array(
+    [
+        [2712, 84.6, 0, 0, 1279],
+        [2288, 84.2, 44.3, 0, 1112],
+        [2103, 83.2, 0, 48.1, 908],
+        [1718, 82.6, 44.0, 48.1, 740],
+        [1667, 83.7, 44.0, 48.1, 740],
+        [1391, 83.2, 53.1, 64.9, 576],
+        [1213, 82.4, 57.6, 73.7, 492],
+        [1128, 81.5, 60.1, 78.4, 441],
+    ]
+)
+BY_NAME = {item.__name__: item for item in ITEMS}
+
+
+def computed(name: str) -> list[float]:
+    return [check.computed for check in BY_NAME[name]().checks]
+
+
+def deviations(name: str) -> list[float]:
+    return [check.deviation for check in BY_NAME[name]().checks]
+
+
+def count(*modules: nn.Module) -> int:
+    return sum(parameter.numel() for module in modules for parameter in module.parameters())
+
+
+LARGE: dict[str, Any] = {
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+}
+ROBERTA: dict[str, Any] = {
+    "vocab_size": 50265,
+    "max_position_embeddings": 514,
+    "type_vocab_size": 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "build", "span_head"),
+    [
+        (released.BERT_LARGE, lambda: BertModel(BertConfig(**LARGE)), 1024),
+        (released.BERT_BASE, lambda: BertModel(BertConfig()), 768),
+        (released.TINYBERT, lambda: BertModel(BertConfig(num_hidden_layers=6)), 768),
+        (released.ROBERTA_LARGE, lambda: RobertaModel(RobertaConfig(**ROBERTA, **LARGE)), 1024),
+        (released.ROBERTA_BASE, lambda: RobertaModel(RobertaConfig(**ROBERTA)), 768),
+        (released.DISTILBERT, lambda: DistilBertForQuestionAnswering(DistilBertConfig()), None),
+    ],
+)
+def test_parameters_are_those_of_transformers(
+    model: released.Released, build: Callable[[], nn.Module], span_head: int | None
+) -> None:
+    with torch.device("meta"):
+        modules = [build(), *([nn.Linear(span_head, 2)] if span_head else [])]
+    assert model.parameters == count(*modules)
+    if span_head:
+        assert model.encoder_parameters == count(modules[0].get_submodule("encoder"))
+    assert model.mebibytes == pytest.approx(4 * count(*modules) / 1024**2)
+
+
+@pytest.mark.parametrize(("heads", "activations"), [(5, 1500), (0, 4095), (15, 0)])
+def test_pruned_parameters_are_those_of_smaller_linears(heads: int, activations: int) -> None:
+    """A layer of BERT-large with what is left, built by hand."""
+    left, width = 64 * (16 - heads), 4096 - activations
+    with torch.device("meta"):
+        layer = [nn.Linear(1024, left) for _ in range(3)]
+        layer += [nn.Linear(left, 1024), nn.Linear(1024, width), nn.Linear(width, 1024)]
+        norms = [nn.LayerNorm(1024), nn.LayerNorm(1024)]
+    model = released.BERT_LARGE.pruned(heads / 16, activations / 4096)
+    assert model.encoder_parameters == pytest.approx(24 * count(*layer, *norms), rel=1e-12)
+
+
+def test_macs_are_those_of_the_matrix_products() -> None:
+    tokens = 7
+    layer = 4 * (tokens * 768 * 768) + 2 * tokens * 768 * 3072  # projections and feed-forward
+    layer += 12 * (tokens * tokens * 64) * 2  # scores and context, head by head
+    assert released.BERT_BASE.macs(tokens) == 12 * layer
+    assert released.BERT_BASE.pruned(1, 1).macs(tokens) == 0
+
+
+def test_sizes() -> None:
+    item = sizes()
+    for check, (*_, a, f, mebibytes) in zip(item.checks, SQUAD, strict=True):
+        # 64 rows of q, k, v, their bias, 64 columns of the output; one row, bias, column
+        head, activation = 64 * (4 * 1024 + 3), 2 * 1024 + 1
+        gone = 24 * (16 * a * head + 4096 * f * activation) / 100
+        with_pooler = (335_143_938 - gone) * 4 / 2**20
+        assert check.computed == pytest.approx(with_pooler)
+        assert check.deviation == pytest.approx(100 * (with_pooler / mebibytes - 1))
+    assert item.holds
+    assert item.worst.label.startswith("ff(×4)")
+    without = sizes(pooler=False)
+    assert not without.holds
+    assert without.worst.label.startswith("ff(×3)")
+
+
+def test_sizes_disagree_with_percentages_beyond_rounding() -> None:
+    item = BY_NAME["sizes_to_rounding"]()
+    failing = {check.label for check in item.checks if not check.holds}
+    expected = set()
+    for row, (*_, a, f, mebibytes) in zip(TABLE_2.rows, SQUAD, strict=True):
+        share = [np.array([x - 0.05, x + 0.05]) / 100 if x else np.zeros(2) for x in (a, f)]
+        low, high = share[0] * 384.28125 + share[1] * 768.375
+        if high < (1279 - 0.5) - (mebibytes + 0.5) or low > (1279 + 0.5) - (mebibytes - 0.5):
+            expected.add(row.model)
+    assert failing == expected != set()
+
+
+def test_heads_are_counted_by_search() -> None:
+    for check in BY_NAME["heads_attainable"]().checks:
+        attainable = any(
+            abs(Fraction(100 * heads, 384) - Fraction(str(check.published))) <= Fraction("0.05")
+            for heads in range(385)
+        )
+        assert check.holds == attainable
+    assert not BY_NAME["heads_attainable"]().holds
+
+
+def test_decoding_time() -> None:
+    design = np.column_stack([np.ones(8), 1 - SQUAD[:, 2] / 100, 1 - SQUAD[:, 3] / 100])
+    exact, *_ = np.linalg.lstsq(design[:3], SQUAD[:3, 0])
+    fit = fit_decoding_time()
+    assert [fit.constant, fit.attn, fit.ff] == pytest.approx(exact)
+    assert [round(value) for value in exact] == [489, 957, 1266]
+    errors = 100 * (design @ exact / SQUAD[:, 0] - 1)
+    assert deviations("decoding_time") == pytest.approx(errors[4:])
+    assert max(abs(errors[4:])) < 1.5 < abs(errors[3]) == pytest.approx(abs(deviations("noise")[1]))
+    assert deviations("noise")[0] == pytest.approx(100 * 51 / 1667)
+    inverse = np.linalg.pinv(design)
+    constant = inverse @ SQUAD[:, 0]
+    residual = SQUAD[:, 0] - design @ constant
+    error = np.sqrt(residual @ residual / 5 * (inverse @ inverse.T)[0, 0])
+    assert computed("time_constant")[1:] == pytest.approx([constant[0], constant[0] - 2 * error])
+
+
+def test_share_recovered() -> None:
+    # (retrained - not) / (84.6 - not) in tenths of a point
+    exact = [Fraction(11, 20), Fraction(23, 37), Fraction(56, 78), Fraction(137, 168)]
+    assert computed("recovered") == pytest.approx([float(share) for share in exact])
+    assert [round(float(share), 2) for share in exact] == [0.55, 0.62, 0.72, 0.82]
+    assert BY_NAME["recovered"]().holds
+
+
+def test_distillation_gain_is_table_5_less_table_4() -> None:
+    short = np.array([58.4, 58.4, 55.4]) - [57.7, 55.5, 52.2]
+    long = np.array([69.8, 69.3, 67.6]) - [68.3, 67.8, 65.2]
+    assert deviations("distillation_gain") == pytest.approx([*short, *long])
+    assert deviations("stated_gain") == pytest.approx([0, max(short) - 2.9], abs=1e-9)
+
+
+def test_the_abstract() -> None:
+    assert computed("squad_speed") == pytest.approx([2712 / 1391])
+    assert computed("squad_loss") == pytest.approx([1.4])
+    assert computed("nq_speed") == pytest.approx([2789 / 1523])
+    assert computed("nq_loss") == pytest.approx([0.4])
+    assert computed("nq_loss_on_long_answers") == pytest.approx([1.0])
+    assert [
+        BY_NAME[name]().holds
+        for name in ("squad_speed", "squad_loss", "nq_speed", "nq_loss", "nq_loss_on_long_answers")
+    ] == [True, True, True, True, False]
+
+
+def test_speed_falls_short_of_the_multiplications() -> None:
+    ratio = []
+    for _, _, a, f, _ in SQUAD[4:]:
+        heads, activations = 4 * 1024**2 + 2 * 384 * 1024, 2 * 1024 * 4096
+        kept = (1 - a / 100) * heads + (1 - f / 100) * activations
+        ratio.append((heads + activations) / kept)
+    promised = [check.published for check in BY_NAME["speed_not_proportional"]().checks]
+    assert promised == pytest.approx(ratio)
+    assert BY_NAME["speed_not_proportional"]().holds
+
+
+def test_tables_that_disagree() -> None:
+    assert deviations("bert_large_on_nq") == pytest.approx([54.7 - 56.14])
+    assert computed("roberta_lead") == pytest.approx([4.1, 2.66])
+    assert deviations("one_topology") == pytest.approx([-0.3, 0])
+    assert computed("parameters_of_bert")[:4] == pytest.approx(
+        [335.143938, 109.483778, 66.364418, 66.956546]
+    )
+    assert [check.label for check in BY_NAME["same_penalty"]().checks if not check.holds] == [
+        "pruned x3, heads"
+    ]
+    assert deviations("pruning_costs_accuracy") == pytest.approx([1.1, 0.7])
+
+
+def test_gaps_of_small_models() -> None:
+    large, _, distilbert, tinybert = TABLE_1.rows
+    assert computed("gaps") == pytest.approx([83.52 - 69.5, 5.68, 83.52 - 73.4, 11.5])
+    assert [check.published for check in BY_NAME["gaps"]().checks] == pytest.approx(
+        [90.9 - 86.2] * 2 + [90.9 - 87.5] * 2
+    )
+    assert (large.parameters, distilbert.parameters, tinybert.parameters) == (356, 63, 63)
+
+
+def test_correlation_with_time_is_spearmans() -> None:
+    """By the formula 1 − 6Σd²/(n(n²−1)): only the two fastest models can swap places."""
+    seconds = [row.seconds or 0.0 for row in TABLE_5.rows]
+    assert sorted(range(5), key=seconds.__getitem__) == [3, 4, 2, 1, 0]
+    assert computed("parameters_and_time") == pytest.approx([1 - 6 * 2 / (5 * 24), 1])
+
+
+def test_pruning_objectives_at_equal_parameters() -> None:
+    def removed(attn: float, ff: float) -> float:
+        return attn * 100_737_024 + ff * 201_424_896
+
+    twice, thrice, sample = removed(0.53, 0.55), removed(0.68, 0.75), removed(0.6, 0.719)
+    way = (sample - twice) / (thrice - twice)
+    expected = [58.4 + way * (55.4 - 58.4), 69.3 + way * (67.6 - 69.3)]
+    published = [check.published for check in BY_NAME["objective_of_pruning"]().checks]
+    assert published == pytest.approx(expected)
+
+
+def test_every_item_is_named_after_its_function_and_plain() -> None:
+    items = audit()
+    assert [item.name for item in items] == list(BY_NAME)
+    assert len({item.statement for item in items}) == len(items)
+    for item in items:
+        assert item.checks
+        assert item.sources
+        plain = json.loads(item.model_dump_json())
+        assert plain["holds"] == all(check["holds"] for check in plain["checks"]) == item.holds
+        assert plain["deviation"] in [check["deviation"] for check in plain["checks"]]
+    frame = audit_frame(items)
+    assert len(frame) == sum(len(item.checks) for item in items)
+    assert list(frame["item"].unique()) == list(BY_NAME)
+
+
+number = st.floats(-1e4, 1e4).map(lambda value: round(value, 3))
+
+
+@given(published=number, computed=number, tolerance=st.floats(0, 100))
+def test_relations(published: float, computed: float, tolerance: float) -> None:
+    def holds(relation: str, slack: float) -> bool:
+        return Check.model_validate(
+            {
+                "label": "",
+                "relation": relation,
+                "published": published,
+                "computed": computed,
+                "tolerance": slack,
+            }
+        ).holds
+
+    assert holds("less than", 0) == (computed < published)
+    assert holds("at least", 0) == (computed >= published)
+    assert holds("equals", 0) == (computed == published)
+    within = (
+        published - tolerance - 1e-8 <= computed <= published + tolerance + 1e-8,
+        published - tolerance + 1e-8 <= computed <= published + tolerance - 1e-8,
+    )
+    assert within[1] <= holds("equals", tolerance) <= within[0]
+
+
+def test_an_item_fails_by_its_worst_check() -> None:
+    checks = (
+        Check(label="far but fine", relation="at least", published=0, computed=100),
+        Check(label="just off", published=10, computed=10.3, tolerance=2, relative=True),
+    )
+    item = AuditItem(
+        name="x", statement="x", whose="audit", sources=("Table 1",), unit="", checks=checks
+    )
+    assert not item.holds
+    assert item.worst.label == "just off"
+    assert item.deviation == pytest.approx(3)
+    with pytest.raises(ValidationError):
+        item.name = "y"  # type: ignore[misc]
