@@ -146,5 +146,7 @@ def test_distillation_brings_a_student_nearer_to_its_teacher_and_itself_nowhere(
     trained = retrain(student, QUESTIONS, teacher=teacher, **settings, **WINDOWS)  # type: ignore[arg-type]
     losses = trained.training_report.losses
     assert np.mean(losses[-3:]) < 0.5 * np.mean(losses[:3])
+    settings["learning_rate"] = 1e-6  # Adam makes steps of rounding errors
     same = retrain(teacher, QUESTIONS, teacher=teacher, **settings, **WINDOWS)  # type: ignore[arg-type]
-    assert max(map(abs, same.training_report.losses)) < 1e-4
+    assert same.training_report.losses[0] == 0
+    assert max(map(abs, same.training_report.losses)) < 1e-6

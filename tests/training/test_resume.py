@@ -103,7 +103,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, method: str, at: int) -> None:
 def test_every_step_is_a_good_one_to_stop_at(uninterrupted: dict[str, Any], tmp_path: Path) -> None:
     """One run of each kind that stops again and again, in first and second micro-steps."""
     for kind in KINDS:
-        for at in (3, 4, 5, 7, 2):
+        for at in (3, 1, 4, 2, 3):
             with pytest.MonkeyPatch.context() as patch:
                 interrupt(patch, "training_step", PER_STEP * at - at % 2)
                 with pytest.raises(Interrupted):
