@@ -141,6 +141,7 @@ def _check_dataset(dataset: Dataset) -> None:
 
 
 def cache_root(cache_dir: Path | None) -> Path:
+    """Where windows and teacher logits are kept: by default what ``$QAPRUNE_CACHE`` says."""
     return Path(cache_dir or os.environ.get("QAPRUNE_CACHE") or "~/.cache/qaprune").expanduser()
 
 
