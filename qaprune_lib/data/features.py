@@ -15,6 +15,7 @@ import tokenizers
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from qaprune_lib.cache import cache_root
 from qaprune_lib.data.arrow_cache import read_or_build
 from qaprune_lib.data.squad import data_digest
 from qaprune_lib.data.windows import (
@@ -68,7 +69,7 @@ def make_features(
     settings = WindowSettings(max_length, doc_stride, max_question_length)
     if num_proc is not None and num_proc < 1:
         raise SettingsError(f"num_proc={num_proc} must be at least 1")
-    folder = _cache_root(cache_dir) / "features" / _fingerprint(dataset, tokenizer, settings)
+    folder = cache_root(cache_dir) / "features" / _fingerprint(dataset, tokenizer, settings)
     n_processes = min(num_proc or 1, len(dataset))
 
     def build(cache_file_name: str) -> Dataset:
@@ -138,10 +139,6 @@ def _check_dataset(dataset: Dataset) -> None:
         raise DataError(f"the questions have no column {', '.join(missing)}")
     if len(dataset) == 0:
         raise DataError("there are no questions to make windows of: the data set is empty")
-
-
-def _cache_root(cache_dir: Path | None) -> Path:
-    return Path(cache_dir or os.environ.get("QAPRUNE_CACHE") or "~/.cache/qaprune").expanduser()
 
 
 @contextmanager

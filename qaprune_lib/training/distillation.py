@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset
 
-from qaprune_lib.data.features import _cache_root
+from qaprune_lib.cache import cache_root
 from qaprune_lib.errors import ModelError
 from qaprune_lib.evaluation.decode import window_logits
 from qaprune_lib.models.pruned import QuestionAnsweringModel
@@ -37,7 +37,7 @@ def with_teacher_logits(
         ModelError: the teacher gives logits that are not finite.
     """
     lengths = np.asarray(features["length"], dtype=np.int64)
-    folder = _cache_root(cache_dir) / "teacher" / _key(features, teacher)
+    folder = cache_root(cache_dir) / "teacher" / _key(features, teacher)
     logits = _read(folder, int(lengths.sum()))
     if logits is None:
         by_window = window_logits(teacher, features, progress=progress)
