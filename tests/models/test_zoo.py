@@ -190,6 +190,23 @@ def test_attention_and_type(folders: dict[str, Path], tmp_path: Path) -> None:
     assert len(weights_digest(model)) == 64
 
 
+def test_token_types_are_not_given_to_a_model_without_them(tmp_path: Path) -> None:
+    """MPNet would take and ignore them; a tokenizer of no class of its own makes them."""
+    model = tiny_model("mpnet")
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "tokenizer_config.json"
+    settings = json.loads(file.read_text())
+    types = ["input_ids", "token_type_ids", "attention_mask"]
+    settings |= {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": types}
+    file.write_text(json.dumps(settings))
+    found = load(tmp_path)
+    assert found.tokenizer.model_input_names == ["input_ids", "attention_mask"]
+    assert set(found.tokenizer("Ann?", "Rome.")) == {"input_ids", "attention_mask"}
+    assert torch.equal(logits(found, tiny_batch(model)), logits(model, tiny_batch(model)))
+    with pytest.raises(ModelError, match="scaled_dot_product_attention"):
+        load(tmp_path, attn_implementation="sdpa")
+
+
 def test_loading_is_quiet_and_leaves_logging_alone(
     bare: Path, folders: dict[str, Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
