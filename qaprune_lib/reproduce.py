@@ -14,11 +14,10 @@ from qaprune_lib.models.pruned import QuestionAnsweringModel
 from qaprune_lib.profiles import Profile, read_profile
 from qaprune_lib.pruning.topology import Topology
 from qaprune_lib.report import Record
+from qaprune_lib.report.tables import curve_table, operating_point_table
 from qaprune_lib.runs import Workspace
 from qaprune_lib.scorers.scores import GateScores
-from qaprune_lib.stages import Experiment, Questions, Scorer, draw
-
-UNPRUNED = "unpruned"
+from qaprune_lib.stages import UNPRUNED, Experiment, Questions, Scorer, draw
 
 
 def run_profile(experiment: Experiment) -> list[Record]:
@@ -135,51 +134,6 @@ def heuristic_scorers(profile: Profile) -> list[tuple[Scorer, list[str]]]:
     return found
 
 
-def operating_point_table(records: list[Record]) -> str:
-    """Markdown: a row per model, with F1, HasAns and NoAns apart, sizes and speed."""
-    times: dict[str, Any] = next(r.metrics for r in records if r.stage == "time")
-    sizes: dict[str, Any] = {
-        str(r.parameters["point"]): r.metrics for r in records if r.stage == "prune"
-    }
-    rows = []
-
-    def row(point: str, training: str, metrics: dict[str, Any]) -> None:
-        removed = sizes.get(point, {}).get("removed", {"attn": 0.0, "ff": 0.0})
-        fitted, time = metrics["dev"]["fitted"], times[point]
-        rows.append(
-            [
-                point,
-                training,
-                f"{fitted['f1']:.1f}",
-                _number(fitted["HasAns_f1"]),
-                _number(fitted["NoAns_f1"]),
-                f"{removed['attn']:.0f}",
-                f"{removed['ff']:.0f}",
-                f"{metrics['parameters'] / 1e6:.1f}",
-                f"{time['speedup']:.2f} ({time['speedup_low']:.2f} to {time['speedup_high']:.2f})",
-            ]
-        )
-
-    for record in records:
-        if record.stage == "finetune":
-            row(UNPRUNED, "fine-tuned", record.metrics)
-        elif record.stage == "prune":
-            row(str(record.parameters["point"]), "not retrained", record.metrics)
-        elif record.stage == "retrain":
-            training = str(record.parameters["objective"]).replace("_", "-")
-            row(str(record.parameters["point"]), training, record.metrics)
-    order = [UNPRUNED, *sizes]
-    rows.sort(key=lambda cells: order.index(cells[0]))
-    header = ["model", "then", "F1", "HasAns", "NoAns", "% heads removed", "% ff removed"]
-    header += ["parameters (M)", "speed-up (range over rounds)"]
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Command line; exit status 0 once all is done, 2 on an error that the message explains."""
     parser = argparse.ArgumentParser(prog="python -m qaprune_lib.reproduce", description=__doc__)
@@ -205,6 +159,10 @@ def main(arguments: list[str] | None = None) -> int:
     except QapruneError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    for kind, name in (("attn", "attention heads"), ("ff", "feed-forward activations")):
+        if any(record.stage == "curve" for record in records):
+            print(f"\nBest F1 on held-out questions, by share of {name} removed\n")
+            print(curve_table(records, kind))
     print(f"\nOperating points, profile {profile.name} (provenance: {profile.provenance})")
     print(f"{len(experiment.questions.dev)} dev questions; records are in {options.results}\n")
     print(operating_point_table(records))

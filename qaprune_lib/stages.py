@@ -32,6 +32,9 @@ from qaprune_lib.runs import Workspace
 from qaprune_lib.scorers.scores import GateScores
 from qaprune_lib.training.finetune import finetune, retrain
 
+UNPRUNED = "unpruned"
+"""Name of the operating point at which nothing is removed."""
+
 
 @dataclass(frozen=True)
 class Questions:

@@ -20,8 +20,9 @@ from qaprune_lib.errors import SettingsError
 ARTICLES: dict[str, int] = {"train": 320, "dev": 48}
 PASSAGES = 3  # an article
 QUESTIONS = 5  # a passage
-WORDS = (60, 90)  # a passage and a question fit in 128 word pieces
-UNANSWERABLE = 0.36
+WORDS = (60, 85)  # a passage and a question fit in 128 word pieces
+UNANSWERABLE = 0.35
+INTRODUCED = 0.7  # of the passages begin with a sentence that states no value
 SWAPPED = 0.35  # of these, as far as possible, the passage answers for the other entity
 ABOUT_MAIN = 0.55
 
@@ -86,7 +87,7 @@ def generate_squad(seed: int = 0, articles: dict[str, int] | None = None) -> dic
     """The corpus as official SQuAD 2.0 JSON objects, one for each split.
 
     ``articles`` gives the number of articles of each split, by default 320 for "train" and 48 for
-    "dev"; each has 3 passages of 60 to 90 words with 5 questions each.
+    "dev"; each has 3 passages of 60 to 85 words with 5 questions each.
     Deterministic in the seed; a split that does not exist is a SettingsError.
     """
     sizes = ARTICLES if articles is None else articles
@@ -139,9 +140,10 @@ def _plan(main: Entity, rival: Entity, rng: Random) -> list[Sentence]:
     link = Clause(rng.choice(domain.links), rival, other=main)
     aside = [([link], ""), *_sentences(about_rival, rng), *contrasts]
     body = _sentences(about_main, rng)
-    cut = rng.randint(0, len(body))
     intro = Clause(rng.choice(domain.intros), main)
-    return [([intro], ""), *body[:cut], *aside, *body[cut:]]
+    opening = [([intro], "")] if rng.random() < INTRODUCED else [body.pop()]
+    cut = rng.randint(0, len(body))
+    return [*opening, *body[:cut], *aside, *body[cut:]]
 
 
 def _sentences(clauses: list[Clause], rng: Random) -> list[Sentence]:

@@ -11,7 +11,7 @@ from qaprune_lib.data.embedded_names import Names
 
 _PRONOUNS = {"it": ("it", "its", "it"), "she": ("she", "her", "her"), "he": ("he", "his", "him")}
 _FORMS = ("e", "es", "o")  # subject, possessive, object: the order of a pronoun's forms
-_PRONOUN_SHARE, _NOUN_SHARE = 0.35, 0.1  # the rest are names
+_PRONOUN_SHARE, _NOUN_SHARE = 0.4, 0.15  # the rest are names
 _SLOT = re.compile(r"\{(\w+)\}")
 
 
@@ -112,6 +112,8 @@ class Prose:
     def _refer(self, entity: Entity, form: str) -> str:
         """Name an entity, or once it is the topic say a pronoun or what sort of thing it is."""
         lot = self.rng.random() if entity is self._focus else 1.0
+        if entity is self._focus and entity.name in self._mentioned:
+            lot = 0.0  # two mentions in one sentence: the second is a pronoun if it may be
         self._focus = entity
         self._mentioned.add(entity.name)
         if lot < _PRONOUN_SHARE and form in _FORMS:
@@ -129,4 +131,4 @@ class Prose:
             return self.names.draw(slot)
         assert clause.attribute is not None
         year = int(clause.entity.values[clause.attribute.label][-4:])
-        return str(year - self.rng.randint(1, 6))
+        return str(year - self.rng.randint(1, 3))

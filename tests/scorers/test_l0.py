@@ -13,8 +13,9 @@ from torch.nn import functional
 from qaprune_lib.gates import Masks, apply_masks
 from qaprune_lib.models import Encoder, QuestionAnsweringModel, shape_of
 from qaprune_lib.pruning import Topology, prune
-from qaprune_lib.scorers import GateScores, l0
-from qaprune_lib.training import Distillation
+from qaprune_lib.scorers import GateScores, GateSettings, l0
+from qaprune_lib.scorers.l0 import GatedModel
+from qaprune_lib.training import Distillation, TrainingSettings
 from qaprune_lib.training.trainer import TrainingReport
 from tests.models.tiny import random_topology
 from tests.training.toy import (
@@ -191,6 +192,19 @@ def reports(monkeypatch: pytest.MonkeyPatch) -> list[TrainingReport]:
     return seen
 
 
+def recorded_samples(monkeypatch: pytest.MonkeyPatch) -> list[Masks]:
+    """The attn gates of every forward pass of gate training, for this test."""
+    module: Any = importlib.import_module("qaprune_lib.scorers.l0")
+    samples: list[Masks] = []
+
+    def recording(model: Any, masks: Masks, **keywords: Any) -> Any:
+        samples.append(Masks(attn=masks.get("attn").detach()))
+        return apply_masks(model, masks, **keywords)
+
+    monkeypatch.setattr(module, "apply_masks", recording)
+    return samples
+
+
 @pytest.mark.parametrize(("penalty_on", "shift"), [("nonzero", 1.5986), ("one", -1.5986)])
 def test_the_objective_adds_each_kind_s_penalty(
     penalty_on: str, shift: float, monkeypatch: pytest.MonkeyPatch
@@ -206,17 +220,28 @@ def test_the_objective_adds_each_kind_s_penalty(
         assert untrained.settings["report"]["open"][kind] == pytest.approx(p.mean(), rel=1e-4)
 
 
+def test_a_sample_depends_on_seed_step_and_micro_step_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    samples = recorded_samples(monkeypatch)
+    model = small_bert()
+    inputs, _, _ = next(single_windows(model, toy_windows(model, QUESTIONS)))
+    for seed, step in ((0, (3, 1)), (0, (3, 1)), (0, (4, 1)), (0, (3, 0)), (1, (3, 1))):
+        gated = GatedModel(model, ["attn"], GateSettings(training=TrainingSettings(seed=seed)))
+        with torch.no_grad():
+            gated.gate("attn").log_alpha.fill_(0.5)
+        gated.step = step
+        gated(**inputs)
+        torch.rand(7)  # as dropout draws
+    assert torch.equal(samples[0].get("attn"), samples[1].get("attn"))
+    for other in samples[2:]:
+        assert not torch.equal(samples[0].get("attn"), other.get("attn"))
+
+
 def test_the_task_loss_is_the_mean_cross_entropy_under_the_step_s_sample(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model, seen, samples = small_bert(), reports(monkeypatch), []
-    module = importlib.import_module("qaprune_lib.scorers.l0")
-
-    def recording(model: Any, masks: Masks, **keywords: Any) -> Any:
-        samples.append(Masks(attn=masks.get("attn").detach()))
-        return apply_masks(model, masks, **keywords)
-
-    monkeypatch.setattr(module, "apply_masks", recording)
+    model, seen, samples = small_bert(), reports(monkeypatch), recorded_samples(monkeypatch)
     questions = QUESTIONS.select(range(7))
     n_windows = len(toy_windows(model, questions))
     l0(model, questions, penalty={"attn": 0.0}, batch_size=n_windows, epochs=2, **WINDOWS)

@@ -100,8 +100,9 @@ def test_one_step_is_adamw_s() -> None:
         outputs = model(**inputs)
         for logits, label in ((outputs.start_logits, start), (outputs.end_logits, end)):
             loss = loss + torch.nn.functional.cross_entropy(logits, torch.tensor([label])) / 2
-    (loss / n).backward()
-    assert found.training_report.losses[0] == pytest.approx(float(loss / n), rel=1e-6)
+    loss = loss / n
+    loss.backward()
+    assert found.training_report.losses[0] == pytest.approx(loss.item(), rel=1e-6)
     trained = dict(found.named_parameters())
     for name, weights in model.named_parameters():
         g = weights.grad
