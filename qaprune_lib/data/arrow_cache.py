@@ -12,6 +12,7 @@ from pathlib import Path
 from datasets import Dataset, concatenate_datasets
 from filelock import FileLock
 
+from qaprune_lib.cache import sync
 from qaprune_lib.errors import DataError
 
 _COMPLETE = "complete.json"  # written last: the digest of every file
@@ -58,19 +59,11 @@ def _write(folder: Path, build: Callable[[str], Dataset]) -> None:
     complete = partial / _COMPLETE
     complete.write_text(json.dumps({file.name: _file_digest(file) for file in files}))
     for path in (*files, complete, partial):
-        _sync(path)
+        sync(path)
     os.replace(partial, folder)
-    _sync(folder.parent)
+    sync(folder.parent)
 
 
 def _file_digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -15,6 +15,7 @@ import tokenizers
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from qaprune_lib.cache import cache_root
 from qaprune_lib.data.arrow_cache import read_or_build
 from qaprune_lib.data.squad import data_digest
 from qaprune_lib.data.windows import (
@@ -138,11 +139,6 @@ def _check_dataset(dataset: Dataset) -> None:
         raise DataError(f"the questions have no column {', '.join(missing)}")
     if len(dataset) == 0:
         raise DataError("there are no questions to make windows of: the data set is empty")
-
-
-def cache_root(cache_dir: Path | None) -> Path:
-    """Where windows and teacher logits are kept: by default what ``$QAPRUNE_CACHE`` says."""
-    return Path(cache_dir or os.environ.get("QAPRUNE_CACHE") or "~/.cache/qaprune").expanduser()
 
 
 @contextmanager

@@ -8,9 +8,10 @@ from qaprune_lib.models.encoder import (
     kept_slices,
     shape_of,
 )
+from qaprune_lib.models.packaged import PACKAGED
 from qaprune_lib.models.pruned import QuestionAnsweringModel, full_class, pruned_class
 from qaprune_lib.models.shape import KINDS, ModelShape
-from qaprune_lib.models.zoo import PACKAGED, load_model, parameter_count, weights_digest
+from qaprune_lib.models.zoo import load_model, parameter_count, weights_digest
 
 __all__ = [
     "ARCHITECTURES",

@@ -21,7 +21,9 @@ class Architecture:
     """Module paths of one architecture; those of a layer are relative to the layer.
 
     The sub-blocks `attention` and `intermediate` are what a layer without heads or without
-    activations skips.
+    activations skips. Where all layers share a bias of each head, computed once,
+    `shared_bias` is its place among the positional arguments of `attention`; its shape there is
+    [batch, n_heads, length, length].
     """
 
     model_type: str
@@ -41,6 +43,12 @@ class Architecture:
     embeddings_norm: str = "embeddings.LayerNorm"
     embeddings_project: str = "embeddings_project"
     head: str = "qa_outputs"
+    shared_bias: int | None = None
+
+    @property
+    def projects_inside(self) -> bool:
+        """Whether the output projection is a part of the module `attention`."""
+        return self.attention_output.startswith(f"{self.attention}.")
 
 
 ARCHITECTURES: Mapping[str, Architecture] = {
@@ -51,6 +59,17 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         Architecture("xlm-roberta", "XLMRobertaForQuestionAnswering"),
         Architecture("camembert", "CamembertForQuestionAnswering"),
         Architecture("electra", "ElectraForQuestionAnswering"),
+        Architecture(
+            "mpnet",
+            "MPNetForQuestionAnswering",
+            attention="attention.attn",
+            query="attention.attn.q",
+            key="attention.attn.k",
+            value="attention.attn.v",
+            attention_output="attention.attn.o",
+            attention_norm="attention.LayerNorm",
+            shared_bias=2,
+        ),
     )
 }
 

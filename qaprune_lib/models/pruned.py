@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,12 @@ TOPOLOGY_FILE = "topology.json"
 
 
 class NoHeads(nn.Module):
-    """Attention without a head: hands its input on, which `OnlyBias` then ignores."""
+    """Attention without a head: hands its input to `OnlyBias`, which stands behind it or inside."""
 
     def forward(self, hidden_states: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, None]:
-        """Return the hidden states [batch, length, d_E] and no attention weights."""
+        """Return hidden states or the output bias [batch, length, d_E], and no weights."""
+        for inside in self.children():
+            hidden_states = inside(hidden_states)
         return hidden_states, None
 
 
@@ -52,12 +55,29 @@ class OnlyBias(nn.Module):
         return self.bias.expand(hidden_states.shape)
 
 
+@dataclass(frozen=True)
+class TakeHeads:
+    """Pre-hook of attention: of a bias that all layers share, it takes the kept heads' part."""
+
+    argument: int
+    heads: tuple[int, ...]
+
+    def __call__(self, _: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Inputs whose bias [batch, n_heads, length, length] has this layer's heads only."""
+        bias = inputs[self.argument]
+        if bias is None:
+            return inputs
+        # views, as an index would be a tensor that goes to the GPU in every pass
+        kept = torch.cat([bias[:, head : head + 1] for head in self.heads], dim=1)
+        return (*inputs[: self.argument], kept, *inputs[self.argument + 1 :])
+
+
 def resize(model: PreTrainedModel, kept: Kept) -> None:
     """Replace, in place, all modules whose size differs from what is kept; weights are new."""
     encoder = Encoder(model)
     d_embedding = len(kept.emb)
     for layer in range(encoder.shape.n_layers):
-        _resize_attention(encoder, layer, len(kept.attn[layer]), d_embedding)
+        _resize_attention(encoder, layer, kept.attn[layer], d_embedding)
         d_intermediate = len(kept.ff[layer])
         if d_intermediate:
             encoder.replace(layer, "intermediate_dense", nn.Linear(d_embedding, d_intermediate))
@@ -69,18 +89,23 @@ def resize(model: PreTrainedModel, kept: Kept) -> None:
         _resize_embedding(model, encoder, d_embedding)
 
 
-def _resize_attention(encoder: Encoder, layer: int, n_heads: int, d_embedding: int) -> None:
-    if n_heads == 0:
+def _resize_attention(
+    encoder: Encoder, layer: int, heads: tuple[int, ...], d_embedding: int
+) -> None:
+    if not heads:
         encoder.replace(layer, "attention", NoHeads())
         encoder.replace(layer, "attention_output", OnlyBias(d_embedding))
         return
-    width = n_heads * encoder.shape.head_size
+    width = len(heads) * encoder.shape.head_size
     attention = encoder.module(layer, "attention")
-    attention.num_attention_heads = n_heads  # type: ignore[assignment]
+    attention.num_attention_heads = len(heads)  # type: ignore[assignment]
     attention.all_head_size = width  # type: ignore[assignment]
     for name in ("query", "key", "value"):
         encoder.replace(layer, name, nn.Linear(d_embedding, width))
     encoder.replace(layer, "attention_output", nn.Linear(width, d_embedding))
+    shared_bias = encoder.architecture.shared_bias
+    if shared_bias is not None and len(heads) < encoder.shape.n_heads:
+        attention.register_forward_pre_hook(TakeHeads(shared_bias, heads))
 
 
 def _resize_embedding(model: PreTrainedModel, encoder: Encoder, d_embedding: int) -> None:

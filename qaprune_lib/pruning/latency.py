@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from torch import nn
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 WIDTHS = 12
 WARM_UP = 3
+
+Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class LatencyTable(BaseModel):
@@ -167,9 +170,11 @@ def measure_latency(
     grid = np.linspace(0, shape.d_intermediate, WIDTHS - 1).round().astype(int)
     widths = sorted({1, *grid.tolist()})
     with torch.random.fork_rng(devices=[]):
-        runs = [_whole_model(shape, model_type, batch_size, length, device)]
-        runs += [_layer(shape, model_type, n, 0, batch_size, length, device) for n in heads]
-        runs += [_layer(shape, model_type, 0, n, batch_size, length, device) for n in widths[1:]]
+        ids = torch.randint(5, 1000, (batch_size, length)).to(device)
+        runs = [_whole_model(_stock_model(shape, model_type, 0, length), ids)]
+        inputs = _layer_inputs(_stock_model(shape, model_type, 1, length), ids)
+        runs += [_layer(shape, model_type, n, 0, inputs, device) for n in heads]
+        runs += [_layer(shape, model_type, 0, n, inputs, device) for n in widths[1:]]
     # other work on the machine only ever adds time, so that the least is the least noisy
     least = _in_turns(runs, device, repeats, progress).min(axis=0)
     rest, empty = least[:2]
@@ -234,16 +239,23 @@ def _stock_model(shape: ModelShape, model_type: str, n_layers: int, length: int)
     return model_class(config).eval()
 
 
-def _whole_model(
-    shape: ModelShape, model_type: str, batch_size: int, length: int, device: torch.device
-) -> Callable[[], object]:
-    """A model without layers: embeddings and head."""
-    model: Any = _stock_model(shape, model_type, 0, length)
-    model.to(device)
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(5, 1000, (batch_size, length), generator=generator).to(device)
+def _whole_model(model: Any, ids: torch.Tensor) -> Callable[[], object]:
+    model.to(ids.device)
     mask = torch.ones_like(ids)
     return lambda: model(input_ids=ids, attention_mask=mask)
+
+
+def _layer_inputs(model: PreTrainedModel, ids: torch.Tensor) -> Inputs:
+    """What a model gives to its layers: hidden states, and all that it computes once for them."""
+    found: list[Inputs] = []
+
+    def keep(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        found.append((args, kwargs))
+
+    Encoder(model).layers[0].register_forward_pre_hook(keep, with_kwargs=True)
+    with torch.inference_mode():
+        _whole_model(model, ids)()
+    return found[0]
 
 
 def _layer(
@@ -251,12 +263,12 @@ def _layer(
     model_type: str,
     n_heads: int,
     width: int,
-    batch_size: int,
-    length: int,
+    inputs: Inputs,
     device: torch.device,
 ) -> Callable[[], object]:
     """One layer with so many heads and activations."""
-    model = _stock_model(shape, model_type, 1, length)
+    args, kwargs = inputs
+    model = _stock_model(shape, model_type, 1, length=1)
     kept = Kept(
         attn=(tuple(range(n_heads)),),
         ff=(tuple(range(width)),),
@@ -264,6 +276,4 @@ def _layer(
     )
     resize(model, kept)
     layer = Encoder(model).layers[0].to(device).eval()
-    generator = torch.Generator().manual_seed(0)
-    hidden = torch.randn(batch_size, length, shape.d_embedding, generator=generator).to(device)
-    return lambda: layer(hidden)
+    return lambda: layer(*args, **kwargs)

@@ -102,11 +102,11 @@ def _logits_without(
 
 
 class _Memory:
-    """Of one forward pass: each layer's output, and what its attention block returned."""
+    """Of one forward pass: what each layer returned, and its heads' context vectors."""
 
     def __init__(self) -> None:
-        self.layers: dict[int, Tensor] = {}
-        self.attention: dict[int, Any] = {}
+        self.layers: dict[int, Any] = {}
+        self.contexts: dict[int, Tensor] = {}
 
 
 @contextmanager
@@ -115,15 +115,15 @@ def _remember(encoder: Encoder) -> Iterator[_Memory]:
     handles = []
     for number, layer in enumerate(encoder.layers):
 
-        def store_layer(_: nn.Module, __: Any, output: Tensor, number: int = number) -> None:
+        def store_layer(_: nn.Module, __: Any, output: Any, number: int = number) -> None:
             memory.layers[number] = output
 
-        def store_attention(_: nn.Module, __: Any, output: Any, number: int = number) -> None:
-            memory.attention[number] = output
+        def store_context(_: nn.Module, inputs: tuple[Tensor], number: int = number) -> None:
+            memory.contexts[number] = inputs[0]
 
         handles.append(layer.register_forward_hook(store_layer))
-        attention = encoder.module(number, "attention")
-        handles.append(attention.register_forward_hook(store_attention))
+        projection = encoder.module(number, "attention_output")
+        handles.append(projection.register_forward_pre_hook(store_context))
     try:
         yield memory
     finally:
@@ -136,10 +136,16 @@ def _without_head(encoder: Encoder, layer: int, head: int, memory: _Memory) -> I
     """One head off; what lies below its context vectors is taken from memory."""
     size = encoder.shape.head_size
     position = encoder.kept.attn[layer].index(head)
-    remembered: dict[nn.Module, Any] = {
-        encoder.layers[below]: memory.layers[below] for below in range(layer)
+    projection = encoder.module(layer, "attention_output")
+    shortcuts: dict[nn.Module, Callable[..., Any]] = {
+        encoder.layers[below]: _returning(memory.layers[below]) for below in range(layer)
     }
-    remembered[encoder.module(layer, "attention")] = memory.attention[layer]
+
+    def attention(*_: Any, **__: Any) -> tuple[Tensor, None]:
+        context = memory.contexts[layer]
+        return (projection(context) if encoder.architecture.projects_inside else context), None
+
+    shortcuts[encoder.module(layer, "attention")] = attention
     consumed = False
 
     def close(_: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
@@ -149,14 +155,14 @@ def _without_head(encoder: Encoder, layer: int, head: int, memory: _Memory) -> I
         context[..., position * size : (position + 1) * size] = 0.0
         return (context,)
 
-    handle = encoder.module(layer, "attention_output").register_forward_pre_hook(close)
-    for module, output in remembered.items():
-        module.forward = _returning(output)
+    handle = projection.register_forward_pre_hook(close)
+    for module, shortcut in shortcuts.items():
+        module.forward = shortcut
     try:
         yield
     finally:
         handle.remove()
-        for module in remembered:
+        for module in shortcuts:
             del module.forward  # the class's own method is visible again
     if not consumed:
         raise GateError(f"the forward pass did not use head {head} of layer {layer}")

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from qaprune_lib.cache import sync
 from qaprune_lib.errors import SettingsError
 
 COMPLETE = "complete"
@@ -60,18 +61,10 @@ def mark_complete(folder: Path) -> None:
     """Say that all of a checkpoint is on disk, once it is."""
     for path in folder.rglob("*"):
         if path.is_file():
-            _sync(path)
-    _sync(folder)
+            sync(path)
+    sync(folder)
     (folder / COMPLETE).touch()
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(folder)
 
 
 @contextmanager

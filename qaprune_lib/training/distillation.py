@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset
 
-from qaprune_lib.data.features import cache_root
+from qaprune_lib.cache import cache_root
 from qaprune_lib.errors import ModelError
 from qaprune_lib.evaluation.decode import window_logits
 from qaprune_lib.models.pruned import QuestionAnsweringModel

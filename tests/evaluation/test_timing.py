@@ -30,6 +30,7 @@ from qaprune_lib.models.pruned import QuestionAnsweringModel, full_class
 from qaprune_lib.models.shape import ModelShape
 from qaprune_lib.pruning.slicing import prune
 from qaprune_lib.pruning.topology import Topology
+from tests.models.tiny import TESTED, random_topology, tiny_model
 
 SHAPE = ModelShape(n_layers=2, n_heads=2, head_size=4, d_intermediate=12, d_embedding=8)
 SIZES: dict[str, Any] = {"max_length": 24, "doc_stride": 6, "progress": False}
@@ -173,6 +174,21 @@ def test_promise_is_that_of_the_batches_that_ran(
         sum(layer_flops(each, n, length) for n, length in shapes["full"]) for each in (model, small)
     ]
     assert result.macs_ratio == pytest.approx(flops[0] / flops[1], rel=1e-12)
+
+
+@pytest.mark.parametrize("architecture", TESTED)
+def test_promise_for_every_architecture(
+    architecture: str, dataset: Dataset, tmp_path: Path
+) -> None:
+    full = tiny_model(architecture)
+    small = prune(full, random_topology(Encoder(full).shape, 0))
+    sizes = {"max_length": 60, "doc_stride": 20}
+    lengths = make_features(dataset, full.tokenizer, cache_dir=tmp_path, **sizes)["length"]
+    result = time_decoding(
+        [full, small], dataset, repeats=1, cache_dir=tmp_path, progress=False, **sizes
+    )[1]
+    macs = [sum(map(Topology.of(model).macs, lengths)) for model in (full, small)]
+    assert result.macs_ratio == pytest.approx(macs[0] / macs[1], rel=1e-12)
 
 
 def layer_flops(model: QuestionAnsweringModel, n_rows: int, length: int) -> int:

@@ -162,7 +162,7 @@ def test_each_example_can_have_gates_of_its_own(
         assert_agree(together[example][real], expected[real])
 
 
-@pytest.mark.parametrize("architecture", ["bert", PROJECTED])
+@pytest.mark.parametrize("architecture", ["bert", PROJECTED, "mpnet"])
 def test_gradients_of_gates_equal_differences(architecture: str) -> None:
     model = tiny_model(architecture).double().requires_grad_(False)
     batch = tiny_batch(model)

@@ -112,7 +112,7 @@ def test_the_file_is_smaller_by_what_was_removed(tmp_path: Path) -> None:
     assert numel == sum(weights.numel() for weights in model.parameters()) - removed
 
 
-@pytest.mark.parametrize("architecture", ["bert", "roberta", PROJECTED])
+@pytest.mark.parametrize("architecture", ["bert", "roberta", PROJECTED, "mpnet"])
 def test_saving_again_changes_nothing(architecture: str, tmp_path: Path) -> None:
     model = tiny_model(architecture)
     small = prune(model, random_topology(shape_of(model.config), 0))
@@ -124,7 +124,7 @@ def test_saving_again_changes_nothing(architecture: str, tmp_path: Path) -> None
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
-@pytest.mark.parametrize("architecture", ["bert", "roberta", PROJECTED])
+@pytest.mark.parametrize("architecture", ["bert", "roberta", PROJECTED, "mpnet"])
 def test_the_tokenizer_travels_with_the_model(architecture: str, tmp_path: Path) -> None:
     model = tiny_model(architecture)
     small = prune(model, random_topology(shape_of(model.config), 0))

@@ -19,6 +19,7 @@ from transformers.utils import logging
 
 from qaprune_lib.errors import ModelError
 from qaprune_lib.models import (
+    PACKAGED,
     ModelShape,
     QuestionAnsweringModel,
     load_model,
@@ -27,6 +28,7 @@ from qaprune_lib.models import (
     weights_digest,
     zoo,
 )
+from qaprune_lib.models.packaged import PackagedModel
 from qaprune_lib.pruning import Topology, prune
 from tests.models.tiny import (
     assert_agree,
@@ -58,7 +60,7 @@ def load(source: str | Path, **settings: Any) -> QuestionAnsweringModel:
 
 @pytest.fixture(scope="module")
 def packaged() -> Path:
-    return zoo._packaged_folder("minilm", zoo.PACKAGED["minilm"])
+    return PACKAGED["minilm"].locate("minilm")
 
 
 def test_embedded_is_the_first_four_layers_of_minilm(packaged: Path) -> None:
@@ -124,9 +126,10 @@ def test_layers_of_a_pruned_model_are_not_chosen_again(folders: dict[str, Path])
 
 
 def test_packaged_weights_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = zoo.PACKAGED["minilm"]
-    absent = zoo.PackagedModel("no_such_package", known.folder, known.sha256)
-    altered = zoo.PackagedModel(known.package, known.folder, "0" * 64)
+    known = PACKAGED["minilm"]
+    assert isinstance(known, PackagedModel)
+    absent = PackagedModel("no_such_package", known.folder, known.sha256)
+    altered = PackagedModel(known.package, known.folder, "0" * 64)
     monkeypatch.setattr(zoo, "PACKAGED", {"absent": absent, "altered": altered})
     with pytest.raises(ModelError, match="package no-such-package, which is not installed"):
         load("absent")
@@ -185,6 +188,23 @@ def test_attention_and_type(folders: dict[str, Path], tmp_path: Path) -> None:
     again = load(tmp_path)
     assert {weights.dtype for weights in again.parameters()} == {torch.float32}
     assert len(weights_digest(model)) == 64
+
+
+def test_token_types_are_not_given_to_a_model_without_them(tmp_path: Path) -> None:
+    """MPNet would take and ignore them; a tokenizer of no class of its own makes them."""
+    model = tiny_model("mpnet")
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "tokenizer_config.json"
+    settings = json.loads(file.read_text())
+    types = ["input_ids", "token_type_ids", "attention_mask"]
+    settings |= {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": types}
+    file.write_text(json.dumps(settings))
+    found = load(tmp_path)
+    assert found.tokenizer.model_input_names == ["input_ids", "attention_mask"]
+    assert set(found.tokenizer("Ann?", "Rome.")) == {"input_ids", "attention_mask"}
+    assert torch.equal(logits(found, tiny_batch(model)), logits(model, tiny_batch(model)))
+    with pytest.raises(ModelError, match="scaled_dot_product_attention"):
+        load(tmp_path, attn_implementation="sdpa")
 
 
 def test_loading_is_quiet_and_leaves_logging_alone(

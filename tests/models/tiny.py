@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tokenizers import ByteLevelBPETokenizer
 from transformers import (
     BertTokenizer,
+    MPNetTokenizer,
     PreTrainedTokenizerFast,
     RobertaTokenizer,
 )
@@ -22,7 +23,13 @@ from qaprune_lib.models import ModelShape, QuestionAnsweringModel, full_class
 from qaprune_lib.pruning import Topology
 
 PROJECTED = "electra-projected"
-TESTED = ("bert", "roberta", "electra", PROJECTED)
+TESTED = ("bert", "roberta", "electra", PROJECTED, "mpnet")
+EAGER_ONLY = ("mpnet",)
+ATTENTIONS = tuple(
+    (architecture, attention)
+    for architecture in TESTED
+    for attention in (("eager",) if architecture in EAGER_ONLY else ("eager", "sdpa"))
+)
 ROBERTA_FAMILY = ("roberta", "xlm-roberta", "camembert")
 SIZES: Mapping[str, Any] = {
     "num_hidden_layers": 3,
@@ -40,9 +47,8 @@ TEXT = (
 
 
 @cache
-def _word_pieces() -> dict[str, int]:
+def _word_pieces(*special: str) -> dict[str, int]:
     letters = string.ascii_lowercase + string.digits
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     pieces = [*special, *letters, *("##" + letter for letter in letters), *"?.,"]
     return {piece: index for index, piece in enumerate(pieces)}
 
@@ -59,31 +65,38 @@ def _byte_pairs() -> dict[str, Any]:
 
 def tiny_tokenizer(architecture: str) -> PreTrainedTokenizerFast:
     """WordPiece over letters, or for RoBERTa's family a byte-level BPE trained on `TEXT`."""
+    if architecture == "mpnet":
+        return MPNetTokenizer(vocab=_word_pieces("<s>", "<pad>", "</s>", "[UNK]", "<mask>"))
     if architecture in ROBERTA_FAMILY:
         model = _byte_pairs()
         merges: Any = [tuple(pair) for pair in model["merges"]]
         return RobertaTokenizer(vocab=model["vocab"], merges=merges)
-    return BertTokenizer(vocab=_word_pieces())
+    return BertTokenizer(vocab=_word_pieces("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"))
 
 
 def tiny_model(
     architecture: str,
     *,
     trained: bool = False,
-    attention: str = "sdpa",
+    attention: str | None = None,
     seed: int = 0,
     **sizes: Any,
 ) -> QuestionAnsweringModel:
-    """A model of random weights far from their initial scale, or after a few optimiser steps."""
+    """A model of random weights far from their initial scale, or after a few optimiser steps.
+
+    Attention is by sdpa, where the architecture has it and nothing else is asked for.
+    """
     tokenizer = tiny_tokenizer(architecture)
     common = {**SIZES, **sizes, "vocab_size": len(tokenizer), "pad_token_id": 0}
     if architecture in ROBERTA_FAMILY:
         common |= {"pad_token_id": 1, "type_vocab_size": 1}
+    elif architecture == "mpnet":
+        common["pad_token_id"] = 1
     elif architecture.startswith("electra"):
         common["embedding_size"] = 12 if architecture == PROJECTED else common["hidden_size"]
     model_type = architecture.removesuffix("-projected")
     config = full_class(model_type).config_class(**common)
-    config._attn_implementation = attention
+    config._attn_implementation = attention or ("eager" if architecture in EAGER_ONLY else "sdpa")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = full_class(model_type)(config)

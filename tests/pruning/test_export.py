@@ -95,6 +95,16 @@ def test_roberta_by_eager_attention(tmp_path: Path) -> None:
     assert {entry.version for entry in loaded.opset_import if entry.domain == ""} == {18}
 
 
+def test_mpnet_with_a_bias_of_kept_heads_by_layer(tmp_path: Path) -> None:
+    model = pruned("mpnet", "eager")
+    counts = Topology.of(model).counts("attn")
+    assert any(0 < count < 4 for count in counts)
+    path = export_onnx(model, tmp_path / "mpnet")
+    assert_same_as_torch(path, model)
+    names = [value.name for value in onnx.load(path).graph.input]
+    assert names == ["input_ids", "attention_mask"]
+
+
 def test_an_operator_set_out_of_reach_is_refused(
     bert: QuestionAnsweringModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

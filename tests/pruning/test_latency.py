@@ -18,6 +18,7 @@ from qaprune_lib.errors import ModelError, SettingsError, TopologyError
 from qaprune_lib.models.encoder import ARCHITECTURES
 from qaprune_lib.models.pruned import QuestionAnsweringModel, full_class
 from qaprune_lib.models.shape import ModelShape
+from qaprune_lib.pruning import latency
 from qaprune_lib.pruning.budget import Speedup
 from qaprune_lib.pruning.latency import LatencyTable, _rising_from_zero, measure_latency
 from qaprune_lib.pruning.slicing import prune
@@ -128,6 +129,17 @@ def test_measures_every_architecture(model_type: str) -> None:
     assert table.ff_widths[:2] == (0, 1)
     assert table.fixed > 0
     assert len(table.attn) == 3
+
+
+def test_layers_are_timed_with_all_that_their_model_gives_them() -> None:
+    """MPNet's layers take a bias of each head, computed once, beside the hidden states."""
+    ids = torch.randint(5, 1000, (2, 7))
+    for model_type, bias in (("bert", None), ("mpnet", (2, 2, 7, 7))):
+        model = latency._stock_model(SHAPE, model_type, 1, 7)
+        args, _ = latency._layer_inputs(model, ids)
+        assert args[0].shape == (2, 7, SHAPE.d_embedding)
+        shared = model.config.model_type == "mpnet" and args[2].shape
+        assert (shared or None) == bias
 
 
 def test_what_cannot_be_measured_is_refused() -> None:

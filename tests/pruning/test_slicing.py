@@ -17,6 +17,7 @@ from qaprune_lib.gates import Masks, apply_masks
 from qaprune_lib.models import QuestionAnsweringModel, load_model, shape_of, weights_digest
 from qaprune_lib.pruning import Topology, prune
 from tests.models.tiny import (
+    ATTENTIONS,
     PROJECTED,
     TESTED,
     assert_agree,
@@ -31,7 +32,9 @@ KINDS = ("attn", "ff", "emb")
 
 
 @cache
-def model_of(architecture: str, trained: bool, attention: str) -> QuestionAnsweringModel:
+def model_of(
+    architecture: str, trained: bool, attention: str | None = None
+) -> QuestionAnsweringModel:
     return tiny_model(architecture, trained=trained, attention=attention)
 
 
@@ -42,8 +45,7 @@ def masked_logits(
         return logits(model, batch)
 
 
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
-@pytest.mark.parametrize("architecture", TESTED)
+@pytest.mark.parametrize(("architecture", "attention"), ATTENTIONS)
 @settings(max_examples=15)
 @given(data=st.data())
 def test_masked_pruned_and_reloaded_agree(
@@ -126,7 +128,7 @@ def test_slices_are_the_rows_and_columns_of_the_definition() -> None:
 @settings(max_examples=8)
 @given(data=st.data())
 def test_pruning_a_pruned_model_again(architecture: str, data: st.DataObject) -> None:
-    model = model_of(architecture, False, "sdpa")
+    model = model_of(architecture, False)
     shape = shape_of(model.config)
     first, second = (data.draw(topologies(shape, KINDS)) for _ in range(2))
     both = [first.mask(kind) & second.mask(kind) for kind in KINDS]
@@ -145,13 +147,13 @@ def test_pruning_a_pruned_model_again(architecture: str, data: st.DataObject) ->
     assert_agree(masked_logits(small, second.masks(), batch), logits(at_once, batch))
 
 
-@pytest.mark.parametrize("architecture", ["bert", "roberta", PROJECTED])
+@pytest.mark.parametrize("architecture", ["bert", "roberta", PROJECTED, "mpnet"])
 @settings(max_examples=8)
 @given(data=st.data(), seed=st.integers(0, 2**16))
 def test_folded_gates_equal_the_model_masked_with_them(
     architecture: str, data: st.DataObject, seed: int
 ) -> None:
-    model = model_of(architecture, True, "sdpa")
+    model = model_of(architecture, True)
     shape = shape_of(model.config)
     topology = data.draw(topologies(shape, ("attn", "ff")))
     generator = torch.Generator().manual_seed(seed)

@@ -286,7 +286,7 @@ def test_parameters_and_macs_equal_a_count_on_the_pruned_model(
     model = tiny_model(architecture, attention="eager")
     topology = data.draw(topologies(SHAPE, KINDS))
     small = prune(model, topology)
-    layers = small.base_model.get_submodule("encoder")
+    layers = small.base_model.get_submodule("encoder.layer")
     assert sum(weights.numel() for weights in layers.parameters()) == topology.encoder_parameters()
 
     one = {name: column[:1, :17] for name, column in tiny_batch(small).items()}

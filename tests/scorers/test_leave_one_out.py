@@ -43,11 +43,12 @@ def literal_scores(model: QuestionAnsweringModel, questions: Any) -> np.ndarray:
     return scores
 
 
-@pytest.mark.parametrize("case", ["bert", "roberta eager", "electra", "pruned"])
+@pytest.mark.parametrize(
+    "case", ["bert", "roberta eager", "electra", "mpnet", "bert pruned", "mpnet pruned"]
+)
 def test_scores_equal_those_of_explicit_masks(case: str) -> None:
-    architecture = "bert" if case == "pruned" else case.split()[0]
-    model = tiny_model(architecture, attention="eager" if "eager" in case else "sdpa")
-    if case == "pruned":
+    model = tiny_model(case.split()[0], attention="eager" if "eager" in case else None)
+    if "pruned" in case:
         model = prune(model, random_topology(shape_of(model.config), seed=2, emb=False))
     questions = questions_for(model)
     found = leave_one_out(model, questions, max_tokens=90, **WINDOWS)
@@ -57,8 +58,9 @@ def test_scores_equal_those_of_explicit_masks(case: str) -> None:
     assert found.additive
 
 
-def test_nothing_below_the_head_is_computed_again() -> None:
-    model = tiny_model("bert")
+@pytest.mark.parametrize("architecture", ["bert", "mpnet"])
+def test_nothing_below_the_head_is_computed_again(architecture: str) -> None:
+    model = tiny_model(architecture)
     questions, encoder, calls = questions_for(model), Encoder(model), Counter[str]()
     for layer in range(3):
         for name in ("query", "intermediate"):

@@ -11,7 +11,8 @@ import torch
 from qaprune_lib.models import QuestionAnsweringModel
 from qaprune_lib.scorers import fisher, gain, l0, leave_one_out
 from qaprune_lib.scorers.gradients import gate_gradients
-from tests.training.toy import DROPOUT, WINDOWS, small_bert, toy_questions, toy_windows
+from tests.models.tiny import tiny_model
+from tests.training.toy import DROPOUT, WINDOWS, toy_questions, toy_windows
 
 QUESTIONS = toy_questions(6)
 RUNS: dict[str, Callable[[QuestionAnsweringModel], Any]] = {
@@ -37,9 +38,11 @@ def state(model: QuestionAnsweringModel) -> tuple[Any, ...]:
     )
 
 
+@pytest.mark.parametrize("architecture", ["bert", "mpnet"])
 @pytest.mark.parametrize("name", RUNS)
-def test_a_scorer_leaves_the_model_as_it_was(name: str) -> None:
-    model = small_bert(**DROPOUT).train()
+def test_a_scorer_leaves_the_model_as_it_was(name: str, architecture: str) -> None:
+    sizes = {"num_hidden_layers": 2, "intermediate_size": 16, **DROPOUT}
+    model = tiny_model(architecture, **sizes).train()
     model.base_model.embeddings.eval()
     model.qa_outputs.bias.requires_grad_(False)
     before, weights = state(model), {n: w.clone() for n, w in model.state_dict().items()}
