@@ -30,11 +30,9 @@ LOCK = {
     for name, version in (line.split("==") for line in LOCK_LINES)
 }
 EXTRAS = PROJECT["optional-dependencies"]
-NOT_LOCKED = {"mpnet"}  # 400 MB of weights, which no test and no default run needs
 DECLARED = [
     Requirement(text)
-    for text in PROJECT["dependencies"]
-    + [text for name, extra in EXTRAS.items() if name not in NOT_LOCKED for text in extra]
+    for text in PROJECT["dependencies"] + [text for extra in EXTRAS.values() for text in extra]
 ]
 # pip and what it builds with come with the environment, not with the project
 INSTALLER = {"pip", "setuptools", "wheel"}
@@ -55,12 +53,6 @@ def test_lock_holds_only_exact_public_versions() -> None:
 @pytest.mark.parametrize("requirement", DECLARED, ids=lambda requirement: requirement.name)
 def test_lock_meets_every_declared_dependency(requirement: Requirement) -> None:
     assert LOCK[canonicalize_name(requirement.name)] in requirement.specifier
-
-
-def test_the_extra_of_mpnet_names_the_packages_of_its_entry() -> None:
-    parts = PACKAGED["mpnet-base"].parts  # type: ignore[union-attr]
-    names = {canonicalize_name(Requirement(text).name) for text in EXTRAS["mpnet"]}
-    assert names == {canonicalize_name(package) for package, _ in parts}
 
 
 def needed(requirements: list[Requirement]) -> Iterator[str]:
