@@ -37,7 +37,7 @@ class Domain:
 
 def _attribute(row: dict[str, Any]) -> Attribute:
     settings = {key: tuple(v) if isinstance(v, list) else v for key, v in row["kind"].items()}
-    kind = KINDS[settings.pop("type")](**settings)
+    kind = KINDS[str(settings.pop("type"))](**settings)
     return Attribute(row["label"], kind, tuple(row["says"]), tuple(row["asks"]))
 
 
