@@ -11,7 +11,7 @@ from qaprune_lib.data.embedded_names import Names
 
 _PRONOUNS = {"it": ("it", "its", "it"), "she": ("she", "her", "her"), "he": ("he", "his", "him")}
 _FORMS = ("e", "es", "o")  # subject, possessive, object: the order of a pronoun's forms
-_PRONOUN_SHARE, _NOUN_SHARE = 0.25, 0.1  # the rest are names
+_PRONOUN_SHARE, _NOUN_SHARE = 0.4, 0.15  # the rest are names
 _SLOT = re.compile(r"\{(\w+)\}")
 
 
