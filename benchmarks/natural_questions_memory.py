@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,12 @@ def generate(path: Path, megabytes: float, seed: int = 0) -> int:
     ]
     rng.shuffle(vocabulary)
     # Half of the running words are among the two hundred most frequent ones, as in English.
-    frequencies = [1 / (rank + 20) for rank in range(len(vocabulary))]
-    number = 0
+    frequencies = list(accumulate(1 / (rank + 20) for rank in range(len(vocabulary))))
+    number = written = 0
     with path.open("w", encoding="utf-8") as file:
-        while file.tell() < megabytes * 1e6:
-            file.write(json.dumps(_example(rng, number, vocabulary, frequencies)) + "\n")
+        while written < megabytes * 1e6:
+            example = _example(rng, number, vocabulary, frequencies)
+            written += file.write(json.dumps(example) + "\n")
             number += 1
     return number
 
@@ -53,7 +55,7 @@ def _example(
         start, inner = len(tokens), "Tr" if tag == "Table" else "Li"
         tokens.append(f"<{tag}>")
         for _ in range(1 if tag == "P" else rng.randint(2, 8)):
-            words = rng.choices(vocabulary, frequencies, k=rng.randint(5, 120))
+            words = rng.choices(vocabulary, cum_weights=frequencies, k=rng.randint(5, 120))
             row = len(tokens)
             tokens += words if tag == "P" else [f"<{inner}>", *words[:20], f"</{inner}>"]
             if tag != "P":
@@ -104,7 +106,8 @@ def measure(path: Path, null_rate: float, cache_dir: Path) -> dict[str, float]:
 
     bare = tokenizer.backend_tokenizer
     bare.no_truncation()
-    n_characters, raw_seconds, sample = 0, 0.0, []
+    n_characters = 0
+    sample = []
     for number, example in enumerate(examples):
         n_characters += len(example.text)
         if number % _RAW_SHARE == 0:

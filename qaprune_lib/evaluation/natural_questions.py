@@ -9,13 +9,20 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from qaprune_lib.data.natural_questions_example import Example, Span, YesNo, tag_name
+from qaprune_lib.data.natural_questions_example import (
+    Candidate,
+    Example,
+    Span,
+    YesNo,
+    tag_name,
+)
 from qaprune_lib.errors import DataError, ModelError
 
 _WORD = re.compile(r"\w+")
@@ -154,19 +161,30 @@ def word_overlap(example: Example) -> NaturalQuestionsPrediction:
 
     A baseline without a model: it tells how much of a long-answer score mere words explain.
     """
-    words, tokens = _words(example.question), example.tokens
-    best, best_share = None, -1.0
-    for start, end, top_level in example.candidates:
-        if top_level:
-            text = " ".join([token for token in tokens[start:end] if tag_name(token) is None])
-            share = len(words & _words(text)) / max(1, len(words))
-            if share > best_share:
-                best, best_share = Span(start, end), share
+    words = _words(example.question)
+    best: Span | None = None
+    best_share = -1.0
+    for span, words_there in _words_of_page(example.text, example.candidates):
+        share = len(words & words_there) / max(1, len(words))
+        if share > best_share:
+            best, best_share = span, share
     return NaturalQuestionsPrediction(example.id, best, best_share)
 
 
-def _words(text: str) -> set[str]:
-    return set(_WORD.findall(text.lower()))
+@lru_cache(maxsize=1)  # questions on the same page often follow each other
+def _words_of_page(
+    text: str, candidates: tuple[Candidate, ...]
+) -> list[tuple[Span, frozenset[str]]]:
+    tokens = text.split(" ")
+    return [
+        (Span(start, end), _words(" ".join(t for t in tokens[start:end] if tag_name(t) is None)))
+        for start, end, top_level in candidates
+        if top_level
+    ]
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(_WORD.findall(text.lower()))
 
 
 def _pairs(
