@@ -17,8 +17,9 @@ from typing import Any, Protocol, get_args
 import pyarrow as pa
 from datasets import Dataset, Features, List, Value
 
+from qaprune_lib.cache import cache_root
 from qaprune_lib.data.arrow_cache import read_or_build, write_stream
-from qaprune_lib.data.features import _cache_root, _source_digest
+from qaprune_lib.data.features import source_digest
 from qaprune_lib.data.natural_questions_checks import Fault, read_example
 from qaprune_lib.data.natural_questions_example import Example
 from qaprune_lib.data.natural_questions_hub import DOWNLOAD, open_hub
@@ -101,9 +102,9 @@ class NaturalQuestions:
 
         Columns are the fields of `Example`; an annotation without a long answer has null there.
         """
-        key = hashlib.sha256(f"{self.digest()} {_source_digest()}".encode()).hexdigest()[:40]
+        key = hashlib.sha256(f"{self.digest()} {source_digest()}".encode()).hexdigest()[:40]
         return read_or_build(
-            _cache_root(cache_dir) / "natural_questions" / key,
+            cache_root(cache_dir) / "natural_questions" / key,
             lambda file: write_stream(file, NATURAL_QUESTIONS_FEATURES, self._tables()),
         )
 

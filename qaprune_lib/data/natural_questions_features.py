@@ -13,8 +13,9 @@ import tokenizers
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from qaprune_lib.cache import cache_root
 from qaprune_lib.data.arrow_cache import read_or_build, write_stream
-from qaprune_lib.data.features import _cache_root, _source_digest
+from qaprune_lib.data.features import source_digest
 from qaprune_lib.data.natural_questions import NaturalQuestions
 from qaprune_lib.data.natural_questions_windows import (
     WINDOW_FEATURES,
@@ -70,7 +71,7 @@ def make_natural_questions_features(
     )
     cutter = NaturalQuestionsCutter(tokenizer, settings)
     parts = {
-        "source": _source_digest(),
+        "source": source_digest(),
         "tokenizers": tokenizers.__version__,
         "tokenizer": tokenizer_state(tokenizer),
         "token_type_ids": "token_type_ids" in tokenizer.model_input_names,
@@ -91,6 +92,6 @@ def make_natural_questions_features(
             )
 
     return read_or_build(
-        _cache_root(cache_dir) / "natural_questions_features" / key,
+        cache_root(cache_dir) / "natural_questions_features" / key,
         lambda file: write_stream(file, WINDOW_FEATURES, tables()),
     )
