@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qaprune_lib import scorers
+    from qaprune_lib.data.natural_questions import load_natural_questions
     from qaprune_lib.data.squad import load_squad
     from qaprune_lib.evaluation.decode import ask, predict
     from qaprune_lib.evaluation.squad import evaluate
@@ -37,6 +38,7 @@ _HOME = {
     "export_onnx": "pruning.export",
     "finetune": "training.finetune",
     "load_model": "models.zoo",
+    "load_natural_questions": "data.natural_questions",
     "load_squad": "data.squad",
     "predict": "evaluation.decode",
     "prune": "pruning.slicing",
@@ -57,6 +59,7 @@ __all__ = [
     "export_onnx",
     "finetune",
     "load_model",
+    "load_natural_questions",
     "load_squad",
     "predict",
     "prune",

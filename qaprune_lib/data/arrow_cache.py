@@ -6,10 +6,11 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from datasets import Dataset, concatenate_datasets
+import pyarrow as pa
+from datasets import Dataset, Features, concatenate_datasets
 from filelock import FileLock
 
 from qaprune_lib.cache import sync
@@ -36,6 +37,15 @@ def read_or_build(folder: Path, build: Callable[[str], Dataset]) -> Dataset:
     if kept is None:
         raise DataError(f"{folder}: what was just written there cannot be read back")
     return kept
+
+
+def write_stream(file: str, features: Features, tables: Iterable[pa.Table]) -> Dataset:
+    """Write ``tables`` to ``file`` as they come, so that memory holds one of them at a time."""
+    schema = features.arrow_schema
+    with pa.OSFile(file, "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+        for table in tables:
+            writer.write_table(table.cast(schema))
+    return Dataset.from_file(file)
 
 
 def _read(folder: Path) -> Dataset | None:

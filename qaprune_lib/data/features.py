@@ -115,7 +115,7 @@ def _fingerprint(
 ) -> str:
     _check_dataset(dataset)
     parts = {
-        "source": _source_digest(),
+        "source": source_digest(),
         "tokenizers": tokenizers.__version__,
         "tokenizer": tokenizer_state(tokenizer),
         "token_type_ids": "token_type_ids" in tokenizer.model_input_names,
@@ -126,7 +126,8 @@ def _fingerprint(
 
 
 @lru_cache(maxsize=1)
-def _source_digest() -> str:
+def source_digest() -> str:
+    """Digest (hex) of this package's sources, on which all that it caches depends."""
     digest = hashlib.sha256()
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.name.encode() + source.read_bytes())

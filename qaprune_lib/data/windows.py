@@ -58,7 +58,7 @@ def tokenizer_state(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 @dataclass(frozen=True)
-class _Layout:
+class Layout:
     """What a tokenizer puts around a question and its context, and their token types."""
 
     prefix: np.ndarray
@@ -68,6 +68,7 @@ class _Layout:
 
     @property
     def n_special(self) -> int:
+        """Special tokens of a window."""
         return len(self.prefix) + len(self.middle) + len(self.suffix)
 
 
@@ -77,7 +78,7 @@ class WindowCutter:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: WindowSettings) -> None:
         self.settings = settings
         has_types = "token_type_ids" in tokenizer.model_input_names
-        self.backend, self.layout = _parts(tokenizer_state(tokenizer), has_types)
+        self.backend, self.layout = split_tokenizer(tokenizer_state(tokenizer), has_types)
 
     def __call__(self, table: pa.Table, indices: Sequence[int]) -> pa.Table:
         """The windows of the questions in ``table``, whose row numbers are ``indices``."""
@@ -165,7 +166,7 @@ class _Rows:
 
 
 @lru_cache(maxsize=4)  # parsing a vocabulary takes longer than tokenising one question
-def _parts(state: str, has_types: bool) -> tuple[Tokenizer, _Layout]:
+def split_tokenizer(state: str, has_types: bool) -> tuple[Tokenizer, Layout]:
     """A tokenizer that adds no special tokens, and where they belong."""
     backend = Tokenizer.from_str(state)
     layout = _layout(backend, has_types)
@@ -174,7 +175,7 @@ def _parts(state: str, has_types: bool) -> tuple[Tokenizer, _Layout]:
     return backend, layout
 
 
-def _layout(backend: Tokenizer, has_types: bool) -> _Layout:
+def _layout(backend: Tokenizer, has_types: bool) -> Layout:
     pair = backend.encode("a", "a")
     sequence = pair.sequence_ids
     order = [number for number in sequence if number is not None]
@@ -190,7 +191,7 @@ def _layout(backend: Tokenizer, has_types: bool) -> _Layout:
     at = (0, question, middle, context, min(suffix, len(ids) - 1))
     type_of = pair.type_ids if has_types else [0] * len(ids)
     types = tuple(type_of[position] for position in at)
-    return _Layout(ids[:question], ids[middle:context], ids[suffix:], types)  # type: ignore[arg-type]
+    return Layout(ids[:question], ids[middle:context], ids[suffix:], types)  # type: ignore[arg-type]
 
 
 def _span(context: TokenizedContext, answers: dict[str, list[Any]]) -> tuple[int, int] | None:

@@ -371,7 +371,7 @@ def test_fingerprint_follows_all_that_matters(monkeypatch: pytest.MonkeyPatch) -
         features_fingerprint(dataset, tokenizer, doc_stride=127),
         features_fingerprint(dataset, tokenizer, max_question_length=63),
     ]
-    monkeypatch.setattr(features, "_source_digest", lambda: "edited")
+    monkeypatch.setattr(features, "source_digest", lambda: "edited")
     fingerprints.append(features_fingerprint(dataset, tokenizer))
     assert len(set(fingerprints)) == len(fingerprints)
     monkeypatch.undo()
@@ -379,16 +379,16 @@ def test_fingerprint_follows_all_that_matters(monkeypatch: pytest.MonkeyPatch) -
     assert features_fingerprint(again, AutoTokenizer.from_pretrained(MINILM)) == fingerprints[0]
 
 
-def test_source_digest_reads_every_module_of_the_package(
+def testsource_digest_reads_every_module_of_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digests = set()
     monkeypatch.setattr(features, "__file__", str(tmp_path / "features.py"))
     for content in ("a = 1", "a = 2"):
         (tmp_path / "other.py").write_text(content)
-        features._source_digest.cache_clear()
-        digests.add(features._source_digest())
-    features._source_digest.cache_clear()
+        features.source_digest.cache_clear()
+        digests.add(features.source_digest())
+    features.source_digest.cache_clear()
     assert len(digests) == 2
 
 

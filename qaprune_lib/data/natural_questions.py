@@ -1,0 +1,245 @@
+"""Natural Questions, checked while it streams by: official jsonl files or the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import hashlib
+import re
+import warnings
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol, get_args
+
+import pyarrow as pa
+from datasets import Dataset, Features, List, Value
+
+from qaprune_lib.cache import cache_root
+from qaprune_lib.data.arrow_cache import read_or_build, write_stream
+from qaprune_lib.data.features import source_digest
+from qaprune_lib.data.natural_questions_checks import Fault, read_example
+from qaprune_lib.data.natural_questions_example import Example
+from qaprune_lib.data.natural_questions_hub import DOWNLOAD, open_hub
+from qaprune_lib.data.squad_checks import OnBad
+from qaprune_lib.errors import DataError, SettingsError
+
+_SPAN = {"start": Value("int32"), "end": Value("int32")}
+NATURAL_QUESTIONS_FEATURES = Features(
+    {
+        "id": Value("int64"),
+        "question": Value("string"),
+        "text": Value("string"),
+        "candidates": List(_SPAN | {"top_level": Value("bool")}),
+        "annotations": List({"long": _SPAN, "short": List(_SPAN), "yes_no": Value("string")}),
+    }
+)
+_DEV = re.compile(r"(^|[-_.])(dev|test|validation)([-_.]|$)", re.IGNORECASE)
+_ROWS = 200  # examples that are written to disk together
+
+
+class _Source(Protocol):
+    """Where raw examples come from: each with a place to name in messages."""
+
+    @property
+    def name(self) -> str: ...
+
+    def raw_examples(self) -> Iterator[tuple[str, bytes | Mapping[str, Any]]]: ...
+
+    def digest(self) -> str: ...
+
+
+class NaturalQuestions:
+    """Examples of one split, read and checked anew in each pass.
+
+    A pass holds one document and the ids seen so far in memory. After a pass, ``n_examples`` and
+    ``n_dropped`` say what came of it, and ``first_fault`` what was wrong first.
+    """
+
+    def __init__(self, source: _Source, on_bad: OnBad = "raise") -> None:
+        self.source, self.on_bad = source, on_bad
+        self.n_examples, self.n_dropped, self.first_fault = 0, 0, ""
+
+    def __iter__(self) -> Iterator[Example]:
+        """Yield the examples in order; raises DataError naming file, line, example and fault."""
+        ids: set[int] = set()
+        n_dropped, first_fault = 0, ""
+        for place, raw in self.source.raw_examples():
+            try:
+                example = read_example(raw)
+                if example.id in ids:
+                    raise Fault("an earlier example has the same id", example.id)
+            except Fault as fault:
+                identity = "" if fault.identity is None else f", example {fault.identity!r}"
+                message = f"{place}{identity}: {fault.what}."
+                if self.on_bad == "raise":
+                    raise DataError(
+                        f"{message} Correct the data, or pass on_bad='drop' to leave such "
+                        f"examples out."
+                    ) from fault
+                n_dropped += 1
+                first_fault = first_fault or message
+                continue
+            ids.add(example.id)
+            yield example
+        self.n_examples, self.n_dropped, self.first_fault = len(ids), n_dropped, first_fault
+        dropped = f"{n_dropped} bad examples dropped, {len(ids)} kept; the first: {first_fault}"
+        if not ids:
+            raise DataError(
+                f"{self.source.name}: there are no examples" + f": {dropped}" * bool(n_dropped)
+            )
+        if n_dropped:
+            warnings.warn(dropped, stacklevel=2)
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of what the examples are read from."""
+        return hashlib.sha256(f"{self.source.digest()} {self.on_bad}".encode()).hexdigest()
+
+    def dataset(self, cache_dir: Path | None = None) -> Dataset:
+        """The examples as rows on disk, to look up or to sample; kept like `make_features`'.
+
+        Columns are the fields of `Example`; an annotation without a long answer has null there.
+        """
+        key = hashlib.sha256(f"{self.digest()} {source_digest()}".encode()).hexdigest()[:40]
+        return read_or_build(
+            cache_root(cache_dir) / "natural_questions" / key,
+            lambda file: write_stream(file, NATURAL_QUESTIONS_FEATURES, self._tables()),
+        )
+
+    def _tables(self) -> Iterator[pa.Table]:
+        examples = iter(self)
+        while rows := [_row(example) for example in islice(examples, _ROWS)]:
+            yield pa.Table.from_pylist(rows, schema=NATURAL_QUESTIONS_FEATURES.arrow_schema)
+
+
+def load_natural_questions(
+    source: str | Path | Sequence[str | Path], *, on_bad: OnBad = "raise"
+) -> dict[str, NaturalQuestions]:
+    """Open Natural Questions, to be read as a stream.
+
+    Args:
+        source: a folder with official ``*.jsonl[.gz]`` files, simplified or original, in shards
+            or whole; one such file or several; or a Hub id such as ``"natural_questions"``. Files
+            with dev, test or validation as a word of their name are the dev set.
+        on_bad: what to do about a bad example: raise, or drop it, and warn once per pass with the
+            count. A fault of a whole file, such as a truncated gzip file, always raises.
+
+    Returns:
+        The splits that exist among ``train`` and ``dev``.
+
+    Raises:
+        DataError: no such file, several data sets in one folder, or a Hub out of reach; what is
+            wrong inside of a file shows while the examples are read.
+        SettingsError: an argument out of range.
+    """
+    if on_bad not in get_args(OnBad):
+        raise SettingsError(f"on_bad={on_bad!r} is unknown; choose one of {get_args(OnBad)}")
+    if not isinstance(source, str | Path):
+        files = [Path(file).expanduser() for file in source]
+    else:
+        path = Path(source).expanduser()
+        if path.is_dir():
+            files = _files_of_folder(path)
+        elif path.is_file() or isinstance(source, Path) or not _may_be_hub_id(source):
+            files = [path]
+        else:
+            return {
+                split: NaturalQuestions(rows, on_bad) for split, rows in open_hub(source).items()
+            }
+    missing = [str(file) for file in files if not file.is_file()]
+    if missing or not files:
+        raise DataError(f"{', '.join(missing) or source}: no such file or folder; {DOWNLOAD}")
+    splits: dict[str, list[Path]] = {}
+    for file in files:
+        splits.setdefault(_split_of(file), []).append(file)
+    return {split: NaturalQuestions(_Files(paths), on_bad) for split, paths in splits.items()}
+
+
+@dataclass(frozen=True)
+class _Files:
+    paths: list[Path]
+
+    @property
+    def name(self) -> str:
+        return ", ".join(map(str, self.paths))
+
+    def raw_examples(self) -> Iterator[tuple[str, bytes]]:
+        for path in self.paths:
+            number = 0
+            try:
+                with _open(path) as file:
+                    for number, line in enumerate(file, 1):
+                        content = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                        if not content.isspace():
+                            yield f"{path}: line {number}", content
+            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                raise DataError(
+                    f"{path}: after line {number}: the gzip file is truncated or damaged "
+                    f"({error}); download it again"
+                ) from error
+            except OSError as error:
+                raise DataError(f"{path}: cannot be read: {error}") from error
+
+    def digest(self) -> str:
+        digest = hashlib.sha256()
+        for path in self.paths:
+            try:
+                with path.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+            except OSError as error:
+                raise DataError(f"{path}: cannot be read: {error}") from error
+        return digest.hexdigest()
+
+
+def _open(path: Path) -> Any:
+    with path.open("rb") as file:
+        is_gzip = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path, "rb") if is_gzip else path.open("rb")
+
+
+def _row(example: Example) -> dict[str, Any]:
+    return {
+        "id": example.id,
+        "question": example.question,
+        "text": example.text,
+        "candidates": [candidate._asdict() for candidate in example.candidates],
+        "annotations": [
+            {
+                "long": annotation.long and annotation.long._asdict(),
+                "short": [span._asdict() for span in annotation.short],
+                "yes_no": annotation.yes_no,
+            }
+            for annotation in example.annotations
+        ],
+    }
+
+
+def _split_of(file: Path) -> str:
+    return "dev" if _DEV.search(file.name) else "train"
+
+
+def _files_of_folder(folder: Path) -> list[Path]:
+    """The shards of at most one training and one dev set."""
+    files = sorted([*folder.glob("*.jsonl"), *folder.glob("*.jsonl.gz")])
+    for split in ("train", "dev"):
+        names = [file.name for file in files if _split_of(file) == split]
+        if len({re.sub(r"\d+", "0", name) for name in names}) > 1:
+            raise DataError(
+                f"{folder}: more than one {split} set: {', '.join(names)}; pass the path of a "
+                f"file, or the list of the files that belong together"
+            )
+    if not files:
+        raise DataError(f"{folder}: no *.jsonl[.gz] in it; {DOWNLOAD}")
+    return files
+
+
+def _may_be_hub_id(source: str) -> bool:
+    is_id = re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", source) is not None
+    parent = Path(source).parent
+    return (
+        is_id
+        and not source.endswith((".jsonl", ".gz", ".json"))
+        and (parent == Path() or not parent.is_dir())
+    )
