@@ -63,8 +63,11 @@ def test_a_profile_runs_from_end_to_end_and_once(
     expected = {"finetune": 1, "score": 6, "curve": 9, "prune": 1, "retrain": 4, "time": 1}
     assert {stage: stages.count(stage) for stage in stages} == expected
     assert {record.provenance for record in records} == {"embedded"}
-    rows = [line for line in first.splitlines() if line.startswith("| ")]
-    assert len(rows) == 2 + 6  # header and rule; fine-tuned, not retrained, four retrained
+    curves, _, points = first.partition("Operating points")
+    # a header and a rule each: four scorers for both kinds, leave-one-out for heads alone;
+    # fine-tuned, not retrained, four retrained
+    tables = [[line for line in text.splitlines() if line[:2] == "| "] for text in (curves, points)]
+    assert [len(rows) for rows in tables] == [2 + 5 + 2 + 4, 2 + 6]
     assert main(command) == 0
     assert capsys.readouterr().out == first
     again = read_records(tmp_path / "results")
