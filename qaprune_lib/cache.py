@@ -1,4 +1,4 @@
-"""Where things that can be made again are kept."""
+"""Where things that can be made again are kept, and how files come to be whole."""
 
 from __future__ import annotations
 
@@ -18,3 +18,13 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_atomically(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file, and its folder if there is none: whole and on the disk, or not at all."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    sync(temporary)
+    os.replace(temporary, target)

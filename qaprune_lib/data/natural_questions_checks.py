@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from qaprune_lib.data.natural_questions_example import (
     Annotation,
@@ -15,6 +15,7 @@ from qaprune_lib.data.natural_questions_example import (
     Span,
     YesNo,
 )
+from qaprune_lib.data.squad_checks import Strict, Text
 
 
 class Fault(Exception):
@@ -25,19 +26,7 @@ class Fault(Exception):
         self.what, self.identity = what, identity
 
 
-def _encodable(text: str) -> str:
-    text.encode()  # JSON can spell half of a surrogate pair, which is no text
-    return text
-
-
-_Text = Annotated[str, AfterValidator(_encodable)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True)
-
-
-class _Span(_Strict):
+class _Span(Strict):
     start_token: int
     end_token: int
 
@@ -50,25 +39,25 @@ class _Long(_Span):
     candidate_index: int | None = None
 
 
-class _Annotation(_Strict):
+class _Annotation(Strict):
     long_answer: _Long
     short_answers: Annotated[list[_Span], Field(strict=False)]
     yes_no_answer: YesNo
 
 
-class _Token(_Strict):
-    token: _Text
+class _Token(Strict):
+    token: Text
 
 
-class _Raw(_Strict):
+class _Raw(Strict):
     """A line of the simplified (document_text) or of the original format (document_tokens)."""
 
     example_id: int
-    question_text: _Text
-    document_text: _Text | None = None
+    question_text: Text
+    document_text: Text | None = None
     document_tokens: list[_Token] | None = None
     long_answer_candidates: list[_Candidate]
-    annotations: list[_Annotation] = []
+    annotations: list[_Annotation] = Field(default_factory=list)
 
 
 def read_example(raw: bytes | Mapping[str, Any]) -> Example:

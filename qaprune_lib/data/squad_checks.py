@@ -39,36 +39,38 @@ def _encodable(text: str) -> str:
     return text
 
 
-_Text = Annotated[str, AfterValidator(_encodable)]
+Text = Annotated[str, AfterValidator(_encodable)]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A part of a file, whose values are taken as they stand: "1" is no number."""
+
     model_config = ConfigDict(strict=True)
 
 
-class _Answer(_Strict):
-    text: _Text
+class _Answer(Strict):
+    text: Text
     answer_start: int
 
 
-class _Question(_Strict):
-    id: _Text
-    question: _Text
+class _Question(Strict):
+    id: Text
+    question: Text
     answers: list[_Answer]
     is_impossible: bool = False
 
 
-class _Paragraph(_Strict):
-    context: _Text
+class _Paragraph(Strict):
+    context: Text
     qas: list[Any]  # each is checked by itself, so that one bad question can be dropped
 
 
-class _Article(_Strict):
-    title: _Text
+class _Article(Strict):
+    title: Text
     paragraphs: list[_Paragraph]
 
 
-class _File(_Strict):
+class _File(Strict):
     version: str | None = None
     data: list[_Article]
 

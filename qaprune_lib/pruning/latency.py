@@ -15,6 +15,7 @@ from torch import nn
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
+from qaprune_lib.cache import write_atomically
 from qaprune_lib.errors import ModelError, SettingsError, TopologyError
 from qaprune_lib.evaluation.timing import device_name, synchronize
 from qaprune_lib.models.encoder import ARCHITECTURES, Encoder, Kept
@@ -108,14 +109,7 @@ class LatencyTable(BaseModel):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write readable JSON, atomically."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        with temporary.open("w") as file:
-            file.write(self.model_dump_json(indent=1) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
+        write_atomically(path, self.model_dump_json(indent=1) + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> LatencyTable:

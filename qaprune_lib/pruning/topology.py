@@ -12,6 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from transformers import PreTrainedModel
 
+from qaprune_lib.cache import write_atomically
 from qaprune_lib.errors import TopologyError
 from qaprune_lib.gates.masks import Masks
 from qaprune_lib.models.encoder import kept_slices, shape_of
@@ -223,11 +224,7 @@ class Topology(BaseModel):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write readable JSON, atomically."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        temporary.write_text(self.model_dump_json(indent=1) + "\n")
-        os.replace(temporary, target)
+        write_atomically(path, self.model_dump_json(indent=1) + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Topology:

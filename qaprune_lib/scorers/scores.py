@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 from transformers import PreTrainedModel
 
+from qaprune_lib.cache import write_atomically
 from qaprune_lib.errors import GateError, SettingsError
 from qaprune_lib.models.encoder import kept_slices
 from qaprune_lib.models.shape import KINDS, ModelShape
@@ -102,14 +103,7 @@ class GateScores:
             "scores": {kind: _to_lists(self.get(kind)) for kind in self.kinds()},
             "open_mean": {kind: _to_lists(m) for kind, m in (self.open_mean or {}).items()},
         }
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        with temporary.open("w") as file:
-            file.write(json.dumps(content, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
+        write_atomically(path, json.dumps(content, allow_nan=False) + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> GateScores:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from qaprune_lib.cache import sync
+from qaprune_lib.cache import sync, write_atomically
 from qaprune_lib.errors import SettingsError
 
 COMPLETE = "complete"
@@ -52,9 +51,8 @@ def claim(folder: Path, identity: Mapping[str, Any]) -> None:
                 "delete it or choose another folder"
             )
         return
-    temporary = path.with_name(f".run.json.{os.getpid()}")
-    temporary.write_text(json.dumps({"digest": digest, **json.loads(text)}, indent=1) + "\n")
-    os.replace(temporary, path)
+    content = json.dumps({"digest": digest, **json.loads(text)}, indent=1)
+    write_atomically(path, content + "\n")
 
 
 def mark_complete(folder: Path) -> None:
