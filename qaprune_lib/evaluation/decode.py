@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from qaprune_lib.errors import DataError, ModelError, SettingsError
 from qaprune_lib.evaluation.spans import best_spans, group_starts, read_windows
+from qaprune_lib.progress import tqdm
 
 if TYPE_CHECKING:
     from datasets import Dataset

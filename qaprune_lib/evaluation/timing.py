@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
-from tqdm.auto import tqdm
 
 from qaprune_lib.errors import ModelError, SettingsError
 from qaprune_lib.evaluation.decode import Prediction, decode
+from qaprune_lib.progress import tqdm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import nn
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from qaprune_lib.cache import write_atomically
@@ -21,6 +20,7 @@ from qaprune_lib.evaluation.timing import device_name, synchronize
 from qaprune_lib.models.encoder import ARCHITECTURES, Encoder, Kept
 from qaprune_lib.models.pruned import full_class, resize
 from qaprune_lib.models.shape import ModelShape
+from qaprune_lib.progress import tqdm
 from qaprune_lib.pruning.budget import BlockCosts
 
 if TYPE_CHECKING:

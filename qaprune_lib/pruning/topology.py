@@ -163,6 +163,15 @@ class Topology(BaseModel):
 
     # --- reading one
 
+    def shuffled(self, seed: int) -> Topology:
+        """As many heads and activations in each layer, but others, drawn at random."""
+        generator = np.random.default_rng(seed)
+        masks = {
+            kind: np.stack([generator.permutation(layer) for layer in self.mask(kind)])
+            for kind in ("attn", "ff")
+        }
+        return Topology.from_masks(self.shape, {**masks, "emb": self.mask("emb")})
+
     def kept(self, kind: str) -> tuple[tuple[int, ...], ...]:
         """Kept indices per layer; for "emb" one entry."""
         size = self.shape.gates(kind)[-1]

@@ -39,7 +39,20 @@ Provenance = Literal["measured", "embedded", "published"]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Hexadecimal = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]+$")]
 
-SLUG_LENGTH = 80
+SLUG_LENGTH = 60
+TELLING = (
+    "data",
+    "model",
+    "scorer",
+    "kinds",
+    "penalty_attn",
+    "penalty_ff",
+    "penalty_emb",
+    "choice",
+    "objective",
+    "seed",
+)
+"""Parameters whose values, where they are not other runs, make a run's readable name."""
 HASH_LENGTH = 10
 
 
@@ -107,17 +120,24 @@ class Record(BaseModel):
         return self
 
 
-def record_path(root: Path, record: Record) -> Path:
-    """The one place of a record: `root/provenance/profile/stage/slug-hash.json`.
+def run_id(stage: str, parameters: Mapping[str, JsonValue]) -> str:
+    """The name of a run within its profile: `stage/slug-hash`.
 
-    The slug is there to be read; the hash (10 hex digits of the SHA-256 over canonical JSON of
-    the parameters, in which 1 and 1.0 are one number) tells runs apart.
+    The slug is there to be read: the values of the telling parameters. The hash (10 hex digits of
+    the SHA-256 over canonical JSON of all parameters, in which 1 and 1.0 are one number) tells runs
+    apart.
     """
-    canonical = _canonical(record.parameters)
-    digest = hashlib.sha256(canonical.encode()).hexdigest()[:HASH_LENGTH]
-    slug = re.sub(r"[^A-Za-z0-9.]+", "-", canonical)[:SLUG_LENGTH].strip("-.")
-    name = f"{slug}-{digest}.json" if slug else f"{digest}.json"
-    return root / record.provenance / record.profile / record.stage / name
+    digest = hashlib.sha256(_canonical(dict(parameters)).encode()).hexdigest()[:HASH_LENGTH]
+    telling = [parameters.get(name) for name in TELLING]
+    words = [_canonical(value) for value in telling if value is not None and "/" not in str(value)]
+    slug = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(words))[:SLUG_LENGTH].strip("-.")
+    return f"{stage}/{slug}-{digest}" if slug else f"{stage}/{digest}"
+
+
+def record_path(root: Path, record: Record) -> Path:
+    """The one place of a record: `root/provenance/profile/`, its `run_id`, and `.json`."""
+    name = run_id(record.stage, record.parameters)
+    return root / record.provenance / record.profile / f"{name}.json"
 
 
 def write_record(root: Path, record: Record) -> Path:

@@ -1,8 +1,7 @@
-"""Where a run ran: device, package versions, commit and a digest of the code."""
+"""Where a run ran: device, package versions and commit."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import platform
@@ -69,19 +68,6 @@ def commit() -> str | None:
         case [top, head] if Path(top) == PACKAGE.parent:
             return head
     return None
-
-
-def code_digest(package: Path = PACKAGE) -> str:
-    """SHA-256 (hex) over the library's sources, less `report/`, which changes no result."""
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        relative = path.relative_to(package)
-        if relative.parts[0] == "report":
-            continue
-        source = path.read_bytes()
-        digest.update(f"{relative.as_posix()}\0{len(source)}\0".encode())
-        digest.update(source)
-    return digest.hexdigest()
 
 
 def _git(*arguments: str) -> list[str]:

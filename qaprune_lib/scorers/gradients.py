@@ -13,13 +13,13 @@ from contextlib import contextmanager
 import torch
 from datasets import Dataset
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from qaprune_lib.data.batching import batches_by_tokens
 from qaprune_lib.errors import DataError
 from qaprune_lib.gates.masks import Masks, apply_masks
 from qaprune_lib.models.encoder import shape_of
 from qaprune_lib.models.pruned import QuestionAnsweringModel
+from qaprune_lib.progress import tqdm
 from qaprune_lib.training.finetune import collator_for
 from qaprune_lib.training.objectives import CrossEntropy, model_inputs
 

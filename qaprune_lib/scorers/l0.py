@@ -193,7 +193,7 @@ def l0(
 
     Returns:
         Scores to cut at `threshold=0.0`; `open_mean` holds E[γ] for folding, and
-        `settings["report"]` steps, seconds and the expected share of open gates.
+        `settings["report"]` the training report and the expected share of open gates.
 
     Raises:
         SettingsError: a λ that is negative or not a number, no or an unknown kind, an unknown
@@ -242,8 +242,7 @@ def l0(
         report = run_trainer(trainer, working if folder else None, identity)
         model.to(device)  # type: ignore[arg-type]
     described["report"] = {
-        "steps": report.steps,
-        "seconds": report.seconds,
+        **asdict(report),
         "open": {
             kind: float(gated.open_gates(kind).detach() / gated.present[kind].sum().clamp(min=1))
             for kind in kinds

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from qaprune_lib.data.batching import batches_by_tokens
 from qaprune_lib.data.features import make_features
@@ -20,6 +19,7 @@ from qaprune_lib.evaluation.decode import decode
 from qaprune_lib.evaluation.squad import score_predictions
 from qaprune_lib.models.encoder import Encoder
 from qaprune_lib.models.pruned import QuestionAnsweringModel
+from qaprune_lib.progress import tqdm
 from qaprune_lib.scorers.gradients import frozen
 from qaprune_lib.scorers.scores import GateScores, without_absent
 from qaprune_lib.training.finetune import collator_for

@@ -19,12 +19,12 @@ import torch
 from datasets import Dataset
 from torch import nn
 from torch.utils.data import Sampler
-from tqdm.auto import tqdm
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from qaprune_lib.data.batching import Collator, length_grouped_order
 from qaprune_lib.errors import DataError, ModelError, SettingsError
+from qaprune_lib.progress import tqdm
 from qaprune_lib.training.checkpoints import claim, mark_complete, newest_complete_checkpoint
 from qaprune_lib.training.objectives import Objective, model_inputs
 from qaprune_lib.training.settings import TrainingSettings
@@ -41,11 +41,18 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """What a run did: optimizer steps, their mean losses, and wall seconds of this process."""
+    """What a run did.
+
+    Attributes:
+        steps: optimizer steps, with those before a resume. losses: the mean loss of each.
+        seconds: wall time of this process.
+        seconds_per_step: of the steps of this process; None if all had been done before.
+    """
 
     steps: int
     losses: tuple[float, ...]
     seconds: float
+    seconds_per_step: float | None
 
 
 def _world_size() -> int:
@@ -229,9 +236,9 @@ def run_trainer(
         checkpoint = newest_complete_checkpoint(folder)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     losses = tuple(entry["loss"] for entry in trainer.state.log_history if "loss" in entry)
-    return TrainingReport(
-        steps=trainer.state.global_step, losses=losses, seconds=time.perf_counter() - started
-    )
+    seconds, steps = time.perf_counter() - started, trainer.state.global_step
+    done = steps - (0 if checkpoint is None else int(checkpoint.name.rpartition("-")[2]))
+    return TrainingReport(steps, losses, seconds, seconds / done if done else None)
 
 
 @contextmanager

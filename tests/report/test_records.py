@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,15 +20,14 @@ from hypothesis import strategies as st
 from qaprune_lib.errors import RecordError
 from qaprune_lib.report import (
     Record,
-    code_digest,
     environment,
     read_record,
     read_records,
     record_path,
+    run_id,
     to_frame,
     write_record,
 )
-from qaprune_lib.report.system import PACKAGE
 
 
 def a_record(**changes: Any) -> Record:
@@ -103,10 +101,15 @@ def test_paths_are_equal_exactly_if_the_parameters_are(
 def test_path_is_readable_and_hashes_canonical_json() -> None:
     digest = hashlib.sha256(b'{"method":"l0","penalty":{"attn":0.02},"seed":3}').hexdigest()
     assert record_path(Path("results"), a_record()) == Path(
-        f"results/embedded/embedded/score/method-l0-penalty-attn-0.02-seed-3-{digest[:10]}.json"
+        f"results/embedded/embedded/score/3-{digest[:10]}.json"
     )
     whole = {"method": "l0", "penalty": {"attn": 0.02}, "seed": 3.0}
     assert record_path(Path(), a_record(parameters=whole)) == record_path(Path(), a_record())
+
+
+def test_an_id_names_the_telling_parameters_but_not_other_runs() -> None:
+    parameters = {"seed": 0, "data": "squad2", "model": "finetune/x-1", "kinds": ["attn"]}
+    assert run_id("score", {**parameters, "batch_size": 8}).startswith("score/squad2-attn-0-")
 
 
 def test_a_repeated_run_replaces_its_record(tmp_path: Path) -> None:
@@ -266,21 +269,6 @@ def test_empty_frame_has_the_common_columns() -> None:
     assert len(empty) == 0
     assert set(empty.columns) <= set(to_frame([a_record()]).columns)
     assert {"stage", "profile", "provenance", "seconds"} <= set(empty.columns)
-
-
-def test_code_digest_sees_every_source_that_can_change_a_result(tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    before = code_digest(copy)
-    assert before == code_digest()
-    with (copy / "report" / "records.py").open("a", encoding="utf-8") as file:
-        file.write("# drawn otherwise\n")
-    assert code_digest(copy) == before
-    source = copy / "errors.py"
-    source.write_text(source.read_text(encoding="utf-8") + "\n", encoding="utf-8")
-    edited = code_digest(copy)
-    source.rename(copy / "mistakes.py")
-    assert len({before, edited, code_digest(copy)}) == 3
 
 
 def test_environment_fills_a_record() -> None:

@@ -1,0 +1,1 @@
+"""Profiles, the runs that they ask for, and their parameters; imports without torch."""

@@ -1,0 +1,143 @@
+"""Profiles: which models, questions and settings fill in the experiments; one YAML file each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from qaprune_lib.errors import SettingsError
+from qaprune_lib.experiment.parameters import Count, Kind, NotNegative, Objective, Share
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSettings(_Part):
+    """Questions of one name; counts are drawn at random (seed 0) where the data has more.
+
+    `source` may be left out of the file and given where the graph is run.
+    """
+
+    source: str | None = None
+    version: Literal["1.1", "2.0"] | None = None
+    train_questions: Count | None = None
+    heldout_questions: Count | None = None
+    dev_questions: Count | None = None
+
+
+class WindowSizes(_Part):
+    """Sizes of windows in tokens."""
+
+    max_length: Count = 384
+    doc_stride: Count = 128
+
+
+class CurveSettings(_Part):
+    """Shares at which every ranking is cut (Figures 1 and 2), and the held-out questions there."""
+
+    fractions: list[Share] = []
+    curve_questions: Count | None = None
+
+
+class Resources(_Part):
+    """What one run of a stage needs; the graph hands it to the machine or to the cluster.
+
+    A run with as many `threads` as the machine has cores runs alone there: timing asks for that.
+    """
+
+    threads: Count = 1
+    gpu: int = Field(default=0, ge=0)
+    mem_mb: Count = 6000
+    minutes: Count = 120
+
+
+class Profile(_Part):
+    """One profile: a sweep over models, data, scorers, penalties, objectives and seeds.
+
+    Attributes:
+        name: part of every path. provenance: what its numbers are worth.
+        data: the questions, by name.
+        base: model on which gates are swept and the operating point is chosen.
+        large: model that the operating points go to; None: base.
+        windows: sizes of windows.
+        finetune: parameters of `Finetune`; a run for each of finetune_seeds.
+        curves: sparsity curves.
+        scorers: parameters of `ScoreGates`, a run each, on base; without L0.
+        gates: parameters that all L0 runs share.
+        penalties: λ of the L0 runs on base, by kind of gate; a run for each of gate_seeds.
+        studies: further L0 runs on base, each with what it changes.
+        max_loss: F1 points that the operating point may lose on base.
+        multiples: of the selected λ, at which the large model is pruned.
+        single_kinds: multiples at which heads alone and activations alone are pruned too.
+        random_choice: multiples at which the control is run that keeps as many heads and
+            activations in each layer, but chooses them at random.
+        retrain: parameters of `Retrain`, for each of objectives and retrain_seeds.
+        timing: parameters of `DecodeTime`.
+        resources: what a run of each stage needs.
+    """
+
+    name: str
+    provenance: Literal["embedded", "measured"]
+    data: dict[str, DataSettings] = Field(min_length=1)
+    base: str
+    large: str | None = None
+    windows: WindowSizes
+    finetune: dict[str, Any]
+    finetune_seeds: list[int] = Field(default=[0], min_length=1)
+    curves: CurveSettings
+    scorers: list[dict[str, Any]] = []
+    gates: dict[str, Any]
+    gate_seeds: list[int] = Field(default=[0], min_length=1)
+    penalties: dict[Kind, list[NotNegative]]
+    studies: list[dict[str, Any]] = []
+    max_loss: NotNegative = 5.0
+    multiples: list[NotNegative] = [1.0, 2.0, 3.0, 4.0]
+    single_kinds: list[NotNegative] = []
+    random_choice: list[NotNegative] = []
+    retrain: dict[str, Any]
+    retrain_seeds: list[int] = Field(default=[0], min_length=1)
+    objectives: list[Objective] = ["cross_entropy", "distillation"]
+    timing: dict[str, Any]
+    resources: dict[str, Resources] = {}
+
+    def resources_of(self, stage: str) -> Resources:
+        """What one run of a stage needs."""
+        return self.resources.get(stage, Resources())
+
+    @property
+    def target(self) -> str:
+        """The model that is pruned at the operating points."""
+        return self.large or self.base
+
+
+def read_profile(path: str | Path, *, source: str | None = None) -> Profile:
+    """Read and check a profile.
+
+    Args:
+        path: a YAML file.
+        source: where all questions are that the file gives no source for.
+
+    Raises:
+        SettingsError: no such file, not YAML, an unknown or missing key, a value of a wrong type.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except FileNotFoundError as error:
+        raise SettingsError(f"{path}: no such profile") from error
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: not YAML: {error}") from error
+    try:
+        profile = Profile.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise SettingsError(f"{path}: {where}: {first['msg']}") from error
+    data = {
+        name: settings if settings.source else settings.model_copy(update={"source": source})
+        for name, settings in profile.data.items()
+    }
+    return profile.model_copy(update={"data": data})

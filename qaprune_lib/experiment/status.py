@@ -1,0 +1,158 @@
+"""Which runs a profile has, lacks, or has with older code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from qaprune_lib.cache import write_atomically
+from qaprune_lib.errors import QapruneError, RecordError
+from qaprune_lib.experiment.plan import Planner, id_of, record_file
+from qaprune_lib.experiment.profile import read_profile
+from qaprune_lib.experiment.select import selected_points
+from qaprune_lib.report.code import code_digest
+from qaprune_lib.report.records import Record, read_record, read_records, run_id
+
+ACCEPTED = "accepted.json"
+"""File beside the records: older code that was read and found to give the same results."""
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """One run of a profile: "complete", "missing", or why its record is "stale"."""
+
+    id: str
+    state: str
+
+
+def profile_status(planner: Planner) -> list[RunStatus]:
+    """The state of every run that the profile asks for.
+
+    What follows from a selection that is not there yet is counted as the selection alone.
+    """
+    ids = [id_of(run) for run in planner.plan(selected_points(planner))]
+    ids += [selection.id for selection in planner.selections().values()]
+    accepted = read_accepted(Path(planner.results))
+    found = []
+    digests: dict[str, set[str | None]] = {}
+    for run in ids:
+        path = record_file(planner, run)
+        if not path.is_file():
+            found.append(RunStatus(run, "missing"))
+            continue
+        record = read_record(path)
+        digests.setdefault(str(record.parameters["data"]), set()).add(record.data_digest)
+        found.append(RunStatus(run, why_stale(record, accepted) or "complete"))
+    for data, seen in digests.items():
+        if len(seen) > 1:
+            found.append(
+                RunStatus(data, f"stale: its records are of {len(seen)} versions of the data")
+            )
+    return found
+
+
+def why_stale(record: Record, accepted: Iterable[Sequence[str]] = ()) -> str | None:
+    """What has changed since a record was made, or None.
+
+    The data is compared by the run that reads it again; here the code is.
+    """
+    now = code_digest(record.stage)
+    if record.code_digest == now or [record.code_digest, now] in [list(pair) for pair in accepted]:
+        return None
+    return f"stale: the code of stage {record.stage} has changed since"
+
+
+def trusted_code(planner: Planner, run: str) -> str:
+    """The code digest of a run's record unless it is stale or missing; then that of today's code.
+
+    The graph runs again what this changes for.
+    """
+    path = record_file(planner, run)
+    if path.is_file():
+        record = read_record(path)
+        if why_stale(record, read_accepted(Path(planner.results))) is None:
+            return record.code_digest
+    return code_digest(run.partition("/")[0])
+
+
+def stale(results: Path) -> list[tuple[Record, str]]:
+    """All stale records of a folder, each with the reason."""
+    accepted = read_accepted(results)
+    reasons = [(record, why_stale(record, accepted)) for record in records_of(results)]
+    return [(record, reason) for record, reason in reasons if reason is not None]
+
+
+def records_of(results: Path) -> list[Record]:
+    """All records of a folder: `results/<provenance>/...`."""
+    return [
+        record
+        for provenance in ("embedded", "measured")
+        for record in read_records(results / provenance)
+    ]
+
+
+def read_accepted(results: Path) -> list[list[str]]:
+    """Pairs of code digests, of a record and of the code that was found to be equivalent."""
+    path = results / ACCEPTED
+    if not path.is_file():
+        return []
+    try:
+        return [[entry["recorded"], entry["equivalent"]] for entry in json.loads(path.read_text())]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"{path}: not a list of accepted code: {error}") from error
+
+
+def accept(results: Path, reason: str) -> int:
+    """Note that the code as it is now gives what all stale records say; returns their number.
+
+    For changes that were read and found harmless (a renamed variable); the reason is kept with the
+    digests. A later change makes the records stale again.
+    """
+    found = stale(results)
+    path = results / ACCEPTED
+    entries = json.loads(path.read_text()) if path.is_file() else []
+    pairs = {(record.code_digest, code_digest(record.stage), record.stage) for record, _ in found}
+    for recorded, now, stage in sorted(pairs):
+        entries.append({"stage": stage, "recorded": recorded, "equivalent": now, "why": reason})
+    if pairs:
+        write_atomically(path, json.dumps(entries, indent=2, ensure_ascii=False) + "\n")
+    return len(found)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line: `python -m qaprune_lib.experiment.status profiles/embedded.yml`.
+
+    Exit status 1 if anything is missing or stale.
+    """
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("profiles", nargs="*", type=Path, help="profiles/NAME.yml")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of records")
+    parser.add_argument("--accept", metavar="WHY", help="accept all stale records, and say why")
+    options = parser.parse_args(arguments)
+    try:
+        if options.accept:
+            print(f"{accept(options.results, options.accept)} records accepted")  # noqa: T201
+        lacking = 0
+        for path in options.profiles:
+            planner = Planner(read_profile(path, source="-"), results=str(options.results))
+            runs = profile_status(planner)
+            lacking += sum(run.state != "complete" for run in runs)
+            for run in runs:
+                print(f"{run.state:10} {run.id}")  # noqa: T201
+            complete = sum(run.state == "complete" for run in runs)
+            print(f"{path}: {complete} of {len(runs)} runs are complete")  # noqa: T201
+        for record, reason in stale(options.results):
+            run = run_id(record.stage, record.parameters)
+            print(f"{record.provenance}/{record.profile}/{run}: {reason}")  # noqa: T201
+    except QapruneError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    return 1 if lacking else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

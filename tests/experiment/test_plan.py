@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from qaprune_lib.errors import SettingsError
+from qaprune_lib.experiment.parameters import STAGES, Prune, Retrain, ScoreGates, StageParameters
+from qaprune_lib.experiment.plan import Planner, id_of
+from qaprune_lib.experiment.profile import Profile, read_profile
+
+PROFILES = Path(__file__).parents[2] / "profiles"
+MINIMAL: dict[str, Any] = {
+    "name": "small",
+    "provenance": "embedded",
+    "data": {"squad2": {"source": "embedded"}},
+    "base": "embedded",
+    "windows": {"max_length": 128, "doc_stride": 64},
+    "finetune": {"max_steps": 2},
+    "curves": {"fractions": [0.5]},
+    "scorers": [{"scorer": "gain", "kinds": ["attn", "ff"], "questions": 8}],
+    "gates": {"max_steps": 2},
+    "penalties": {"attn": [0.1, 0.2], "ff": [0.001]},
+    "multiples": [1, 2],
+    "retrain": {"max_steps": 1},
+    "timing": {"repeats": 2},
+}
+POINTS = {"squad2": {"attn": 0.1, "ff": 0.001}}
+
+
+def planner(**changes: Any) -> Planner:
+    return Planner(Profile.model_validate({**MINIMAL, **changes}))
+
+
+def by_stage(runs: list[StageParameters]) -> dict[str, int]:
+    return {stage: sum(run.stage == stage for run in runs) for stage in STAGES}
+
+
+def test_before_a_selection_the_base_model_is_swept() -> None:
+    assert by_stage(planner().plan()) == {
+        "finetune": 1,
+        "score": 4,
+        "prune": 0,
+        "retrain": 0,
+        "time": 0,
+    }
+
+
+def test_a_selection_brings_operating_points() -> None:
+    runs = planner().plan(POINTS)
+    # 2λ of the heads is in the sweep already, 2λ of the activations is new
+    assert by_stage(runs) == {"finetune": 1, "score": 5, "prune": 2, "retrain": 6, "time": 1}
+    penalties = {(r.penalty_attn, r.penalty_ff) for r in runs if isinstance(r, ScoreGates)}
+    assert {(None, 0.002), (0.2, None)} <= penalties
+
+
+def test_every_run_is_named_once_and_after_what_it_builds_on() -> None:
+    for path in sorted(PROFILES.glob("*.yml")):
+        profile = read_profile(path, source="somewhere")
+        points = {name: {"attn": 0.06, "ff": 8e-4} for name in profile.data}
+        ids = [id_of(run) for run in Planner(profile).plan(points)]
+        assert len(set(ids)) == len(ids)
+        for run, name in zip(Planner(profile).plan(points), ids, strict=True):
+            assert all(ids.index(above) < ids.index(name) for above in run.upstream())
+
+
+def test_a_longer_sweep_keeps_the_runs_of_the_shorter_one() -> None:
+    longer = planner(penalties={"attn": [0.1, 0.2, 0.4], "ff": [0.001]}, gate_seeds=[0, 1])
+    before = {id_of(run) for run in planner().plan()}
+    after = {id_of(run) for run in longer.plan()}
+    assert before < after
+    assert len(after) == 1 + 1 + 2 * (3 + 1)
+
+
+def test_seeds_of_gates_finetuning_and_retraining_are_swept_apart() -> None:
+    count = by_stage(planner(gate_seeds=[0, 1, 2]).plan(POINTS))
+    assert count == {"finetune": 1, "score": 1 + 3 * 4, "prune": 6, "retrain": 14, "time": 1}
+    count = by_stage(planner(retrain_seeds=[0, 1]).plan(POINTS))
+    assert count["retrain"] == 12
+    assert by_stage(planner(finetune_seeds=[0, 1]).plan(POINTS))["finetune"] == 2
+
+
+def test_a_large_model_gets_the_penalties_selected_on_base() -> None:
+    runs = planner(large="minilm").plan(POINTS)
+    assert by_stage(runs) == {"finetune": 2, "score": 8, "prune": 2, "retrain": 6, "time": 1}
+    large = id_of(planner(large="minilm").finetuned("squad2", "minilm"))
+    on_large = [r for r in runs if isinstance(r, ScoreGates) and r.model == large]
+    assert {r.penalty_attn or r.penalty_ff for r in on_large} == {0.1, 0.2, 0.001, 0.002}
+    assert {r.model for r in runs if isinstance(r, Prune)} == {large}
+
+
+def test_controls() -> None:
+    runs = planner(single_kinds=[1], random_choice=[2]).plan(POINTS)
+    pruned = [run for run in runs if isinstance(run, Prune)]
+    kinds = sorted((bool(p.attn), bool(p.ff), p.choice) for p in pruned)
+    both = [(True, True, "random"), (True, True, "scores"), (True, True, "scores")]
+    assert kinds == [(False, True, "scores"), (True, False, "scores"), *both]
+    retrained = {run.model for run in runs if isinstance(run, Retrain)}
+    assert retrained == {id_of(p) for p in pruned if p.attn and p.ff} | {
+        id_of(planner().finetuned("squad2", "embedded"))
+    }
+
+
+def test_embedding_gates_select_nothing() -> None:
+    penalties = {"attn": [0.1], "ff": [0.001], "emb": [0.5]}
+    [selection] = planner(penalties=penalties).selections().values()
+    assert set(selection.candidates) == {"attn", "ff"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"finetune": {"learning_rat": 1}}, "did you mean 'learning_rate'"),
+        ({"gates": {"learning_rate": float("nan")}}, "learning_rate: .*finite"),
+        ({"data": {"squad2": {}}}, "data 'squad2' has no source"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_runs(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        planner(**changes).plan()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a: [", "not YAML"),
+        (yaml.safe_dump({**MINIMAL, "surprise": 1}), "surprise: Extra inputs"),
+        (yaml.safe_dump({k: v for k, v in MINIMAL.items() if k != "base"}), "base: Field required"),
+        (yaml.safe_dump({**MINIMAL, "data": {}}), "data: .*at least 1"),
+        (yaml.safe_dump({**MINIMAL, "penalties": {"heads": [1]}}), "penalties.heads"),
+    ],
+)
+def test_bad_profiles_are_refused(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "p.yml"
+    path.write_text(content)
+    with pytest.raises(SettingsError, match=f"{path}: {message}"):
+        read_profile(path)
+
+
+def test_a_missing_profile_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no such profile"):
+        read_profile(tmp_path / "none.yml")
