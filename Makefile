@@ -7,18 +7,30 @@ RUN := $(VENV)/bin/python
 # another lock, another pyproject.toml or another place of this folder: another stamp
 KEY := $(shell { pwd; cat requirements.lock pyproject.toml; } | cksum | tr ' ' '-')
 STAMP := $(VENV)/.installed-$(KEY)
+BOOK := .venv-book
+BOOK_RUN := $(BOOK)/bin/python
+BOOK_KEY := $(shell { pwd; cat requirements-book.lock; } | cksum | tr ' ' '-')
+BOOK_STAMP := $(BOOK)/.installed-$(BOOK_KEY)
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help reproduce test lint install lock clean
+.PHONY: help reproduce book status test lint install lock clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-reproduce: $(STAMP) ## run the experiments on the generated corpus
-	$(RUN) -m qaprune_lib.reproduce profiles/embedded.yml
+reproduce: $(STAMP) ## run the experiments on the generated corpus, then build the book
+	$(RUN) -m qaprune_lib.experiment.graph profiles/embedded.yml --cores $(JOBS)
+	$(RUN) -m qaprune_lib.report.tables results/embedded
+	$(RUN) -m qaprune_lib.report.build
+
+book: $(BOOK_STAMP) ## the book alone, from the records in results/, without torch
+	$(BOOK_RUN) -m qaprune_lib.report.build
+
+status: $(STAMP) ## which runs of the embedded profile there are, lack, or are stale
+	$(RUN) -m qaprune_lib.experiment.status profiles/embedded.yml
 
 test: lint ## lint, check types, run all tests (JOBS=2 processes)
 	@echo "==> tests"
@@ -44,6 +56,16 @@ $(STAMP):
 	@echo "==> [3/3] qaprune itself"
 	$(RUN) -m pip install --disable-pip-version-check --no-deps -e .
 	@rm -f $(VENV)/.installed-*
+	@touch $@
+
+$(BOOK_STAMP):
+	@echo "==> [1/2] virtual environment in $(BOOK)"
+	@$(PYTHON) -c '$(SUPPORTED)' || \
+		{ echo "qaprune needs Python 3.11 to 3.13; name one: make PYTHON=python3.11"; exit 1; }
+	@$(BOOK_RUN) -c 'import pip; $(SUPPORTED)' 2>/dev/null || $(PYTHON) -m venv --clear $(BOOK)
+	@echo "==> [2/2] packages of requirements-book.lock (the first time: about a minute)"
+	$(BOOK_RUN) -m pip install --disable-pip-version-check --no-deps -r requirements-book.lock
+	@rm -f $(BOOK)/.installed-*
 	@touch $@
 
 lock: $(STAMP) ## write requirements.lock from what .venv holds now
