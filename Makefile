@@ -23,7 +23,7 @@ help: ## list what can be made
 
 reproduce: $(STAMP) ## run the experiments on the generated corpus, then build the book
 	$(RUN) -m qaprune_lib.experiment.graph profiles/embedded.yml --cores $(JOBS)
-	$(RUN) -m qaprune_lib.report.tables results/embedded
+	$(RUN) -m qaprune_lib.report.summary embedded
 	$(RUN) -m qaprune_lib.report.build
 
 book: $(BOOK_STAMP) ## the book alone, from the records in results/, without torch

@@ -68,7 +68,7 @@ def _rows(kind: str, records: Sequence[Record]) -> list[dict[str, Any]]:
 
 def selected_points(planner: Planner) -> dict[str, OperatingPoint]:
     """The operating point of each data set whose selection has been recorded."""
-    points = {}
+    points: dict[str, OperatingPoint] = {}
     for data, selection in planner.selections().items():
         path = record_file(planner, selection.id)
         if path.is_file():

@@ -146,8 +146,8 @@ def main(arguments: list[str] | None = None) -> int:
             complete = sum(run.state == "complete" for run in runs)
             print(f"{path}: {complete} of {len(runs)} runs are complete")  # noqa: T201
         for record, reason in stale(options.results):
-            run = run_id(record.stage, record.parameters)
-            print(f"{record.provenance}/{record.profile}/{run}: {reason}")  # noqa: T201
+            name = run_id(record.stage, record.parameters)
+            print(f"{record.provenance}/{record.profile}/{name}: {reason}")  # noqa: T201
     except QapruneError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 2

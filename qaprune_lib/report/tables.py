@@ -1,101 +1,214 @@
-"""Tables of runs, as Markdown text, from records alone."""
+"""Tables of runs: what records say, averaged over seeds, as frames and as Markdown text."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
-from qaprune_lib.report.records import Record
+from qaprune_lib.report.gather import SERIES, curve_points, rows_of, scored_models
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from qaprune_lib.report.records import Record
+
+KINDS_PRUNED = {"none": "unpruned", "attn": "attn", "ff": "ff", "both": "ff + attn"}
+"""What was pruned, by `kinds` of `scored_models`, in the words of the paper's Table 2."""
+
+THEN = ("fine-tuned", "not retrained", "cross-entropy", "distillation")
+"""What follows pruning, in the order of the tables."""
+
+_POINT = [*SERIES, "kinds", "multiple", "penalty_attn", "penalty_ff"]
 
 
-def operating_point_table(records: Sequence[Record]) -> str:
-    """A row per model of one profile: F1 at the fitted threshold, sizes and decoding speed.
+def operating_points(models: pd.DataFrame) -> pd.DataFrame:
+    """Unpruned models, and models pruned by L0 at its own threshold (Table 2).
 
-    The first row is the unpruned model. The speed-up is the median over rounds of the unpruned
-    model's time divided by this one's, with the extremes of the rounds.
+    Args:
+        models: from `scored_models`.
 
-    Raises:
-        ValueError: the records hold no timing run.
+    Returns:
+        One row for each profile, data set, model, kinds pruned, λ and `then`. F1, shares and sizes
+        are medians over `runs` (seeds), `f1_low` and `f1_high` their extremes; speed is that of the
+        one model that was timed; `f1_not_retrained` is of the same gates before more training.
     """
-    times: dict[str, Any] | None = next((r.metrics for r in records if r.stage == "time"), None)
-    if times is None:
-        raise ValueError("no record of stage 'time': run the profile to its end first")
-    sizes: dict[str, Any] = {
-        str(r.parameters["point"]): r.metrics for r in records if r.stage == "prune"
-    }
-    unpruned = next(name for name in times if name not in sizes)
-    rows: list[list[str]] = []
-    for record in records:
-        if record.stage not in ("finetune", "prune", "retrain"):
-            continue
-        point = str(record.parameters.get("point", unpruned))
-        rows.append([point, _training(record), *_cells(record.metrics, sizes, times, point)])
-    order = [unpruned, *sizes]
-    rows.sort(key=lambda cells: order.index(cells[0]))
-    header = ["model", "then", "F1", "HasAns", "NoAns", "% heads removed", "% ff removed"]
-    return _markdown([*header, "parameters (M)", "speed-up (range over rounds)"], rows)
+    own = models[
+        (models["variant"] == "")
+        & models["fraction"].isna()
+        & models["choice"].isin(["", "scores"])
+        & models["scorer"].isin(["", "l0"])
+    ]
+    grouped = own.groupby([*_POINT, "then"], dropna=False, sort=False)
+    frame = grouped.agg(
+        runs=("run", "nunique"),
+        f1=("f1", "median"),
+        f1_low=("f1", "min"),
+        f1_high=("f1", "max"),
+        **{name: (name, "median") for name in _MEDIANS},
+        speedup_low=("speedup_low", "min"),
+        speedup_high=("speedup_high", "max"),
+    ).reset_index()
+    before = frame[frame["then"] == "not retrained"][[*_POINT, "f1"]]
+    frame = frame.merge(before.rename(columns={"f1": "f1_not_retrained"}), "left", on=_POINT)
+    frame = frame.assign(
+        _kinds=frame["kinds"].map(list(KINDS_PRUNED).index), _then=frame["then"].map(THEN.index)
+    )
+    order = [*SERIES, "multiple", "penalty_attn", "penalty_ff", "_kinds", "_then"]
+    frame = frame.sort_values(order, kind="stable", na_position="first")
+    return frame.drop(columns=["_kinds", "_then"]).reset_index(drop=True)
+
+
+_MEDIANS = (
+    *("n", "has_answer_f1", "no_answer_f1", "long_f1", "short_f1", "attn_removed", "ff_removed"),
+    *("parameters", "encoder_parameters", "size_mib", "seconds", "speedup", "macs_ratio"),
+)
+
+
+def point_name(row: Any) -> str:
+    """An operating point as the paper's Table 2 names it, for a row of `operating_points`."""
+    kinds = KINDS_PRUNED[row.kinds]
+    if row.kinds == "none":
+        return kinds
+    if row.multiple == row.multiple:
+        return f"{kinds} (×{row.multiple:g})"
+    penalties = {"attn": row.penalty_attn, "ff": row.penalty_ff}
+    given = [f"{kind} λ={value:g}" for kind, value in penalties.items() if value == value]
+    return " + ".join(given)
+
+
+def operating_point_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame of `operating_points` as it is printed: one string a cell.
+
+    The speed-up is the median over rounds of the unpruned model's time divided by this one's, with
+    the extremes of the rounds; the ratio of multiply-accumulates is its limit.
+    """
+    import pandas as pd
+
+    return pd.DataFrame(
+        [
+            {
+                "model": point_name(row),
+                "then": row.then,
+                "runs": str(row.runs),
+                "F1": _with_range(row.f1, row.f1_low, row.f1_high, 1),
+                "HasAns": number(row.has_answer_f1, 1),
+                "NoAns": number(row.no_answer_f1, 1),
+                "F1 not retrained": number(row.f1_not_retrained, 1),
+                "% attn removed": number(row.attn_removed, 0),
+                "% ff removed": number(row.ff_removed, 0),
+                "parameters (M)": number(row.parameters / 1e6, 1),
+                "size (MiB)": number(row.size_mib, 0),
+                "time (s)": number(row.seconds, 2),
+                "speed-up": _with_range(row.speedup, row.speedup_low, row.speedup_high, 2),
+                "MACs ratio": number(row.macs_ratio, 2),
+            }
+            for row in rows_of(frame)
+        ]
+    )
+
+
+def curve_means(points: pd.DataFrame) -> pd.DataFrame:
+    """Mean F1 and its sd over seeds, for each curve and share removed, from `curve_points`.
+
+    L0 at its own threshold is one row for each λ, with the mean share that its seeds removed.
+    """
+
+    key = [*SERIES, "finetune", "kind", "scorer", "label", "own_threshold"]
+    values = points.assign(cut=points["removed"].where(~points["own_threshold"].astype(bool)))
+    grouped = values.groupby([*key, "cut"], dropna=False, sort=True)
+    means: pd.DataFrame = grouped.agg(
+        removed=("removed", "mean"),
+        f1=("f1", "mean"),
+        sd=("f1", "std"),
+        loss=("loss", "mean"),
+        seeds=("seed", "nunique"),
+        n=("n", "first"),
+    )
+    return means.reset_index().drop(columns="cut")
+
+
+def removable(points: pd.DataFrame, max_loss: float = 5.0) -> pd.DataFrame:
+    """The largest share that each scorer was seen to remove at a mean loss below `max_loss` F1.
+
+    Only shares that were scored count, nothing is interpolated; L0 is taken at its own thresholds.
+    Columns scorer, removed, loss; sorted by share, with 0 where no share costs so little.
+    """
+    import pandas as pd
+
+    means = curve_means(points)
+    means = means[(means["scorer"] != "l0") | means["own_threshold"]]
+    means["scorer"] = means["label"].where(means["scorer"] != "l0", "L0")
+    rows = []
+    for scorer, curve in means.groupby("scorer", sort=False):
+        good = curve[curve["loss"] < max_loss]
+        shares = ((row.removed, row.loss) for row in rows_of(good))
+        removed, loss = max(shares, default=(0.0, 0.0))
+        rows.append({"scorer": scorer, "removed": removed, "loss": loss})
+    frame = pd.DataFrame(rows, columns=["scorer", "removed", "loss"])
+    return frame.sort_values("removed", ascending=False, ignore_index=True)
+
+
+def removable_text(points: pd.DataFrame, max_loss: float = 5.0) -> str:
+    """`removable` in words."""
+    return "; ".join(
+        f"{row.scorer} {row.removed:.0f}% ({row.loss:.1f} F1 lost)"
+        if row.removed
+        else f"{row.scorer} none"
+        for row in rows_of(removable(points, max_loss))
+    )
+
+
+def curve_cells(points: pd.DataFrame) -> pd.DataFrame:
+    """F1 ± sd over seeds, a row for each scorer, a column for each share; one string a cell.
+
+    The last column is L0 at its own threshold, as in the paper; all others are cuts of a ranking.
+    """
+    import pandas as pd
+
+    means = curve_means(points)
+    rows = []
+    for label, curve in means.groupby("label", sort=False):
+        cells = {"scorer": str(label)}
+        cuts = curve[~curve["own_threshold"]].sort_values("removed")
+        for row in rows_of(cuts):
+            cells[f"{row.removed:.0f}%"] = _with_spread(row)
+        own = [
+            f"{_with_spread(r)} at {r.removed:.0f}%" for r in rows_of(curve[curve["own_threshold"]])
+        ]
+        rows.append({**cells, "own threshold": own[0] if own else "–"})
+    shares = {name for cells in rows for name in cells if name.endswith("%")}
+    columns = ["scorer", *sorted(shares, key=lambda name: float(name[:-1])), "own threshold"]
+    return pd.DataFrame(rows, columns=columns).fillna("–")
+
+
+def operating_point_table(records: Iterable[Record]) -> str:
+    """Markdown of `operating_point_cells`, of the records of one profile."""
+    return markdown(operating_point_cells(operating_points(scored_models(records))))
 
 
 def curve_table(records: Iterable[Record], kind: str) -> str:
-    """Best F1 against the share of one kind removed, a row per scorer.
-
-    Random is the mean over its seeds, ± their standard deviation. L0 has a row per λ; the last
-    column is the run cut at its own threshold, as in the paper, all others are cuts of a ranking.
-    """
-    curves = [r for r in records if r.stage == "curve" and r.parameters["kind"] == kind]
-    by_name: dict[str, list[Any]] = {}
-    for record in curves:
-        by_name.setdefault(_scorer(record), []).append(record.metrics["points"])
-    rows, header = [], ["scorer"]
-    for name, runs in by_name.items():
-        cuts = [[p for p in points if not p["own_threshold"]] for points in runs]
-        own = [p for points in runs for p in points if p["own_threshold"]]
-        header = ["scorer", *(f"{p['removed']:.0f}%" for p in cuts[0]), "own threshold"]
-        cells = [_mean([c[i]["f1"] for c in cuts]) for i in range(len(cuts[0]))]
-        last = f"{own[0]['f1']:.1f} at {own[0]['removed']:.0f}%" if own else "–"
-        rows.append([name, *cells, last])
-    return _markdown(header, rows)
+    """Markdown of `curve_cells` for one kind of gate, of the records of one profile."""
+    points = curve_points(records)
+    return markdown(curve_cells(points[points["kind"] == kind]))
 
 
-def _cells(metrics: Any, sizes: Mapping[str, Any], times: Any, point: str) -> list[str]:
-    removed = sizes.get(point, {}).get("removed", {"attn": 0.0, "ff": 0.0})
-    scores, time = metrics["dev"]["fitted"], times[point]
-    return [
-        f"{scores['f1']:.1f}",
-        _number(scores["HasAns_f1"]),
-        _number(scores["NoAns_f1"]),
-        f"{removed['attn']:.0f}",
-        f"{removed['ff']:.0f}",
-        f"{metrics['parameters'] / 1e6:.1f}",
-        f"{time['speedup']:.2f} ({time['speedup_low']:.2f} to {time['speedup_high']:.2f})",
-    ]
+def markdown(frame: pd.DataFrame) -> str:
+    """A pipe table; cells are text already."""
+    rows = [list(frame.columns), ["---"] * len(frame.columns), *frame.to_numpy().tolist()]
+    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in rows)
 
 
-def _training(record: Record) -> str:
-    if record.stage == "retrain":
-        return str(record.parameters["objective"]).replace("_", "-")
-    return {"finetune": "fine-tuned", "prune": "not retrained"}[record.stage]
+def number(value: float | None, decimals: int) -> str:
+    """A number with so many decimals; a dash where there is none."""
+    return "–" if value is None or value != value else f"{value:.{decimals}f}"
 
 
-def _scorer(record: Record) -> str:
-    parameters: Any = record.parameters
-    name = str(parameters["scorer"])
-    if "penalty" in parameters:
-        return f"{name} λ={next(iter(parameters['penalty'].values())):g}"
-    return f"{name} at 0" if parameters.get("at") == 0 else name
+def _with_range(middle: float, low: float, high: float, decimals: int) -> str:
+    text = number(middle, decimals)
+    if low == high or low != low:
+        return text
+    return f"{text} ({number(low, decimals)}–{number(high, decimals)})"
 
 
-def _mean(values: Sequence[float]) -> str:
-    if len(values) == 1:
-        return f"{values[0]:.1f}"
-    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"
-
-
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def _with_spread(row: Any) -> str:
+    return f"{row.f1:.1f}" + (f" ± {row.sd:.1f}" if row.sd == row.sd else "")

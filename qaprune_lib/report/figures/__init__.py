@@ -1,0 +1,71 @@
+"""Figures of the paper, one function each: frames in, a matplotlib figure out.
+
+A figure shows one model of one profile; published points stand apart from ours. Each comes with a
+`describe_…` function for its caption and an `alt_…` function for readers who do not see it.
+"""
+
+from __future__ import annotations
+
+from qaprune_lib.report.figures.audit import decoding_times, verdicts
+from qaprune_lib.report.figures.controls import (
+    alt_controls,
+    alt_studies,
+    control_rows,
+    controls,
+    describe_controls,
+    describe_studies,
+    studies,
+)
+from qaprune_lib.report.figures.curves import (
+    alt_curves,
+    curve_facts,
+    describe_curves,
+    embeddings,
+    figure1,
+    figure2,
+)
+from qaprune_lib.report.figures.layers import alt_layers, describe_layers, figure3
+from qaprune_lib.report.figures.natural_questions import (
+    alt_figure4_published,
+    figure4,
+    figure4_published,
+)
+from qaprune_lib.report.figures.speed import (
+    alt_speed,
+    describe_speed,
+    speed_facts,
+    table2_figure,
+)
+from qaprune_lib.report.figures.style import save
+from qaprune_lib.report.figures.tasks import alt_gaps, gaps
+
+__all__ = [
+    "alt_controls",
+    "alt_curves",
+    "alt_figure4_published",
+    "alt_gaps",
+    "alt_layers",
+    "alt_speed",
+    "alt_studies",
+    "control_rows",
+    "controls",
+    "curve_facts",
+    "decoding_times",
+    "describe_controls",
+    "describe_curves",
+    "describe_layers",
+    "describe_speed",
+    "describe_studies",
+    "embeddings",
+    "figure1",
+    "figure2",
+    "figure3",
+    "figure4",
+    "figure4_published",
+    "gaps",
+    "save",
+    "speed_facts",
+    "studies",
+    "table2_figure",
+    "verdicts",
+]

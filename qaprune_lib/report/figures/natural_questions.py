@@ -1,0 +1,99 @@
+"""Figure 4 of the paper: short-answer F1 on Natural Questions against the number of parameters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qaprune_lib.report.figures.style import (
+    LOOKS,
+    PUBLISHED,
+    look,
+    one_source,
+    panels,
+    paper_style,
+    title,
+)
+from qaprune_lib.report.gather import rows_of
+from qaprune_lib.report.paper_tables import published_sizes
+from qaprune_lib.report.published import TABLE_1, TABLE_4, TABLE_5
+from qaprune_lib.report.published_text import TEXT
+from qaprune_lib.report.tables import operating_points
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def figure4_published() -> Figure:
+    """The published points that have a printed F1: Tables 4 and 5, DistilBERT and TinyBERT.
+
+    Figure 4 itself prints no number. Parameters of Tables 4 and 5 are computed from their shares.
+    """
+    with paper_style():
+        figure, (axes,) = panels(6.2, 4.4)
+        rows = published_sizes(TABLE_5)
+        distilled = rows[rows["model"] != "RoBERTa-base"]
+        _plot(axes, published_sizes(TABLE_4), "Table 4: large pr(x-ent), cross-entropy", "s")
+        _plot(axes, distilled, "Table 5: large pr(x-ent), distillation", "^")
+        _plot(axes, rows[rows["model"] == "RoBERTa-base"], "Table 5: base + dist", "D")
+        for row, name, marker in (
+            (TABLE_1.row("DistilBert"), "distilbert_nq_short_f1", "x"),
+            (TABLE_1.row("TinyBert"), "tinybert_nq_short_f1", "+"),
+        ):
+            number = TEXT[name]
+            label = f"{row.model} ({number.source})"
+            axes.plot([row.parameters], [number.value], marker, color=PUBLISHED.color, label=label)
+        axes.set(xlabel="parameters (millions)", ylabel="short-answer F1 on NQ dev (%)")
+        axes.set_title("published; parameters of Tables 4 and 5 computed from their shares")
+        axes.legend(fontsize="small", loc="lower right")
+    return figure
+
+
+def figure4(models: pd.DataFrame) -> Figure:
+    """Ours: short-answer F1 against parameters, from `scored_models` of one model on NQ.
+
+    Raises:
+        RecordError: the rows are of several profiles, data sets or models, or of none.
+    """
+    source = one_source(models)
+    points = operating_points(models)
+    with paper_style():
+        figure, (axes,) = panels(6.2, 4.4)
+        for then, rows in points.groupby("then", sort=True):
+            style = look(str(then)) if str(then) in LOOKS else look("", 0)
+            axes.plot(
+                rows["parameters"] / 1e6,
+                rows["short_f1"],
+                color=style.color,
+                marker=style.marker,
+                linestyle="none",
+                label=str(then),
+            )
+        axes.set(xlabel="parameters (millions)", ylabel="short-answer F1 on dev (%)")
+        axes.set_title(title(source))
+        axes.legend(fontsize="small")
+    return figure
+
+
+def alt_figure4_published() -> str:
+    """Each published point in words."""
+    texts = [
+        f"{row.model} {row.short_f1:g} with {row.parameters:.0f} million parameters"
+        for table in (TABLE_4, TABLE_5)
+        for row in rows_of(published_sizes(table))
+    ]
+    return "Short-answer F1 against parameters: " + "; ".join(texts)
+
+
+def _plot(axes: Axes, rows: pd.DataFrame, label: str, marker: str) -> None:
+    axes.plot(
+        rows["parameters"],
+        rows["short_f1"],
+        color=PUBLISHED.color,
+        marker=marker,
+        markerfacecolor="none",
+        linestyle=PUBLISHED.linestyle,
+        linewidth=0.8,
+        label=label,
+    )

@@ -1,0 +1,124 @@
+"""Records that point at each other: which model a run descends from, which settings it changes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from qaprune_lib.experiment.parameters import ScoreGates
+from qaprune_lib.report.records import Record, run_id
+
+SETTINGS = {
+    "learning_rate": "learning rate {:g}",
+    "objective": "{}",
+    "penalty_on": "penalty on P(γ = 1)",
+    "optimizer": "{}",
+    "embedding_norm": "{} LayerNorm",
+    "initial_mean": "starting at {:g}",
+    "dropout": "dropout",
+    "epochs": "{} epochs",
+    "max_steps": "{} steps",
+    "batch_size": "batch {}",
+    "questions": "{} questions",
+}
+"""Settings of L0 beside its penalty and seed, and how to name the ones that a study changes."""
+
+
+class Runs:
+    """Complete records, found by stage and by run id.
+
+    A run id holds within one profile and provenance, so each look-up starts from a record.
+    """
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self.records = [record for record in records if record.status == "complete"]
+        self._by_id: dict[tuple[Any, ...], Record] = {
+            (*self._place(r), id_of(r)): r for r in self.records
+        }
+        self._common: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for record in self.of("score"):
+            if record.parameters["scorer"] == "l0":
+                self._common.setdefault(self._sweep(record), {})
+        for sweep, common in self._common.items():
+            common.update(self._commonest(sweep))
+
+    def of(self, *stages: str) -> list[Record]:
+        """The records of some stages, in their order."""
+        return [record for record in self.records if record.stage in stages]
+
+    def find(self, name: object, beside: Record) -> Record | None:
+        """The record with a run id in the sweep of another record; None if there is none."""
+        return self._by_id.get((*self._place(beside), name))
+
+    def finetune_of(self, record: Record) -> str:
+        """Id of the fine-tuning run, or the name of the model, that a run descends from."""
+        if record.stage == "finetune":
+            return id_of(record)
+        name = str(record.parameters["model"])
+        above = self.find(name, record)
+        return name if above is None else self.finetune_of(above)
+
+    def model_of(self, record: Record) -> str:
+        """Name of the model that was fine-tuned, for instance "minilm"."""
+        name = self.finetune_of(record)
+        above = self.find(name, record)
+        return name if above is None else str(above.parameters["model"])
+
+    def variant_of(self, record: Record) -> str:
+        """What a run of L0 changes of the settings that most L0 runs of its data share; or ""."""
+        parameters: Any = record.parameters
+        if parameters["scorer"] != "l0":
+            return ""
+        common = self._common[self._sweep(record)]
+        changed = [name for name in SETTINGS if parameters[name] != common[name]]
+        return ", ".join(_name_setting(name, parameters[name]) for name in changed)
+
+    def selected(self, record: Record) -> Mapping[str, Any]:
+        """λ of each kind at the operating point chosen on this record's data; empty if none is."""
+        for choice in self.of("select"):
+            if self._sweep(choice) == self._sweep(record):
+                return choice.metrics
+        return {}
+
+    def timings_of(self, name: str, beside: Record) -> Mapping[str, Any]:
+        """A model's decoding times at the smallest batch that it was timed at; empty if never."""
+        found: list[tuple[Any, Any]] = [
+            (r.parameters["batch_size"], r.metrics[name])
+            for r in self.of("time")
+            if self._place(r) == self._place(beside) and name in r.metrics
+        ]
+        return min(found, key=lambda pair: pair[0])[1] if found else {}
+
+    def _commonest(self, sweep: tuple[Any, ...]) -> dict[str, Any]:
+        runs = [r for r in self.of("score") if self._sweep(r) == sweep]
+        own = [r.parameters for r in runs if r.parameters["scorer"] == "l0"]
+        common: dict[str, Any] = {}
+        for name in SETTINGS:
+            default = ScoreGates.model_fields[name].default
+            counts = Counter(p[name] for p in own)
+            common[name] = max(counts, key=lambda value: (counts[value], value == default))
+        return common
+
+    @staticmethod
+    def _place(record: Record) -> tuple[str, str]:
+        return record.provenance, record.profile
+
+    @classmethod
+    def _sweep(cls, record: Record) -> tuple[Any, ...]:
+        return *cls._place(record), record.parameters["data"]
+
+
+def id_of(record: Record) -> str:
+    """The run id of a record."""
+    return run_id(record.stage, record.parameters)
+
+
+def _name_setting(name: str, value: Any) -> str:
+    if name == "dropout":
+        return "with dropout" if value else "without dropout"
+    if name == "penalty_on" and value == "nonzero":
+        return "penalty on P(γ ≠ 0)"
+    if value is None:
+        return {"max_steps": "all steps", "questions": "all questions"}[name]
+    return SETTINGS[name].format(value.replace("_", "-") if isinstance(value, str) else value)

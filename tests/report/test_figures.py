@@ -1,0 +1,216 @@
+"""Figures show what the frames hold: the data of the drawn artists is read back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from qaprune_lib.errors import RecordError
+from qaprune_lib.report import Record, figures
+from qaprune_lib.report.audit import audit
+from qaprune_lib.report.audit.times import fit_decoding_time
+from qaprune_lib.report.figures.style import LOOKS, SEQUENCE
+from qaprune_lib.report.gather import curve_points, layer_shares, scored_models
+from qaprune_lib.report.paper_tables import tasks_published
+from qaprune_lib.report.published import TABLE_2, TABLE_5
+from tests.report.synthetic import sweep
+
+
+@pytest.fixture(scope="module")
+def records() -> list[Record]:
+    return sweep(large="mpnet", profile="p").records
+
+
+@pytest.fixture(scope="module")
+def points(records: list[Record]) -> pd.DataFrame:
+    frame = curve_points(records)
+    return frame[frame["model"] == "minilm"]
+
+
+@pytest.fixture(scope="module")
+def models(records: list[Record]) -> pd.DataFrame:
+    frame = scored_models(records)
+    return frame[frame["model"] == "mpnet"]
+
+
+def drawn(axes: Axes) -> dict[str, np.ndarray]:
+    """x and y of each named line, error bars included."""
+    lines = {str(line.get_label()): np.asarray(line.get_xydata()) for line in axes.lines}
+    for bars in axes.containers:
+        lines[str(bars.get_label())] = np.asarray(bars[0].get_xydata())
+    return lines
+
+
+@pytest.mark.parametrize(("kind", "published"), [("attn", 48), ("ff", 70)])
+def test_sparsity_curves(points: pd.DataFrame, kind: str, published: float) -> None:
+    figure = figures.figure1(points) if kind == "attn" else figures.figure2(points)
+    [axes] = figure.axes
+    lines = drawn(axes)
+    rows = points[(points["kind"] == kind) & (points["variant"] == "")]
+    for label in ("gain", "Fisher", "random", *(["leave-one-out"] if kind == "attn" else [])):
+        mean = rows[rows["label"] == label].groupby("removed")["f1"].mean()
+        np.testing.assert_allclose(lines[label], mean.reset_index().to_numpy())
+    own = rows[rows["own_threshold"]].groupby("penalty")[["removed", "f1"]].mean()
+    np.testing.assert_allclose(lines["L0, one run per λ, own threshold"], own.to_numpy())
+    for penalty, cuts in rows[(rows["scorer"] == "l0") & ~rows["own_threshold"]].groupby("penalty"):
+        mean = cuts.groupby("removed")["f1"].mean().reset_index()
+        np.testing.assert_allclose(lines[f"L0 λ={penalty:g}, its ranking cut"], mean.to_numpy())
+    name = f"published: {published}% at < 5 F1 lost (Section 4.2.2)"
+    np.testing.assert_allclose(lines[name], [[published, 75.0]])
+    np.testing.assert_allclose(lines["5 F1 below unpruned"][:, 1], 75.0)
+    assert not any("learning rate" in label or "distillation" in label for label in lines)
+    assert axes.get_xlabel().endswith("removed (%)")
+    assert "profile p (provenance: embedded)" in axes.get_title()
+
+
+def test_the_band_of_random_is_its_sd(points: pd.DataFrame) -> None:
+    [axes] = figures.figure1(points).axes
+    random = points[(points["kind"] == "attn") & (points["label"] == "random")]
+    by_share = random.groupby("removed")["f1"]
+    [band] = axes.collections[:1]
+    corners = band.get_paths()[0].vertices
+    for share, mean in by_share.mean().items():
+        heights = corners[np.isclose(corners[:, 0], float(str(share)))][:, 1]
+        spread = by_share.std()[share]
+        assert heights.min() == pytest.approx(mean - spread)
+        assert heights.max() == pytest.approx(mean + spread)
+
+
+def test_embeddings_draw_every_setting(points: pd.DataFrame) -> None:
+    left, right = figures.embeddings(points).axes
+    assert {"L0, own threshold", "L0, plain LayerNorm, own threshold", "gain"} <= set(drawn(left))
+    gain = points[(points["kind"] == "emb") & (points["label"] == "gain")]
+    np.testing.assert_allclose(
+        drawn(right)["gain, embedding dimensions"], gain[["removed", "loss"]].to_numpy()
+    )
+
+
+def test_layers(records: list[Record]) -> None:
+    layers = layer_shares(records)
+    for axes, kind in zip(figures.figure3(layers).axes, ("attn", "ff"), strict=True):
+        for multiple, rows in layers[layers["kind"] == kind].groupby("multiple"):
+            mean = rows.groupby("layer")["remaining"].mean().reset_index()
+            np.testing.assert_allclose(drawn(axes)[f"λ × {multiple:g}"], mean.to_numpy())
+    assert "75%, 75%" in figures.alt_layers(layers)
+
+
+def test_published_and_ours_never_share_a_panel(models: pd.DataFrame) -> None:
+    ours, theirs = figures.table2_figure(models).axes
+    assert not [label for label in drawn(ours) if "published" in label]
+    assert all(label.startswith("published") for label in drawn(theirs))
+    points = np.vstack(list(drawn(theirs).values()))
+    expected = [(2712 / row.seconds, row.f1) for row in TABLE_2.rows]
+    np.testing.assert_allclose(sorted(map(tuple, points)), sorted(expected))
+    timed = models[models["gate_seed"].eq(0) & models["kinds"].eq("both")]
+    chosen = timed[(timed["then"] == "distillation") & (timed["choice"] == "scores")]
+    line = drawn(ours)["distillation"]
+    assert line[1:, 0].tolist() == pytest.approx(chosen["speedup"].tolist())
+    both = models[(models["then"] == "distillation") & models["choice"].isin(["", "scores"])]
+    medians = both.groupby("multiple", dropna=False)["f1"].median()
+    assert sorted(line[:, 1]) == pytest.approx(sorted(medians))
+
+
+def test_controls_and_studies(models: pd.DataFrame, points: pd.DataFrame) -> None:
+    [axes] = figures.controls(models).axes
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names[0] == "unpruned"
+    random = names.index("ff + attn (×1), random choice")
+    assert names[random - 1] == "ff + attn (×1)"
+    rows = models[(models["choice"] == "random") & (models["then"] == "distillation")]
+    line = drawn(axes)["distillation"]
+    assert sorted(line[line[:, 1] == random][:, 0]) == pytest.approx(sorted(rows["f1"]))
+    panels = figures.studies(points).axes
+    assert [panel.get_xlabel().split()[0] for panel in panels] == [
+        "attention",
+        *("feed-forward", "embedding"),
+    ]
+    own = points[points["own_threshold"] & (points["variant"] == "learning rate 0.01")]
+    np.testing.assert_allclose(
+        drawn(panels[0])["learning rate 0.01"], own[["removed", "f1"]].to_numpy()
+    )
+
+
+def test_published_pictures() -> None:
+    [axes] = figures.figure4_published().axes
+    lines = drawn(axes)
+    rows = [row for row in TABLE_5.rows if row.model != "RoBERTa-base"]
+    line = lines["Table 5: large pr(x-ent), distillation"]
+    assert line[:, 1].tolist() == [row.short_f1 for row in rows]
+    # RoBERTa-large has 355 million weights; 24·4096·2049 of them are its activations'
+    assert line[0, 0] == pytest.approx(355, abs=2)
+    removed = 0.42 * 24 * (4 * 1024**2 + 3 * 1024) + 0.40 * 24 * 4096 * 2049
+    assert line[0, 0] - line[1, 0] == pytest.approx(removed / 1e6, rel=1e-6)
+    [gaps] = figures.gaps(tasks_published(), "published").axes
+    # BERT-large less TinyBERT on SQuAD 1.1, SQuAD 2.0 and NQ, from Table 1
+    assert drawn(gaps)["TinyBert"][:, 1].tolist() == pytest.approx([3.4, 10.12, 11.5])
+    assert drawn(gaps)["BERT-base"][0, 1] == pytest.approx(90.9 - (88.4 + 88.5) / 2)
+
+
+def test_audit_pictures() -> None:
+    [axes] = figures.decoding_times().axes
+    fit = fit_decoding_time()
+    shown = np.vstack([drawn(axes)["fitted rows"], drawn(axes)["predicted rows"]])
+    expected = [(row.seconds, fit.seconds(row)) for row in TABLE_2.rows]
+    np.testing.assert_allclose(sorted(map(tuple, shown)), sorted(expected))
+    items = audit()
+    [bars] = figures.verdicts(items).axes
+    agree, disagree = bars.containers
+    assert sum(bar.get_width() for bar in agree) == sum(item.holds for item in items)
+    assert sum(bar.get_width() for bar in disagree) == sum(not item.holds for item in items)
+
+
+def test_one_figure_is_of_one_source(points: pd.DataFrame, records: list[Record]) -> None:
+    other = sweep(profile="q", provenance="measured").records
+    mixed = curve_points([*records, *other])
+    with pytest.raises(RecordError, match=r"one profile, here are: p, q"):
+        figures.figure1(mixed)
+    with pytest.raises(RecordError, match="none"):
+        figures.figure1(points.iloc[:0])
+    with pytest.raises(RecordError, match="one model, here are: minilm, mpnet"):
+        figures.figure1(curve_points(records))
+
+
+def test_captions_say_n_seeds_profile_and_provenance(
+    points: pd.DataFrame, models: pd.DataFrame, records: list[Record]
+) -> None:
+    texts = [
+        figures.describe_curves(points, "attn"),
+        figures.describe_speed(models),
+        figures.describe_layers(layer_shares(records)),
+        figures.describe_controls(models),
+        figures.describe_studies(points),
+    ]
+    for text in texts:
+        assert "profile p (provenance: embedded)" in text
+        assert "2 seeds" in text
+    assert "n = 240 held-out questions" in texts[0]
+    assert "mean of 5 draws ± sd" in texts[0]
+    assert "random 15.0 at 60%" in figures.alt_curves(points, "attn")
+
+
+def test_series_differ_without_colour() -> None:
+    for looks in (list(LOOKS.values())[:6], list(LOOKS.values())[6:], SEQUENCE):
+        assert len({look.color for look in looks}) == len(looks)
+        assert len({(look.marker, str(look.linestyle)) for look in looks}) == len(looks)
+        assert len({look.marker for look in looks}) == len(looks)
+        for look in looks:
+            assert to_hex(look.color) == look.color.lower()
+
+
+def test_saved_twice_is_the_same_svg(points: pd.DataFrame, tmp_path: Path) -> None:
+    def draw() -> Figure:
+        return figures.figure1(points)
+
+    svg, png = figures.save(draw(), tmp_path / "a" / "one.svg")
+    again, _ = figures.save(draw(), tmp_path / "b" / "one.svg")
+    assert svg.read_bytes() == again.read_bytes()
+    assert ElementTree.parse(svg).getroot().tag.endswith("svg")
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in svg.parent.iterdir()) == ["one.png", "one.svg"]
