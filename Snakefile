@@ -1,18 +1,24 @@
-"""The graph of notebook runs: `snakemake --cores 2 --config profile=profiles/embedded.yml`.
+"""The graph of notebook runs: `python -m qaprune_lib.experiment.graph profiles/embedded.yml`.
 
 A profile says which runs there are (`qaprune_lib.experiment.plan`). Each is one execution of a
 stage's notebook: its record and its model or scores are the outputs, those of the runs that it
 builds on are the inputs. Which λ is pruned at is known only when the operating point has been
 selected, so the selection is a checkpoint.
 
---config: profile=FILE, source=FOLDER (of the data), results=FOLDER, runs=FOLDER.
+That command calls Snakemake: `snakemake --cores 2 --config profile=profiles/embedded.yml` does the
+same, but does not tidy up after a call that was killed.
+
+--config: profile=FILE, source=FOLDER (of the data), results=FOLDER, runs=FOLDER, notebooks=FOLDER
+(of the stages' notebooks).
 """
 
 import json
+import os
 import sys
 from functools import cache
 from pathlib import Path
 
+from qaprune_lib.experiment.graph import JOB_OF
 from qaprune_lib.experiment.parameters import STAGES
 from qaprune_lib.experiment.plan import Planner, id_of, record_file
 from qaprune_lib.experiment.profile import read_profile
@@ -25,11 +31,14 @@ PLANNER = Planner(
     results=config.get("results", "results"),
     runs=config.get("runs", "runs"),
 )
+NOTEBOOKS = config.get("notebooks", "notebooks")
 PLACE = f"{PLANNER.profile.provenance}/{PLANNER.profile.name}"
 RECORDS = f"{PLANNER.results}/{PLACE}"
 RUNS = f"{PLANNER.runs}/{PLACE}"
 ARTIFACTS = {"score": "scores.json", "time": None}  # of the other stages: a model
 SELECTIONS = {selection.id: name for name, selection in PLANNER.selections().items()}
+
+os.environ[JOB_OF] = os.getcwd()  # jobs inherit it: so they can be told should this process die
 
 
 @cache
@@ -127,7 +136,7 @@ rule finetune:
     params:
         parameters=parameters("finetune"),
         code=code("finetune"),
-        notebook=f"notebooks/{STAGES['finetune'].notebook}.ipynb",
+        notebook=f"{NOTEBOOKS}/{STAGES['finetune'].notebook}.ipynb",
     threads: resource("finetune", "threads")
     resources:
         gpu=resource("finetune", "gpu"),
@@ -150,7 +159,7 @@ use rule finetune as score with:
     params:
         parameters=parameters("score"),
         code=code("score"),
-        notebook=f"notebooks/{STAGES['score'].notebook}.ipynb",
+        notebook=f"{NOTEBOOKS}/{STAGES['score'].notebook}.ipynb",
     threads: resource("score", "threads")
     resources:
         gpu=resource("score", "gpu"),
@@ -182,7 +191,7 @@ use rule finetune as prune with:
     params:
         parameters=parameters("prune"),
         code=code("prune"),
-        notebook=f"notebooks/{STAGES['prune'].notebook}.ipynb",
+        notebook=f"{NOTEBOOKS}/{STAGES['prune'].notebook}.ipynb",
     threads: resource("prune", "threads")
     resources:
         gpu=resource("prune", "gpu"),
@@ -201,7 +210,7 @@ use rule finetune as retrain with:
     params:
         parameters=parameters("retrain"),
         code=code("retrain"),
-        notebook=f"notebooks/{STAGES['retrain'].notebook}.ipynb",
+        notebook=f"{NOTEBOOKS}/{STAGES['retrain'].notebook}.ipynb",
     threads: resource("retrain", "threads")
     resources:
         gpu=resource("retrain", "gpu"),
@@ -219,7 +228,7 @@ use rule finetune as time with:
     params:
         parameters=parameters("time"),
         code=code("time"),
-        notebook=f"notebooks/{STAGES['time'].notebook}.ipynb",
+        notebook=f"{NOTEBOOKS}/{STAGES['time'].notebook}.ipynb",
     threads: resource("time", "threads")
     resources:
         gpu=resource("time", "gpu"),

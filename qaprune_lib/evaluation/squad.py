@@ -53,13 +53,14 @@ class SquadResult(BaseModel):
     "No answer" is predicted where ``null_score - score > threshold``; in a data set whose
     questions all have answers (SQuAD 1.1) it never is.
 
-    at_zero: scores at threshold 0.
-    fitted, threshold: scores at a threshold chosen on other data; None when none was given.
-    best_*: as the official script's ``find_best_thresh`` computes them. It walks question by
-        question, so among questions of equal ``null_score - score`` it may stop half-way, at a
-        value that no threshold attains.
-    attainable_f1: the best F1 that a threshold really gives.
-    answered: scores with every question answered, whatever its null score.
+    Attributes:
+        at_zero: scores at threshold 0.
+        fitted, threshold: scores at a threshold chosen on other data; None when none was given.
+        best_*: as the official script's ``find_best_thresh`` computes them. It walks question by
+            question, so among questions of equal ``null_score - score`` it may stop half-way, at a
+            value that no threshold attains.
+        attainable_f1: the best F1 that a threshold really gives.
+        answered: scores with every question answered, whatever its null score.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -62,10 +62,10 @@ def scoreboard_html(judgements: Iterable[Judgement]) -> str:
     return f'{STYLE}<table class="claims">{body}</table>'
 
 
-def overview_html(judgements: Iterable[Judgement]) -> str:
-    """A badge for each claim, linked to its row of the table, and what the symbols mean."""
+def overview_html(judgements: Iterable[Judgement], page: str = "") -> str:
+    """A badge for each claim, linked to its row on the page, and what the symbols mean."""
     badges = "".join(
-        f'<a href="#claim-{j.number}" title="{escape(_tip(j))}">'
+        f'<a href="{page}#claim-{j.number}" title="{escape(_tip(j))}">'
         f"{_badge(j.verdict, f'{j.number} {BADGES[j.verdict].symbol}')}</a>"
         for j in judgements
     )

@@ -1,0 +1,139 @@
+"""The build refuses what must not become a book."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from qaprune_lib.errors import RecordError
+from qaprune_lib.report import Record, build, write_record
+from qaprune_lib.report.build import BookError
+
+pytest.importorskip("papermill", reason="papermill is not installed: .[run]")
+
+from tests.book.small import notebook
+
+
+def written(folder: Path, *cells: str) -> Path:
+    path = folder / "page.ipynb"
+    nbformat.write(notebook("# A page", *cells), path)
+    return path
+
+
+def toc(root: Path, *pages: str) -> None:
+    files = "".join(f"\n  - file: {page}" for page in pages)
+    (root / "_toc.yml").write_text(f"format: jb-book\nroot: book/intro\nchapters:{files}\n")
+    (root / "notebooks/report").mkdir(parents=True)
+
+
+def test_imports_without_torch() -> None:
+    code = "import sys, qaprune_lib.report.build; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_notebook_reads_records_and_keeps_outputs(tmp_path: Path) -> None:
+    code = "from pathlib import Path; print(Path(results).is_absolute(), Path(results).name)"
+    build.run_notebooks([written(tmp_path, code)], tmp_path, Path("records"))
+    executed = nbformat.read(tmp_path / "book/_generated/page.ipynb", as_version=4)
+    assert executed.cells[-1].outputs[0].text == "True records\n"
+
+
+def test_failed_notebook_is_named_and_kept(tmp_path: Path) -> None:
+    with pytest.raises(BookError, match=r"page\.ipynb failed.*ZeroDivisionError") as caught:
+        build.run_notebooks([written(tmp_path, "1 / 0")], tmp_path, tmp_path)
+    kept = tmp_path / "book/_generated/page.ipynb"
+    assert str(kept) in str(caught.value)
+    assert "ZeroDivisionError" in kept.read_text()
+
+
+def test_an_error_that_a_notebook_shows_is_an_error(tmp_path: Path) -> None:
+    path = written(tmp_path, "1 / 0")
+    pages = nbformat.read(path, as_version=4)
+    pages.cells[-1].metadata.tags = ["raises-exception"]
+    nbformat.write(pages, path)
+    with pytest.raises(BookError, match="ZeroDivisionError"):
+        build.run_notebooks([path], tmp_path, tmp_path)
+
+
+def test_page_without_notebook(tmp_path: Path) -> None:
+    toc(tmp_path, "book/method", "book/_generated/lost", "book/_generated/api/data")
+    with pytest.raises(BookError, match=r"names pages without a notebook.*\['lost'\]"):
+        build.report_notebooks(tmp_path)
+
+
+def test_notebook_without_page(tmp_path: Path) -> None:
+    toc(tmp_path, "book/method")
+    written(tmp_path / "notebooks/report")
+    with pytest.raises(BookError, match=r"does not name: \['page'\]"):
+        build.report_notebooks(tmp_path)
+
+
+def test_damaged_record(tmp_path: Path) -> None:
+    (tmp_path / "measured").mkdir()
+    (tmp_path / "measured/torn.json").write_text('{"stage": "fine')
+    with pytest.raises(RecordError, match=r"torn\.json"):
+        build.check_records(tmp_path)
+
+
+def test_stale_record(tmp_path: Path) -> None:
+    record = Record(
+        stage="prune",
+        profile="small",
+        parameters={"seed": 3},
+        metrics={},
+        started="2024-05-06T07:08:09+00:00",
+        seconds=1.0,
+        device="none",
+        packages={},
+        code_digest="00",
+        provenance="embedded",
+    )
+    path = write_record(tmp_path, record)
+    with pytest.raises(BookError, match="1 stale record") as caught:
+        build.check_records(tmp_path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        '<script src="https://example.org/a.js"></script>',
+        '<img src="//example.org/a.png">',
+        '<img srcset="https://example.org/a.png 2x">',
+        '<link rel="stylesheet" href="http://example.org/a.css">',
+        '<link rel="preconnect" href="https://example.org">',
+        "<style>@import url(https://example.org/a.css);</style>",
+        "<p style=\"background: url('https://example.org/a.png')\">x</p>",
+        '<iframe src="https://example.org"></iframe>',
+    ],
+)
+def test_foreign_load_is_found(tmp_path: Path, element: str) -> None:
+    (tmp_path / "page.html").write_text(f"<html><body>{element}</body></html>")
+    [found] = build.foreign_loads(tmp_path)
+    assert found.startswith("page.html: ")
+    assert "example.org" in found
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        '<a href="https://example.org">a link is not loaded</a>',
+        '<link rel="canonical" href="https://example.org">',
+        '<script src="_static/a.js"></script>',
+        '<img src="data:image/png;base64,AAAA">',
+        "<script>const address = 'https://example.org';</script>",
+        "<style>/* @import url(https://example.org/a.css); */</style>",
+    ],
+)
+def test_what_loads_nothing_passes(tmp_path: Path, element: str) -> None:
+    (tmp_path / "page.html").write_text(f"<html><body>{element}</body></html>")
+    assert build.foreign_loads(tmp_path) == []
+
+
+def test_foreign_load_of_a_style_sheet(tmp_path: Path) -> None:
+    (tmp_path / "a.css").write_text("@font-face { src: url(https://example.org/a.woff2); }")
+    assert build.foreign_loads(tmp_path) == ["a.css: https://example.org/a.woff2"]
