@@ -22,6 +22,7 @@ from typing import Any
 
 from qaprune_lib.errors import QapruneError
 from qaprune_lib.experiment.status import records_of, stale
+from qaprune_lib.report.inputs import STAMP, inputs_digest
 from qaprune_lib.report.records import record_path
 
 REPORT = Path("notebooks/report")
@@ -44,7 +45,7 @@ class BookError(QapruneError):
 
 
 def build(root: Path, results: Path, output: Path) -> Path:
-    """Build the book of a checkout.
+    """Build the book of a checkout, unless it has been built of the same files before.
 
     Args:
         root: folder of `_config.yml` and `_toc.yml`.
@@ -62,15 +63,23 @@ def build(root: Path, results: Path, output: Path) -> Path:
     """
     _say("==> records")
     check_records(results)
+    html = output / "_build" / "html"
+    digest = inputs_digest(root, results)
+    stamp = html.parent / STAMP
+    if (html / "index.html").is_file() and stamp.is_file() and stamp.read_text() == digest:
+        _say("nothing has changed since the book was built")
+        return html / "index.html"
     notebooks = report_notebooks(root)
     _say(f"==> {len(notebooks)} report pages")
     run_notebooks(notebooks, root, results)
     _say("==> scripts and fonts of the pages")
     copy_assets(root / STATIC)
     _say("==> Jupyter Book")
-    html = _jupyter_book(root, output)
+    stamp.unlink(missing_ok=True)
+    _jupyter_book(root, output)
     if problems := foreign_loads(html):
         raise BookError("pages load from other hosts:\n" + "\n".join(problems))
+    stamp.write_text(digest)
     return html / "index.html"
 
 
@@ -209,14 +218,13 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _jupyter_book(root: Path, output: Path) -> Path:
+def _jupyter_book(root: Path, output: Path) -> None:
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build"]
     command += [str(root), "--path-output", str(output), "--all", "-W", "-n", "--keep-going"]
     html = output / "_build" / "html"
     shutil.rmtree(html, ignore_errors=True)  # no page of an earlier book may stay
     if subprocess.run(command, check=False).returncode:
         raise BookError("Jupyter Book failed; what it says above names the page and the line")
-    return html
 
 
 class _Loads(HTMLParser):

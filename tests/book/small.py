@@ -29,6 +29,13 @@ A figure of {numref}`fig-drawn` and an equation $x_i^2$ beside it.
 ```
 """
 
+OVERVIEW = """
+from pathlib import Path
+
+Path("book/_generated/overview.md").write_text("an overview of all claims\\n")
+"""
+"""What the first page includes."""
+
 WIDGETS = """
 from ipywidgets import HTML, IntSlider, Stack, Tab, VBox, jslink
 
@@ -67,5 +74,6 @@ def checkout(folder: Path, notebooks: Mapping[str, nbformat.NotebookNode]) -> Pa
     report.mkdir(parents=True)
     toc = (ROOT / "_toc.yml").read_text(encoding="utf-8")
     for page in re.findall(r"book/_generated/(\w+)$", toc, re.MULTILINE):
-        nbformat.write(notebooks.get(page) or notebook(f"# {page}"), report / f"{page}.ipynb")
+        cells = [f"# {page}", OVERVIEW] if page == "scoreboard" else [f"# {page}"]
+        nbformat.write(notebooks.get(page) or notebook(*cells), report / f"{page}.ipynb")
     return folder
