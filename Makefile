@@ -16,7 +16,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help reproduce book status test lint install lock clean
+.PHONY: help reproduce book status test test-slurm lint install lock clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ test: lint ## lint, check types, run all tests (JOBS=2 processes)
 	@echo "==> tests"
 	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
 		$(RUN) -m pytest -n $(JOBS) --dist worksteal --durations 10
+
+test-slurm: $(STAMP) ## install and start Slurm here (root, Debian), run a small sweep through it
+	$(RUN) -m pip install --disable-pip-version-check -q 'snakemake-executor-plugin-slurm>=2.8,<3'
+	tests/slurm/run.sh $(abspath $(RUN)) -q -s
 
 lint: $(STAMP) ## ruff (notebooks too) and mypy
 	@echo "==> ruff"

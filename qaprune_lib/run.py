@@ -104,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--parameters", dest="document", default="{}", help="a JSON object of them")
     options = parser.parse_args(arguments)
     try:
-        given = json.loads(options.document)
+        given = _document(options.document)
         given |= {name: value_of(value) for name, value in options.parameters}
         run_notebook(options.notebook, options.output, given)
     except QapruneError as error:
@@ -115,11 +115,22 @@ def main(arguments: list[str] | None = None) -> int:
         if not isinstance(error, PapermillExecutionError):
             raise
         return _say(
-            f"error: {options.notebook}, cell {error.cell_index}: {error.ename}: {error.evalue}\n"
+            f"error: {options.notebook}, cell {error.cell_index + 1}: "
+            f"{error.ename}: {error.evalue}\n"
             f"the executed notebook with the traceback is {options.output}",
             1,
         )
     return 0
+
+
+def _document(text: str) -> dict[str, Any]:
+    try:
+        given = json.loads(text)
+    except ValueError as error:
+        raise SettingsError(f"--parameters is not JSON: {error}") from error
+    if not isinstance(given, dict):
+        raise SettingsError(f"--parameters is not a JSON object: {text}")
+    return given
 
 
 def _say(message: str, status: int) -> int:

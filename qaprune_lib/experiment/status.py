@@ -17,7 +17,7 @@ from qaprune_lib.experiment.select import selected_points
 from qaprune_lib.report.code import code_digest
 from qaprune_lib.report.records import Record, read_record, read_records, run_id
 
-ACCEPTED = "accepted.json"
+ACCEPTED = "accepted.yml"  # of JSON, which is YAML; *.json are records
 """File beside the records: older code that was read and found to give the same results."""
 
 
@@ -96,14 +96,26 @@ def records_of(results: Path) -> list[Record]:
 
 
 def read_accepted(results: Path) -> list[list[str]]:
-    """Pairs of code digests, of a record and of the code that was found to be equivalent."""
+    """Pairs of code digests, of a record and of the code that was found to be equivalent.
+
+    Raises:
+        RecordError: the file is not a list of such pairs.
+    """
+    return [[entry["recorded"], entry["equivalent"]] for entry in _accepted_entries(results)]
+
+
+def _accepted_entries(results: Path) -> list[dict[str, str]]:
     path = results / ACCEPTED
     if not path.is_file():
         return []
     try:
-        return [[entry["recorded"], entry["equivalent"]] for entry in json.loads(path.read_text())]
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        return [{name: entry[name] for name in _ENTRY} for entry in entries]
     except (ValueError, KeyError, TypeError) as error:
         raise RecordError(f"{path}: not a list of accepted code: {error}") from error
+
+
+_ENTRY = ("stage", "recorded", "equivalent", "why")
 
 
 def accept(results: Path, reason: str) -> int:
@@ -113,13 +125,12 @@ def accept(results: Path, reason: str) -> int:
     digests. A later change makes the records stale again.
     """
     found = stale(results)
-    path = results / ACCEPTED
-    entries = json.loads(path.read_text()) if path.is_file() else []
-    pairs = {(record.code_digest, code_digest(record.stage), record.stage) for record, _ in found}
-    for recorded, now, stage in sorted(pairs):
-        entries.append({"stage": stage, "recorded": recorded, "equivalent": now, "why": reason})
+    entries = _accepted_entries(results)
+    pairs = {(record.stage, record.code_digest, code_digest(record.stage)) for record, _ in found}
+    entries += [dict(zip(_ENTRY, (*pair, reason), strict=True)) for pair in sorted(pairs)]
     if pairs:
-        write_atomically(path, json.dumps(entries, indent=2, ensure_ascii=False) + "\n")
+        text = json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
+        write_atomically(results / ACCEPTED, text)
     return len(found)
 
 
@@ -145,13 +156,14 @@ def main(arguments: list[str] | None = None) -> int:
                 print(f"{run.state:10} {run.id}")  # noqa: T201
             complete = sum(run.state == "complete" for run in runs)
             print(f"{path}: {complete} of {len(runs)} runs are complete")  # noqa: T201
-        for record, reason in stale(options.results):
+        old = stale(options.results)
+        for record, reason in old:
             name = run_id(record.stage, record.parameters)
             print(f"{record.provenance}/{record.profile}/{name}: {reason}")  # noqa: T201
     except QapruneError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 2
-    return 1 if lacking else 0
+    return 1 if lacking or old else 0
 
 
 if __name__ == "__main__":

@@ -76,10 +76,9 @@ class Runs:
 
     def selected(self, record: Record) -> Mapping[str, Any]:
         """λ of each kind at the operating point chosen on this record's data; empty if none is."""
-        for choice in self.of("select"):
-            if self._sweep(choice) == self._sweep(record):
-                return choice.metrics
-        return {}
+        choices = [r for r in self.of("select") if self._sweep(r) == self._sweep(record)]
+        # a sweep that was extended has chosen again
+        return max(choices, key=lambda choice: choice.started).metrics if choices else {}
 
     def timings_of(self, name: str, beside: Record) -> Mapping[str, Any]:
         """A model's decoding times at the smallest batch that it was timed at; empty if never."""

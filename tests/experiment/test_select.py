@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qaprune_lib.errors import RecordError
+from qaprune_lib.experiment.parameters import ScoreGates
+from qaprune_lib.experiment.plan import Planner, id_of, record_file
+from qaprune_lib.experiment.select import (
+    main,
+    record_selection,
+    select_operating_point,
+    selected_points,
+)
+from qaprune_lib.report import Record, read_record, write_record
+from tests.experiment.made_records import PROFILE, l0_record, planner
+
+KINDS = ("attn", "ff")
+Losses = dict[str, dict[float, list[float]]]
+"""F1 points lost by kind, λ and seed."""
+
+
+def candidates(losses: Losses) -> dict[str, list[Record]]:
+    return {
+        kind: [
+            l0_record(l0_run(kind, penalty, seed), lost)
+            for penalty, seeds in of_kind.items()
+            for seed, lost in enumerate(seeds)
+        ]
+        for kind, of_kind in losses.items()
+    }
+
+
+def l0_run(kind: str, penalty: float, seed: int = 0) -> ScoreGates:
+    penalties = {"penalty_attn": None, f"penalty_{kind}": penalty}
+    return ScoreGates.checked({"kinds": [kind], "seed": seed, **penalties})
+
+
+def by_the_rule(losses: dict[float, list[float]], max_loss: float) -> tuple[float, bool]:
+    """From the largest λ down, the first whose mean loss is small enough, in exact arithmetic."""
+    for penalty in sorted(losses, reverse=True):
+        seeds = [Fraction(lost) for lost in losses[penalty]]
+        if sum(seeds) < Fraction(max_loss) * len(seeds):
+            return penalty, False
+    return min(losses), True
+
+
+eighths = st.integers(-16, 120).map(lambda n: n / 8)  # sums and differences of these are exact
+of_kind = st.dictionaries(
+    st.sampled_from([0.001, 0.02, 0.03, 0.08, 0.5, 1.0]),
+    st.lists(eighths, min_size=1, max_size=4),
+    min_size=1,
+)
+
+
+@given(
+    losses=st.fixed_dictionaries(dict.fromkeys(KINDS, of_kind)),
+    max_loss=st.integers(1, 80).map(lambda n: n / 8),
+    chance=st.randoms(use_true_random=False),
+)
+def test_the_largest_penalty_that_loses_little(
+    losses: Losses, max_loss: float, chance: Any
+) -> None:
+    records = candidates(losses)
+    for of_one in records.values():
+        chance.shuffle(of_one)
+    metrics = select_operating_point(records, max_loss)
+    for kind in KINDS:
+        assert (metrics[kind], metrics["fallback"][kind]) == by_the_rule(losses[kind], max_loss)
+        rows = [row for row in metrics["table"] if row["kind"] == kind]
+        assert [row["penalty"] for row in rows] == sorted(losses[kind])
+        for row in rows:
+            seeds = losses[kind][row["penalty"]]
+            assert row["n_seeds"] == len(seeds)
+            assert row["loss"] == pytest.approx(sum(seeds) / len(seeds))
+            assert row["f1"] == pytest.approx(80 - sum(seeds) / len(seeds))
+            assert row["removed"] == pytest.approx(40)
+
+
+def test_a_penalty_that_loses_exactly_the_limit_is_not_taken() -> None:
+    metrics = select_operating_point(candidates({"attn": {0.1: [1.0], 0.2: [5.0]}}), 5.0)
+    assert (metrics["attn"], metrics["fallback"]["attn"]) == (0.1, False)
+
+
+def test_seeds_are_averaged_before_they_are_judged() -> None:
+    losses: Losses = {"attn": {0.1: [1.0, 1.0], 0.2: [8.0, 1.0], 0.4: [8.0, 3.0]}}
+    metrics = select_operating_point(candidates(losses), 5.0)
+    assert metrics["attn"] == 0.2
+    assert [row["loss"] for row in metrics["table"]] == [1.0, 4.5, 5.5]
+
+
+def test_where_all_lose_too_much_the_smallest_is_taken_and_said_to_be() -> None:
+    losses: Losses = {"attn": {0.1: [9.0], 0.2: [7.0]}, "ff": {0.1: [1.0]}}
+    metrics = select_operating_point(candidates(losses), 5.0)
+    assert metrics["attn"] == 0.1
+    assert metrics["fallback"] == {"attn": True, "ff": False}
+
+
+def test_a_kind_without_runs_is_an_error() -> None:
+    with pytest.raises(RecordError, match="no L0 run of kind ff"):
+        select_operating_point({**candidates({"attn": {0.1: [1.0]}}), "ff": []})
+
+
+@pytest.fixture
+def swept(tmp_path: Path) -> Planner:
+    """The sweep on base, recorded: λ = 0.2 loses too much."""
+    plan = planner(str(tmp_path))
+    for run in plan.plan():
+        if isinstance(run, ScoreGates):
+            write_record(tmp_path, l0_record(run, 50 * (run.penalty_attn or 0.0)))
+    return plan
+
+
+def test_a_selection_is_recorded_and_found_again(swept: Planner) -> None:
+    assert selected_points(swept) == {}
+    path = record_selection(swept, "squad2")
+    [selection] = swept.selections().values()
+    assert path == record_file(swept, selection.id)
+    assert read_record(path).data_digest == "0d"
+    assert selected_points(swept) == {"squad2": {"attn": 0.1, "ff": 0.001}}
+
+
+def test_a_longer_sweep_selects_anew(swept: Planner) -> None:
+    record_selection(swept, "squad2")
+    longer = planner(swept.results, penalties={"attn": [0.1, 0.15, 0.2], "ff": [0.001]})
+    assert selected_points(longer) == {}
+    [new] = {id_of(run) for run in longer.plan()} - {id_of(run) for run in swept.plan()}
+    with pytest.raises(RecordError, match=new):
+        record_selection(longer, "squad2")
+
+
+def test_the_command_line(swept: Planner, tmp_path: Path, capsys: Any) -> None:
+    profile = tmp_path / "small.yml"
+    profile.write_text(str(PROFILE))  # a Python literal of plain values is YAML
+    assert main([str(profile), "squad2", "--results", swept.results]) == 0
+    assert selected_points(swept)["squad2"]["attn"] == 0.1
+    missing = record_file(swept, swept.selections()["squad2"].candidates["ff"][0])
+    missing.unlink()
+    assert main([str(profile), "squad2", "--results", swept.results]) == 2
+    assert (
+        capsys.readouterr().err == f"error: {missing}: cannot be read: No such file or directory\n"
+    )

@@ -1,0 +1,221 @@
+"""The five stages' notebooks, each on what the one before left, with tiny parameters."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import statistics
+import string
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import Dataset
+
+from qaprune_lib.experiment.parameters import (
+    STAGES,
+    DecodeTime,
+    Finetune,
+    Prune,
+    Retrain,
+    ScoreGates,
+    StageParameters,
+)
+from qaprune_lib.experiment.plan import id_of
+from qaprune_lib.experiment.questions import Questions
+from qaprune_lib.report import Record, code_digest, read_record
+from qaprune_lib.run import run_notebook
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+TINY: dict[str, Any] = {
+    "profile": "tiny",
+    "train_questions": 48,
+    "heldout_questions": 12,
+    "dev_questions": 40,
+    "max_length": 96,
+    "doc_stride": 48,
+}
+DEV = {
+    *("f1", "at_zero", "fitted", "threshold", "best_f1", "best_f1_threshold", "best_exact"),
+    *("best_exact_threshold", "attainable_f1", "attainable_f1_threshold", "answered", "articles"),
+}
+SCORED = {"dev", "heldout", "parameters", "encoder_parameters"}
+TRAINING = {"steps", "seconds", "seconds_per_step", "final_loss", "losses"}
+N_LAYERS, N_HEADS, D_INTERMEDIATE = 4, 12, 1536
+
+
+class Chain:
+    """Runs of notebooks in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.place = {**TINY, "results": str(folder / "results"), "runs": str(folder / "runs")}
+
+    def run(self, stage: type[StageParameters], **values: Any) -> tuple[str, Record]:
+        """Execute a stage's notebook; returns the run's id and its record, the only new one."""
+        parameters = stage.checked({**self.place, **values})
+        before = set((self.folder / "results").rglob("*"))
+        notebook = NOTEBOOKS / f"{stage.notebook}.ipynb"
+        run_notebook(notebook, self.folder / f"{stage.stage}.ipynb", {**self.place, **values})
+        name = id_of(parameters)
+        [path] = {p for p in (self.folder / "results").rglob("*") if p.is_file()} - before
+        assert path == self.folder / "results" / "embedded" / "tiny" / f"{name}.json"
+        record = read_record(path)
+        assert record.parameters == parameters.identity()
+        assert record.data_digest == Questions.load(parameters).digest
+        assert record.code_digest == code_digest(stage.stage)
+        assert not list(self.artifacts(name).glob(".*"))
+        assert not (self.artifacts(name) / "checkpoints").exists()
+        return name, record
+
+    def artifacts(self, name: str) -> Path:
+        return self.folder / "runs" / "embedded" / "tiny" / name
+
+
+def f1_by_hand(dev: Dataset, predictions: Path, threshold: float) -> float:
+    """F1 in percent, as SQuAD 2.0 defines it."""
+    by_id = {line["id"]: line for line in map(json.loads, predictions.read_text().splitlines())}
+    assert list(by_id) == dev["id"]
+    total = 0.0
+    for row in dev:
+        found = by_id[row["id"]]
+        assert found["text"] == row["context"][found["start"] : found["end"]]
+        text = "" if found["null_score"] - found["score"] > threshold else found["text"]
+        total += max((overlap(text, gold) for gold in row["answers"]["text"] or [""]), default=0)
+    return 100 * total / len(dev)
+
+
+def overlap(text: str, gold: str) -> float:
+    said, true = (words(t) for t in (text, gold))
+    common = (said & true).total()
+    if not said or not true:
+        return float(said == true)
+    return 2 * common / (said.total() + true.total())
+
+
+def words(text: str) -> Counter[str]:
+    kept = "".join(c for c in text.lower() if c not in string.punctuation)
+    return Counter(re.sub(r"\b(a|an|the)\b", " ", kept).split())
+
+
+def check_scores(record: Record, questions: Questions, folder: Path) -> None:
+    metrics: Any = record.metrics
+    for part, split in (("dev", questions.dev), ("heldout", questions.heldout)):
+        scores = metrics[part]
+        assert set(scores) == DEV
+        assert scores["fitted"]["total"] == len(split)
+        assert scores["f1"] == scores["fitted"]["f1"] <= scores["attainable_f1"] + 1e-9
+        counts, sums = zip(*scores["articles"], strict=True)
+        assert sum(counts) == len(split)
+        assert sum(sums) / len(split) == pytest.approx(scores["f1"], abs=1e-3)
+        assert list(counts) == list(Counter(split["title"]).values())
+    # the threshold comes from the held-out questions alone, where it is the best there is
+    assert metrics["dev"]["threshold"] == metrics["heldout"]["threshold"]
+    assert metrics["heldout"]["f1"] == pytest.approx(metrics["heldout"]["attainable_f1"])
+    thresholds = {"fitted": metrics["dev"]["threshold"], "at_zero": 0.0, "answered": math.inf}
+    for name, threshold in thresholds.items():
+        by_hand = f1_by_hand(questions.dev, folder / "dev_predictions.jsonl", threshold)
+        assert metrics["dev"][name]["f1"] == pytest.approx(by_hand)
+
+
+def check_training(training: dict[str, Any], steps: int) -> None:
+    assert set(training) == TRAINING
+    assert training["steps"] == training["losses"][-1][0] == steps == len(training["losses"])
+    assert training["final_loss"] == training["losses"][-1][1]
+    assert training["seconds_per_step"] == pytest.approx(training["seconds"] / steps, rel=0.5)
+
+
+@pytest.mark.slow
+def test_the_stages_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QAPRUNE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    chain = Chain(tmp_path)
+    metrics: Any
+    questions = Questions.load(Finetune.checked(chain.place))
+
+    tuned, record = chain.run(Finetune, max_steps=3, batch_size=4)
+    metrics = record.metrics
+    assert set(metrics) == {*SCORED, "training", "shape"}
+    check_training(metrics["training"], 3)
+    check_scores(record, questions, chain.artifacts(tuned))
+    shape = metrics["shape"]
+    assert (shape["n_layers"], shape["n_heads"], shape["d_intermediate"]) == (
+        N_LAYERS,
+        N_HEADS,
+        D_INTERMEDIATE,
+    )
+    whole = metrics["encoder_parameters"]
+
+    l0 = {"questions": 12, "max_steps": 12, "batch_size": 2, "learning_rate": 1.0}
+    scored, record = chain.run(
+        ScoreGates, model=tuned, penalty_attn=2e-3, fractions=[0.5], curve_questions=8, **l0
+    )
+    metrics = record.metrics
+    assert set(metrics) == {
+        *("unpruned", "curves", "scoring", "training", "open", "kept", "removed", "scores")
+    }
+    check_training(metrics["training"], 12)
+    [curve] = metrics["curves"]
+    cut, own = curve["points"]
+    assert (curve["kind"], cut["own_threshold"], own["own_threshold"]) == ("attn", False, True)
+    assert cut["removed"] == 50
+    saved = json.loads((chain.artifacts(scored) / "scores.json").read_text())
+    alpha = metrics["scores"]["attn"]
+    assert alpha == saved["scores"]["attn"]
+    kept = [sum(value > 0 for value in layer) for layer in alpha]
+    assert metrics["kept"] == {"attn": kept}
+    share = 100 * (1 - sum(kept) / (N_LAYERS * N_HEADS))
+    assert own["removed"] == metrics["removed"]["attn"] == pytest.approx(share)
+    assert 0 < share < 100
+    assert metrics["scoring"]["questions"] == 12
+    for point in (metrics["unpruned"], cut, own):
+        assert sum(count for count, _ in point["articles"]) == 8
+
+    pruned, record = chain.run(Prune, model=tuned, attn=scored)
+    metrics = record.metrics
+    assert set(metrics) == {*SCORED, "removed", "kept"}
+    check_scores(record, questions, chain.artifacts(pruned))
+    assert metrics["kept"] == {"attn": kept, "ff": [D_INTERMEDIATE] * N_LAYERS}
+    assert metrics["removed"] == {"attn": pytest.approx(share), "ff": 0}
+    # a head of 32: three matrices of 384 columns with bias, and its columns of the output matrix
+    heads_gone = N_LAYERS * N_HEADS - sum(kept)
+    assert whole - metrics["encoder_parameters"] == heads_gone * 32 * (3 * 385 + 384)
+    smaller = metrics["parameters"]
+
+    retrained, record = chain.run(
+        Retrain,
+        model=pruned,
+        objective="distillation",
+        teacher=tuned,
+        questions=12,
+        max_steps=2,
+        batch_size=4,
+    )
+    metrics = record.metrics
+    assert set(metrics) == {*SCORED, "training"}
+    check_training(metrics["training"], 2)
+    check_scores(record, questions, chain.artifacts(retrained))
+    assert metrics["parameters"] == smaller
+
+    _, record = chain.run(DecodeTime, models=[tuned, retrained], repeats=3, max_questions=2)
+    metrics = record.metrics
+    assert list(metrics) == [tuned, retrained]
+    reference, timed = metrics.values()
+    assert reference["rounds"] != timed["rounds"]
+    for timing in (reference, timed):
+        ratios = [a / b for a, b in zip(reference["rounds"], timing["rounds"], strict=True)]
+        assert len(ratios) == 3
+        assert timing["speedup"] == pytest.approx(statistics.median(ratios))
+        assert timing["seconds"] == pytest.approx(statistics.median(timing["rounds"]))
+    assert reference["speedup"] == reference["speedup_low"] == reference["macs_ratio"] == 1
+    assert timed["parameters"] == smaller
+    assert timed["macs_ratio"] > 1
+
+    executed = sorted(path.stem for path in tmp_path.glob("*.ipynb"))
+    assert executed == sorted(STAGES)
+    for stage in STAGES:
+        cells = json.loads((tmp_path / f"{stage}.ipynb").read_text())["cells"]
+        outputs = [out for cell in cells for out in cell.get("outputs", [])]
+        assert any("image/png" in out.get("data", {}) for out in outputs), f"{stage}: no figure"
