@@ -190,7 +190,7 @@ class Planner:
         if questions.source is None:
             raise SettingsError(
                 f"profile {self.profile.name}: data {data!r} has no source: name the folder of its "
-                "files (snakemake --config source=FOLDER)"
+                "files (--source FOLDER)"
             )
         place = {
             "profile": self.profile.name,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from qaprune_lib.errors import QapruneError
 from qaprune_lib.report.linked import Runs, id_of
+from qaprune_lib.report.missing import how_to_make
 from qaprune_lib.report.operating_points import operating_points, place_of
 from qaprune_lib.report.records import Record
 
@@ -194,7 +195,7 @@ def question_box(
 
 def no_models(runs_folder: Path, profiles: Iterable[str]) -> str:
     """What to say where no pruned model is at hand: how to make some (Markdown)."""
-    commands = "\n".join(f"- `snakemake --config profile=profiles/{name}.yml`" for name in profiles)
+    commands = "\n".join(f"- `{how_to_make(name)}`" for name in profiles)
     return (
         f"No pruned model with its record lies under `{runs_folder}`. These make some:\n\n"
         f"{commands}\n\nUntil then the box below asks the model of the package, which was **never "

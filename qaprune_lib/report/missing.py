@@ -46,4 +46,4 @@ def profile_names() -> list[str]:
 
 def how_to_make(profile_name: str) -> str:
     """The command that makes the records that a profile lacks."""
-    return f"snakemake --config profile={PROFILES / f'{profile_name}.yml'}"
+    return f"python -m qaprune_lib.experiment.graph {PROFILES / f'{profile_name}.yml'}"

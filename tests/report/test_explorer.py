@@ -215,7 +215,7 @@ def test_box_asks_the_chosen_pair_once_loaded(monkeypatch: pytest.MonkeyPatch) -
 
 def test_message_says_how_to_make_models() -> None:
     text = no_models(Path("runs"), ["embedded", "paper"])
-    assert "snakemake --config profile=profiles/paper.yml" in text
+    assert "python -m qaprune_lib.experiment.graph profiles/paper.yml" in text
 
 
 def test_explorer_imports_no_torch() -> None:

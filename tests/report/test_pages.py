@@ -134,7 +134,7 @@ def test_what_is_missing_and_how_to_make_it(monkeypatch: pytest.MonkeyPatch) -> 
     assert {name.partition("/")[0] for name in missing} == {"finetune", "score", "select"}
     text = show_missing([], "curves").myst
     assert "Profile `embedded`, no curves yet" in text
-    assert "`snakemake --config profile=profiles/embedded.yml`" in text
+    assert "`python -m qaprune_lib.experiment.graph profiles/embedded.yml`" in text
     assert "drawn from what is there" in show_missing([], "curves", ["embedded"]).myst
     with pytest.raises(SettingsError, match="no such profile"):
         missing_runs("nowhere", [])
