@@ -24,12 +24,11 @@ from qaprune_lib.scorers.gradients import frozen
 from qaprune_lib.scorers.scores import GateScores, check_kinds, without_absent
 from qaprune_lib.training.bert_adam import BertAdam
 from qaprune_lib.training.checkpoints import working_folder
-from qaprune_lib.training.distillation import with_teacher_logits
 from qaprune_lib.training.finetune import collator_for, objective_for
 from qaprune_lib.training.objectives import Distillation
 from qaprune_lib.training.settings import TrainingSettings, with_hyperparameters
 from qaprune_lib.training.trainer import SpanTrainer, dropout_set, run_trainer
-from qaprune_lib.training.windows import TrainingData, training_windows
+from qaprune_lib.training.windows import TrainingData, training_windows, with_teacher
 
 
 def _gate_training() -> TrainingSettings:
@@ -204,10 +203,10 @@ def l0(
         model, dataset, max_length=max_length, doc_stride=doc_stride, null_rate=null_rate
     )
     features = windows.features
-    objective = objective_for(model, teacher, distillation)
+    objective = objective_for(teacher, distillation)
     teacher_digest = None
     if teacher is not None:
-        features = with_teacher_logits(features, teacher)
+        features = with_teacher(windows, model, teacher)
         teacher_digest = weights_digest(teacher)
     kinds = [kind for kind in KINDS if kind in penalty]
     gated = GatedModel(model, kinds, settings)

@@ -19,6 +19,7 @@ from qaprune_lib.evaluation.logits import window_logits
 from qaprune_lib.models.heads import head_of
 from qaprune_lib.models.pruned import QuestionAnsweringModel
 from qaprune_lib.models.zoo import weights_digest
+from qaprune_lib.training.alignment import Alignment
 from qaprune_lib.training.objectives import teacher_column
 
 
@@ -26,16 +27,19 @@ def with_teacher_logits(
     features: Dataset,
     teacher: QuestionAnsweringModel,
     *,
+    alignment: Alignment | None = None,
     cache_dir: Path | None = None,
     progress: bool = True,
 ) -> Dataset:
     """Windows with the teacher's logits as columns named by `teacher_column` (float32 lists).
 
     The logits are kept under the cache, keyed by the teacher's weights and the windows, so that a
-    second call reads them. The teacher runs with dropout off.
+    second call reads them. The teacher runs with dropout off. With an `alignment` it reads windows
+    of its own over the same text, as its tokenizer cuts them.
 
     Raises:
         ModelError: the teacher gives logits that are not finite.
+        SettingsError: windows that are too long for the teacher's tokenizer.
     """
     head = head_of(teacher)
     lengths = {
@@ -44,10 +48,13 @@ def with_teacher_logits(
         else np.full(len(features), len(AnswerType))
         for name in head.logits
     }
-    folder = cache_root(cache_dir) / "teacher" / _key(features, teacher)
+    folder = cache_root(cache_dir) / "teacher" / _key(features, teacher, alignment)
     logits = _read(folder, {name: int(sizes.sum()) for name, sizes in lengths.items()})
     if logits is None:
-        by_window = window_logits(teacher, features, progress=progress)
+        if alignment is None:
+            by_window = window_logits(teacher, features, progress=progress)
+        else:
+            by_window = alignment.logits(features, teacher, progress=progress)
         logits = {
             name: np.concatenate(rows) for name, rows in zip(head.logits, by_window, strict=True)
         }
@@ -61,8 +68,10 @@ def with_teacher_logits(
     return features
 
 
-def _key(features: Dataset, teacher: QuestionAnsweringModel) -> str:
+def _key(features: Dataset, teacher: QuestionAnsweringModel, alignment: Alignment | None) -> str:
     digest = hashlib.sha256(weights_digest(teacher).encode())
+    if alignment is not None:
+        digest.update(alignment.digest(teacher.tokenizer).encode())
     digest.update(np.asarray(features["length"], dtype=np.int64).tobytes())
     for batch in features.select_columns(["input_ids"]).with_format("arrow").iter(1000):
         for chunk in batch.column("input_ids").chunks:

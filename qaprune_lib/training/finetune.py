@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from qaprune_lib.data.batching import Collator
-from qaprune_lib.errors import ModelError, SettingsError
+from qaprune_lib.errors import SettingsError
 from qaprune_lib.models.pruned import QuestionAnsweringModel
 from qaprune_lib.models.zoo import weights_digest
 from qaprune_lib.training.checkpoints import working_folder
-from qaprune_lib.training.distillation import with_teacher_logits
 from qaprune_lib.training.objectives import CrossEntropy, Distillation
 from qaprune_lib.training.settings import TrainingSettings, with_hyperparameters
 from qaprune_lib.training.trainer import SpanTrainer, dropout_set, run_trainer
-from qaprune_lib.training.windows import TrainingData, TrainingWindows, training_windows
+from qaprune_lib.training.windows import (
+    TrainingData,
+    TrainingWindows,
+    training_windows,
+    with_teacher,
+)
 
 
 def finetune(
@@ -78,14 +82,15 @@ def retrain(
 ) -> QuestionAnsweringModel:
     """Continue training, with cross-entropy or, given a teacher, with distillation.
 
-    The paper's teacher is the unpruned model. Arguments, result and errors as `finetune`; the
+    The paper's teacher is the unpruned model. One with another tokenizer is aligned by characters
+    (`alignment`), on questions of SQuAD's form. Arguments, result and errors as `finetune`; the
     default of `distillation` replaces the cross-entropy altogether (w = 1, T = 1).
     """
     settings = with_hyperparameters(settings or TrainingSettings(), hyperparameters)
     return _train(
         model,
         teacher,
-        objective_for(model, teacher, distillation),
+        objective_for(teacher, distillation),
         settings,
         training_windows(
             model, dataset, max_length=max_length, doc_stride=doc_stride, null_rate=null_rate
@@ -113,7 +118,7 @@ def _train(
         "windows": windows.settings,
     }
     if teacher is not None:
-        features = with_teacher_logits(features, teacher)
+        features = with_teacher(windows, model, teacher)
         identity["distillation"] = [asdict(objective), weights_digest(teacher)]
     trained = copy.deepcopy(model)
     with working_folder(folder) as working, dropout_set(trained, settings.dropout):
@@ -143,24 +148,15 @@ def collator_for(model: QuestionAnsweringModel) -> Collator:
 
 
 def objective_for(
-    student: QuestionAnsweringModel,
-    teacher: QuestionAnsweringModel | None,
-    distillation: Distillation | None,
+    teacher: QuestionAnsweringModel | None, distillation: Distillation | None
 ) -> CrossEntropy | Distillation:
     """Cross-entropy or, given a teacher, distillation.
 
     Raises:
         SettingsError: distillation without a teacher.
-        ModelError: teacher and student are for different tasks, or cut text into different tokens.
     """
-    if teacher is None:
-        if distillation is not None:
-            raise SettingsError("distillation= needs a teacher=")
-        return CrossEntropy()
-    if teacher.head != student.head:
-        raise ModelError(
-            f"the teacher is one for {teacher.head.task!r}, the student for {student.head.task!r}"
-        )
-    if student.tokenizer.get_vocab() != teacher.tokenizer.get_vocab():
-        raise ModelError("teacher and student have different tokenizers; their logits do not align")
-    return distillation or Distillation()
+    if teacher is not None:
+        return distillation or Distillation()
+    if distillation is not None:
+        raise SettingsError("distillation= needs a teacher=")
+    return CrossEntropy()

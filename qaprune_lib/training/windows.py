@@ -13,6 +13,8 @@ from qaprune_lib.data.natural_questions_features import make_natural_questions_f
 from qaprune_lib.data.squad import data_digest
 from qaprune_lib.errors import ModelError, SettingsError
 from qaprune_lib.models.pruned import QuestionAnsweringModel
+from qaprune_lib.training.alignment import Alignment
+from qaprune_lib.training.distillation import with_teacher_logits
 
 TrainingData: TypeAlias = Dataset | NaturalQuestions
 """Rows of `load_squad`, or a split of `load_natural_questions`."""
@@ -21,9 +23,10 @@ NULL_RATE = 0.02
 
 @dataclass(frozen=True)
 class TrainingWindows:
-    """Labelled windows, the digest of what they were made of, and the settings that made them."""
+    """Labelled windows, what they were made of, its digest, and the settings that made them."""
 
     features: Dataset
+    data: TrainingData
     data_digest: str
     settings: tuple[Any, ...]
 
@@ -63,7 +66,7 @@ def training_windows(
         features = make_natural_questions_features(
             data, model.tokenizer, max_length=sizes[0], doc_stride=sizes[1], null_rate=rate
         )
-        return TrainingWindows(features, data.digest(), (*sizes, rate))
+        return TrainingWindows(features, data, data.digest(), (*sizes, rate))
     if model.head.task != "squad":
         raise ModelError(
             f"this model is one for {model.head.task!r}; questions of SQuAD's form have no answer "
@@ -73,4 +76,28 @@ def training_windows(
         raise SettingsError(f"null_rate={null_rate} is for Natural Questions alone")
     sizes = 384 if max_length is None else max_length, doc_stride
     features = make_features(data, model.tokenizer, max_length=sizes[0], doc_stride=sizes[1])
-    return TrainingWindows(features, data_digest(data), sizes)
+    return TrainingWindows(features, data, data_digest(data), sizes)
+
+
+def with_teacher(
+    windows: TrainingWindows, student: QuestionAnsweringModel, teacher: QuestionAnsweringModel
+) -> Dataset:
+    """The windows with a teacher's logits, aligned where its tokenizer is another one.
+
+    Raises:
+        ModelError: a teacher for another task, or one for Natural Questions that cuts text into
+            other tokens than the student.
+    """
+    if teacher.head != student.head:
+        raise ModelError(
+            f"the teacher is one for {teacher.head.task!r}, the student for {student.head.task!r}"
+        )
+    if student.tokenizer.get_vocab() == teacher.tokenizer.get_vocab():
+        return with_teacher_logits(windows.features, teacher)
+    if isinstance(windows.data, NaturalQuestions):
+        raise ModelError(
+            "teacher and student have different tokenizers; their logits are aligned on questions "
+            "of SQuAD's form alone"
+        )
+    alignment = Alignment(student.tokenizer, windows.data)
+    return with_teacher_logits(windows.features, teacher, alignment=alignment)
