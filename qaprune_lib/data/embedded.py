@@ -105,11 +105,12 @@ def generate_squad(seed: int = 0, articles: dict[str, int] | None = None) -> dic
 
 def _article(domain: Domain, names: Names, rng: Random) -> Article:
     title = names.fill(domain.title)
-    passages = [_passage(domain, names, rng) for _ in range(PASSAGES)]
+    passages = [draw_passage(domain, names, rng) for _ in range(PASSAGES)]
     return Article(title, domain, tuple((p, _questions(p, rng)) for p in passages))
 
 
-def _passage(domain: Domain, names: Names, rng: Random) -> Passage:
+def draw_passage(domain: Domain, names: Names, rng: Random) -> Passage:
+    """A passage on two new things of the domain."""
     while True:
         main = draw_entity(domain, names, rng)
         rival = draw_entity(domain, names, rng, unlike=main)

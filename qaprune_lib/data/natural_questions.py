@@ -1,4 +1,4 @@
-"""Natural Questions, checked while it streams by: official jsonl files or the Hugging Face Hub."""
+"""Natural Questions, checked while it streams by: from files, the Hub or the generated corpus."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from datasets import Dataset, Features, List, Value
 
 from qaprune_lib.cache import cache_root
 from qaprune_lib.data.arrow_cache import read_or_build, write_stream
+from qaprune_lib.data.embedded_natural_questions import PAGES, EmbeddedPages
 from qaprune_lib.data.features import source_digest
 from qaprune_lib.data.natural_questions_checks import Fault, read_example
 from qaprune_lib.data.natural_questions_example import Example
@@ -148,9 +149,10 @@ def load_natural_questions(
     """Open Natural Questions, to be read as a stream.
 
     Args:
-        source: a folder with official ``*.jsonl[.gz]`` files, simplified or original, in shards
-            or whole; one such file or several; or a Hub id such as ``"natural_questions"``. Files
-            with dev, test or validation as a word of their name are the dev set.
+        source: ``"embedded"`` (the generated corpus); a folder with official ``*.jsonl[.gz]``
+            files, simplified or original, in shards or whole; one such file or several; or a Hub
+            id such as ``"natural_questions"``. Files with dev, test or validation as a word of
+            their name are the dev set.
         on_bad: what to do about a bad example: raise, or drop it, and warn once per pass with the
             count. A fault of a whole file, such as a truncated gzip file, always raises.
 
@@ -164,6 +166,8 @@ def load_natural_questions(
     """
     if on_bad not in get_args(OnBad):
         raise SettingsError(f"on_bad={on_bad!r} is unknown; choose one of {get_args(OnBad)}")
+    if source == "embedded":
+        return {split: NaturalQuestions(EmbeddedPages(split)) for split in PAGES}
     if not isinstance(source, str | Path):
         files = [Path(file).expanduser() for file in source]
     else:
