@@ -41,7 +41,8 @@ def load_model(
     """Load a question-answering model together with its tokenizer, in evaluation mode.
 
     Args:
-        source: "embedded", "minilm", "mpnet-base", a folder (stock or pruned) or a Hub id. Only
+        source: "embedded", "embedded-roberta" (the same weights as a RoBERTa: see
+            `ConvertedModel`), "minilm", "mpnet-base", a folder (stock or pruned) or a Hub id. Only
             safetensors are read; no pickle is loaded and no code of the source is run.
         task: "squad" for a span head, "natural_questions" for one of spans and answer types; by
             default what the source was saved for, and "squad" for a bare encoder. A model saved
