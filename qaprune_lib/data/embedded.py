@@ -105,12 +105,11 @@ def generate_squad(seed: int = 0, articles: dict[str, int] | None = None) -> dic
 
 def _article(domain: Domain, names: Names, rng: Random) -> Article:
     title = names.fill(domain.title)
-    passages = [draw_passage(domain, names, rng) for _ in range(PASSAGES)]
+    passages = [_passage(domain, names, rng) for _ in range(PASSAGES)]
     return Article(title, domain, tuple((p, _questions(p, rng)) for p in passages))
 
 
-def draw_passage(domain: Domain, names: Names, rng: Random) -> Passage:
-    """A passage on two new things of the domain."""
+def _passage(domain: Domain, names: Names, rng: Random) -> Passage:
     while True:
         main = draw_entity(domain, names, rng)
         rival = draw_entity(domain, names, rng, unlike=main)
@@ -139,15 +138,15 @@ def _plan(main: Entity, rival: Entity, rng: Random) -> list[Sentence]:
         if index < n_shared or index >= n_main:
             about_rival.append(pair[1])
     link = Clause(rng.choice(domain.links), rival, other=main)
-    aside = [([link], ""), *_sentences(about_rival, rng), *contrasts]
-    body = _sentences(about_main, rng)
+    aside = [([link], ""), *group_clauses(about_rival, rng), *contrasts]
+    body = group_clauses(about_main, rng)
     intro = Clause(rng.choice(domain.intros), main)
     opening = [([intro], "")] if rng.random() < INTRODUCED else [body.pop()]
     cut = rng.randint(0, len(body))
     return [*opening, *body[:cut], *aside, *body[cut:]]
 
 
-def _sentences(clauses: list[Clause], rng: Random) -> list[Sentence]:
+def group_clauses(clauses: list[Clause], rng: Random) -> list[Sentence]:
     """Clauses on one entity in any order, one or two to a sentence."""
     clauses = rng.sample(clauses, len(clauses))
     sentences: list[Sentence] = []

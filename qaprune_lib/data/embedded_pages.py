@@ -1,7 +1,7 @@
 """Generated pages of paragraphs, a table and a list, with questions on them.
 
-A page is about a sort of thing in one place. Its paragraphs are passages as in `embedded`; the
-table and the list tell of more such things.
+A page is about a sort of thing in one place. Each paragraph tells of one such thing, in the words
+of the passages of `embedded`; the table and the list tell of more of them.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
 
-from qaprune_lib.data.embedded import draw_passage
+from qaprune_lib.data.embedded import group_clauses
 from qaprune_lib.data.embedded_domains import Attribute, Domain, load_domains
 from qaprune_lib.data.embedded_names import Names
 from qaprune_lib.data.embedded_prose import Clause, Entity, Prose, draw_entity
 
 QUESTIONS = 4  # a page
-PARAGRAPHS = (3, 5)
+PARAGRAPHS = (5, 8)
+STATED = (3, 5)  # values in a paragraph, which fits with its question in 128 word pieces
 LISTED = (3, 5)  # things in the table and in the list
 COLUMNS = 3
 UNANSWERED = 0.5
@@ -114,12 +115,17 @@ def _page(domain: Domain, title: str, names: Names, rng: Random) -> Page:
 
 
 def _paragraph(page: Page, block: int, names: Names, rng: Random) -> None:
-    passage = draw_passage(page.domain, names, rng)
+    entity, prose = draw_entity(page.domain, names, rng), Prose(names, rng)
+    stated = rng.sample(page.domain.attributes, rng.randint(*STATED))
+    clauses = [Clause(rng.choice(attribute.says), entity, attribute) for attribute in stated]
+    prose.sentence([Clause(rng.choice(page.domain.intros), entity)])
+    for sentence, joiner in group_clauses(clauses, rng):
+        prose.sentence(sentence, joiner)
     page.tokens.append("<P>")
-    page.add_prose(Prose(names, rng, passage.text, list(passage.facts)), block)
+    page.add_prose(prose, block)
     page.tokens.append("</P>")
-    page.entities += passage.entities
-    page.introduced += [(entity, block) for entity in passage.entities]
+    page.entities.append(entity)
+    page.introduced.append((entity, block))
 
 
 def _table(page: Page, block: int, names: Names, rng: Random) -> None:
