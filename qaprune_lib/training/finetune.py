@@ -82,9 +82,9 @@ def retrain(
 ) -> QuestionAnsweringModel:
     """Continue training, with cross-entropy or, given a teacher, with distillation.
 
-    The paper's teacher is the unpruned model. One with another tokenizer is aligned by characters
-    (`alignment`), on questions of SQuAD's form. Arguments, result and errors as `finetune`; the
-    default of `distillation` replaces the cross-entropy altogether (w = 1, T = 1).
+    The paper's teacher is the unpruned model; one with another tokenizer reads the same text in
+    windows of its own (`Alignment`). Arguments, result and errors as `finetune`; the default of
+    `distillation` replaces the cross-entropy altogether (w = 1, T = 1).
     """
     settings = with_hyperparameters(settings or TrainingSettings(), hyperparameters)
     return _train(

@@ -85,8 +85,8 @@ def with_teacher(
     """The windows with a teacher's logits, aligned where its tokenizer is another one.
 
     Raises:
-        ModelError: a teacher for another task, or one for Natural Questions that cuts text into
-            other tokens than the student.
+        ModelError: a teacher for another task.
+        SettingsError: windows that are too long for the teacher's tokenizer.
     """
     if teacher.head != student.head:
         raise ModelError(
@@ -94,10 +94,5 @@ def with_teacher(
         )
     if student.tokenizer.get_vocab() == teacher.tokenizer.get_vocab():
         return with_teacher_logits(windows.features, teacher)
-    if isinstance(windows.data, NaturalQuestions):
-        raise ModelError(
-            "teacher and student have different tokenizers; their logits are aligned on questions "
-            "of SQuAD's form alone"
-        )
     alignment = Alignment(student.tokenizer, windows.data)
     return with_teacher_logits(windows.features, teacher, alignment=alignment)

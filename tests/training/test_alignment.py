@@ -13,23 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qaprune_lib.data.features import make_features
+from qaprune_lib.data.natural_questions_features import make_natural_questions_features
 from qaprune_lib.data.windows import WindowCutter, WindowSettings
 from qaprune_lib.errors import ModelError, SettingsError
 from qaprune_lib.models import load_model
 from qaprune_lib.models.packaged import PACKAGED
 from qaprune_lib.training import retrain
-from qaprune_lib.training.alignment import (
-    NO_MASS,
-    Alignment,
-    align_windows,
-    carry,
-    longest_input,
-)
+from qaprune_lib.training.aligned_windows import align_pages, align_windows
+from qaprune_lib.training.alignment import NO_MASS, Alignment, carry, longest_input
 from qaprune_lib.training.distillation import with_teacher_logits
 from tests.data.test_features import SCRIPTS, TOKENIZERS
 from tests.models.tiny import tiny_model
 from tests.training.toy import WINDOWS, small_bert, toy_questions, toy_windows
-from tests.training.toy_pages import SIZES, small_reader, toy_natural_questions
+from tests.training.toy_pages import SIZES, small_reader, toy_features, toy_natural_questions
 
 KINDS = list(TOKENIZERS)
 TEXTS = st.lists(
@@ -169,10 +165,68 @@ def test_windows_that_are_too_long_for_the_teacher() -> None:
         retrain(small_bert(), toy_questions(8), teacher=teacher, **WINDOWS)  # type: ignore[arg-type]
 
 
-def test_natural_questions_are_not_aligned(tmp_path: Any) -> None:
-    examples = toy_natural_questions(tmp_path, 3)
-    with pytest.raises(ModelError, match="SQuAD's form alone"):
-        retrain(small_reader(), examples, teacher=small_reader("roberta"), null_rate=1.0, **SIZES)
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "mpnet"])
+def test_a_teacher_of_natural_questions_aligned_to_itself(architecture: str, tmp_path: Any) -> None:
+    examples = toy_natural_questions(tmp_path, 10)
+    teacher = small_reader(architecture)
+    features = toy_features(teacher, examples)
+    plain = with_teacher_logits(features, teacher, cache_dir=tmp_path, progress=False)
+    alignment = Alignment(teacher.tokenizer, examples)
+    aligned = with_teacher_logits(
+        features, teacher, alignment=alignment, cache_dir=tmp_path, progress=False
+    )
+    assert aligned.to_list() == plain.to_list()
+    (window, *_) = align_pages(features, examples, teacher.tokenizer, teacher.tokenizer)
+    assert window.input_ids.tolist() == features[0]["input_ids"]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("bert", "roberta"), ("roberta", "mpnet")])
+def test_words_of_pages_go_to_themselves(ours: str, theirs: str, tmp_path: Any) -> None:
+    examples = toy_natural_questions(tmp_path, 10)
+    student, teacher = (tiny_model(a, task="natural_questions") for a in (ours, theirs))
+    features = toy_features(student, examples, null_rate=1.0)
+    listed = list(examples)
+    wide = {"max_length": 200, "doc_stride": 200}
+    whole = make_natural_questions_features(examples, teacher.tokenizer, **wide)
+    windows = list(align_pages(features, examples, student.tokenizer, teacher.tokenizer))
+    assert len(windows) == len(features) > 15
+    for row, window in zip(features, windows, strict=True):
+        full = whole[row["example_index"]]
+        places = np.array(full["document_token"])
+        context = np.array(full["input_ids"])[full["context_start"] :][: len(places)]
+        n_head = len(window.input_ids) - 1
+        source = np.array(row["document_token"])
+        shift = row["context_start"]
+        # the teacher's tokens of the words that lie in the window as a whole
+        inner = list(dict.fromkeys(source[source >= 0].tolist()))[1:-1]
+        text = listed[row["example_index"]].tokens
+        assert all(text[w][0] != "<" for w in inner)
+        for word in inner:
+            (ids,) = [context[places == word]]
+            mine = np.flatnonzero(source == word) + shift
+            found = [
+                at
+                for at in range(n_head)
+                if window.input_ids[at : at + len(ids)].tolist() == ids.tolist()
+                and window.start[at] == mine[0]
+                and window.end[at + len(ids) - 1] == mine[-1]
+            ]
+            assert found, text[word]
+        assert (window.start < row["length"]).all()
+        assert (np.diff(window.start) >= 0).all()
+        assert (np.diff(window.end) >= 0).all()
+
+
+def test_a_student_of_natural_questions_learns_from_another_tokenizer(tmp_path: Any) -> None:
+    examples = toy_natural_questions(tmp_path, 12)
+    teacher = small_reader("roberta", max_position_embeddings=200)
+    trained = retrain(
+        small_reader(), examples, teacher=teacher, batch_size=8, epochs=12, learning_rate=3e-3,
+        null_rate=0.3, **SIZES,
+    )  # fmt: skip
+    losses = np.array(trained.training_report.losses)
+    assert np.isfinite(losses).all()
+    assert losses[-8:].mean() < 0.8 * losses[:4].mean()
 
 
 def test_mpnet_and_minilm_cut_the_same_text(tmp_path: Any) -> None:
