@@ -7,8 +7,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
-
 
 def cache_root(folder: str | os.PathLike[str] | None = None) -> Path:
     """The given folder, else `$QAPRUNE_CACHE`, else `~/.cache/qaprune`."""
@@ -41,6 +39,8 @@ def build_once(
 
     `build` fills an empty folder. Processes that ask for it at once wait for the first of them.
     """
+    from filelock import FileLock  # here, as the report does without it
+
     if is_intact(target):
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
