@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from qaprune_lib.data.natural_questions import load_natural_questions
     from qaprune_lib.data.squad import load_squad
     from qaprune_lib.evaluation.decode import ask, predict
+    from qaprune_lib.evaluation.natural_questions_predict import (
+        evaluate_natural_questions,
+        predict_natural_questions,
+    )
     from qaprune_lib.evaluation.squad import evaluate
     from qaprune_lib.evaluation.timing import time_decoding
     from qaprune_lib.gates.masks import Masks, apply_masks
@@ -35,12 +39,14 @@ _HOME = {
     "apply_masks": "gates.masks",
     "ask": "evaluation.decode",
     "evaluate": "evaluation.squad",
+    "evaluate_natural_questions": "evaluation.natural_questions_predict",
     "export_onnx": "pruning.export",
     "finetune": "training.finetune",
     "load_model": "models.zoo",
     "load_natural_questions": "data.natural_questions",
     "load_squad": "data.squad",
     "predict": "evaluation.decode",
+    "predict_natural_questions": "evaluation.natural_questions_predict",
     "prune": "pruning.slicing",
     "retrain": "training.finetune",
     "time_decoding": "evaluation.timing",
@@ -56,12 +62,14 @@ __all__ = [
     "apply_masks",
     "ask",
     "evaluate",
+    "evaluate_natural_questions",
     "export_onnx",
     "finetune",
     "load_model",
     "load_natural_questions",
     "load_squad",
     "predict",
+    "predict_natural_questions",
     "prune",
     "retrain",
     "scorers",

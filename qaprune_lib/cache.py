@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -28,3 +30,33 @@ def write_atomically(path: str | os.PathLike[str], text: str) -> None:
     temporary.write_text(text, encoding="utf-8")
     sync(temporary)
     os.replace(temporary, target)
+
+
+def build_once(
+    target: Path, build: Callable[[Path], None], *, is_intact: Callable[[Path], bool] = Path.is_dir
+) -> Path:
+    """The folder `target`, made first if it is not there or not intact: whole, or not at all.
+
+    `build` fills an empty folder. Processes that ask for it at once wait for the first of them.
+    """
+    from filelock import FileLock  # here, as the report does without it
+
+    if is_intact(target):
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_name(f"{target.name}.lock")):
+        if is_intact(target):
+            return target
+        partial = target.with_name(f"{target.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        try:
+            build(partial)
+            for path in (*partial.iterdir(), partial):
+                sync(path)
+            shutil.rmtree(target, ignore_errors=True)
+            os.replace(partial, target)
+            sync(target.parent)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return target

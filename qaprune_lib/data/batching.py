@@ -13,12 +13,14 @@ from torch import Tensor
 from qaprune_lib.errors import SettingsError
 
 MEGABATCH = 50  # global batches that are sorted by length together
+LABELS = ("start_position", "end_position", "answer_type")
+"""Columns of windows that a model learns; in a batch their names are plural."""
 
 
 def collate(
     rows: Sequence[Mapping[str, Any]], *, pad_token_id: int, token_type_ids: bool = True
 ) -> dict[str, Tensor]:
-    """Pad rows of `make_features` on the right to the longest one.
+    """Pad rows of `make_features`, or of Natural Questions, on the right to the longest one.
 
     Args:
         rows: windows; columns that a model does not take are left out.
@@ -27,9 +29,10 @@ def collate(
 
     Returns:
         ``input_ids`` and ``attention_mask`` (1 at real tokens), [batch, length] int64;
-        ``token_type_ids`` if asked for; ``start_positions`` and ``end_positions``, [batch] int64,
-        where the rows have labels; every column whose name ends in ``_logits``, [batch, length]
-        float32, its padding at the dtype's minimum.
+        ``token_type_ids`` if asked for; ``start_positions``, ``end_positions`` and
+        ``answer_types``, [batch] int64, where the rows have such labels; every column whose name
+        ends in ``_logits``, [batch, length] (or [batch, n_classes]) float32, its padding at the
+        dtype's minimum.
     """
     lengths = torch.tensor([len(row["input_ids"]) for row in rows])
     batch = {
@@ -38,7 +41,7 @@ def collate(
     }
     if token_type_ids:
         batch["token_type_ids"] = _pad(rows, "token_type_ids", 0, torch.int64)
-    for label in ("start_position", "end_position"):
+    for label in LABELS:
         if label in rows[0]:
             batch[f"{label}s"] = torch.tensor([int(row[label]) for row in rows])
     for name in rows[0]:

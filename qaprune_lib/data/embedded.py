@@ -138,15 +138,15 @@ def _plan(main: Entity, rival: Entity, rng: Random) -> list[Sentence]:
         if index < n_shared or index >= n_main:
             about_rival.append(pair[1])
     link = Clause(rng.choice(domain.links), rival, other=main)
-    aside = [([link], ""), *_sentences(about_rival, rng), *contrasts]
-    body = _sentences(about_main, rng)
+    aside = [([link], ""), *group_clauses(about_rival, rng), *contrasts]
+    body = group_clauses(about_main, rng)
     intro = Clause(rng.choice(domain.intros), main)
     opening = [([intro], "")] if rng.random() < INTRODUCED else [body.pop()]
     cut = rng.randint(0, len(body))
     return [*opening, *body[:cut], *aside, *body[cut:]]
 
 
-def _sentences(clauses: list[Clause], rng: Random) -> list[Sentence]:
+def group_clauses(clauses: list[Clause], rng: Random) -> list[Sentence]:
     """Clauses on one entity in any order, one or two to a sentence."""
     clauses = rng.sample(clauses, len(clauses))
     sentences: list[Sentence] = []

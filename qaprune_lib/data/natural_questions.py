@@ -1,4 +1,4 @@
-"""Natural Questions, checked while it streams by: official jsonl files or the Hugging Face Hub."""
+"""Natural Questions, checked while it streams by: from files, the Hub or the generated corpus."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, get_args
 
+import numpy as np
 import pyarrow as pa
 from datasets import Dataset, Features, List, Value
 
 from qaprune_lib.cache import cache_root
 from qaprune_lib.data.arrow_cache import read_or_build, write_stream
+from qaprune_lib.data.embedded_natural_questions import PAGES, EmbeddedPages
 from qaprune_lib.data.features import source_digest
 from qaprune_lib.data.natural_questions_checks import Fault, read_example
 from qaprune_lib.data.natural_questions_example import Example
@@ -58,14 +60,19 @@ class NaturalQuestions:
     ``n_dropped`` say what came of it, and ``first_fault`` what was wrong first.
     """
 
-    def __init__(self, source: _Source, on_bad: OnBad = "raise") -> None:
-        self.source, self.on_bad = source, on_bad
+    def __init__(
+        self,
+        source: _Source,
+        on_bad: OnBad = "raise",
+        samples: tuple[tuple[float, int], ...] = (),
+    ) -> None:
+        self.source, self.on_bad, self.samples = source, on_bad, samples
         self.n_examples, self.n_dropped, self.first_fault = 0, 0, ""
 
     def __iter__(self) -> Iterator[Example]:
         """Yield the examples in order; raises DataError naming file, line, example and fault."""
         ids: set[int] = set()
-        n_dropped, first_fault = 0, ""
+        n_examples, n_dropped, first_fault = 0, 0, ""
         for place, raw in self.source.raw_examples():
             try:
                 example = read_example(raw)
@@ -83,19 +90,41 @@ class NaturalQuestions:
                 first_fault = first_fault or message
                 continue
             ids.add(example.id)
-            yield example
-        self.n_examples, self.n_dropped, self.first_fault = len(ids), n_dropped, first_fault
+            if self._is_drawn(example.id):
+                n_examples += 1
+                yield example
+        self.n_examples, self.n_dropped, self.first_fault = n_examples, n_dropped, first_fault
         dropped = f"{n_dropped} bad examples dropped, {len(ids)} kept; the first: {first_fault}"
         if not ids:
             raise DataError(
                 f"{self.source.name}: there are no examples" + f": {dropped}" * bool(n_dropped)
             )
+        if not n_examples:
+            raise DataError(f"{self.source.name}: none of the {len(ids)} examples is drawn")
         if n_dropped:
             warnings.warn(dropped, stacklevel=2)
 
+    def sample(self, share: float, *, seed: int = 0) -> NaturalQuestions:
+        """About this share of the examples, each drawn by its id and the seed alone.
+
+        A larger share of one seed holds the smaller ones. Raises SettingsError for a share that
+        is not in (0, 1].
+        """
+        if not 0 < share <= 1:
+            raise SettingsError(f"share={share} must be more than 0 and at most 1")
+        return NaturalQuestions(self.source, self.on_bad, (*self.samples, (share, seed)))
+
+    def _is_drawn(self, identity: int) -> bool:
+        # 1: other numbers than those that draw an example's null windows
+        return all(
+            np.random.default_rng((seed, identity % 2**64, 1)).random() < share
+            for share, seed in self.samples
+        )
+
     def digest(self) -> str:
-        """SHA-256 (hex) of what the examples are read from."""
-        return hashlib.sha256(f"{self.source.digest()} {self.on_bad}".encode()).hexdigest()
+        """SHA-256 (hex) of what the examples are read from, and which of them are drawn."""
+        parts = f"{self.source.digest()} {self.on_bad}" + f" {self.samples}" * bool(self.samples)
+        return hashlib.sha256(parts.encode()).hexdigest()
 
     def dataset(self, cache_dir: Path | None = None) -> Dataset:
         """The examples as rows on disk, to look up or to sample; kept like `make_features`'.
@@ -120,9 +149,10 @@ def load_natural_questions(
     """Open Natural Questions, to be read as a stream.
 
     Args:
-        source: a folder with official ``*.jsonl[.gz]`` files, simplified or original, in shards
-            or whole; one such file or several; or a Hub id such as ``"natural_questions"``. Files
-            with dev, test or validation as a word of their name are the dev set.
+        source: ``"embedded"`` (the generated corpus); a folder with official ``*.jsonl[.gz]``
+            files, simplified or original, in shards or whole; one such file or several; or a Hub
+            id such as ``"natural_questions"``. Files with dev, test or validation as a word of
+            their name are the dev set.
         on_bad: what to do about a bad example: raise, or drop it, and warn once per pass with the
             count. A fault of a whole file, such as a truncated gzip file, always raises.
 
@@ -136,6 +166,8 @@ def load_natural_questions(
     """
     if on_bad not in get_args(OnBad):
         raise SettingsError(f"on_bad={on_bad!r} is unknown; choose one of {get_args(OnBad)}")
+    if source == "embedded":
+        return {split: NaturalQuestions(EmbeddedPages(split)) for split in PAGES}
     if not isinstance(source, str | Path):
         files = [Path(file).expanduser() for file in source]
     else:

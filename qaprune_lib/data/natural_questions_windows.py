@@ -68,7 +68,7 @@ class NaturalQuestionsSettings:
 
 
 @dataclass(frozen=True)
-class _Document:
+class Document:
     """Ids of the tokens, markup included, and the document's token each is part of (-1: markup)."""
 
     ids: np.ndarray
@@ -122,7 +122,7 @@ class NaturalQuestionsCutter:
     def _windows(self, first: int, examples: Sequence[Example]) -> _Rows:
         # Questions on the same page often follow each other.
         pages = list(dict.fromkeys((example.text, example.candidates) for example in examples))
-        documents = dict(zip(pages, self._documents(pages), strict=True))
+        documents = dict(zip(pages, self.documents(pages), strict=True))
         questions = self.backend.encode_batch([example.question for example in examples])
         rows = _Rows()
         for index, (example, encoding) in enumerate(zip(examples, questions, strict=True), first):
@@ -137,7 +137,8 @@ class NaturalQuestionsCutter:
             self._cut(rows, index, example, question, documents[example.text, example.candidates])
         return rows
 
-    def _documents(self, pages: Sequence[tuple[str, tuple[Candidate, ...]]]) -> list[_Document]:
+    def documents(self, pages: Sequence[tuple[str, tuple[Candidate, ...]]]) -> list[Document]:
+        """The tokens of each page, given as text and candidates."""
         passages = [_passages(text.split(" "), candidates) for text, candidates in pages]
         texts = list(dict.fromkeys(passage.text for page in passages for passage in page))
         located = {
@@ -153,11 +154,11 @@ class NaturalQuestionsCutter:
                     at = np.searchsorted(starts, located[text].start, side="right") - 1
                     ids += [np.array([self.markup[markup]], np.int32), located[text].ids]
                     source += [np.array([-1], np.int32), places[at]]
-            documents.append(_Document(np.concatenate(ids), np.concatenate(source)))
+            documents.append(Document(np.concatenate(ids), np.concatenate(source)))
         return documents
 
     def _cut(
-        self, rows: _Rows, index: int, example: Example, question: np.ndarray, document: _Document
+        self, rows: _Rows, index: int, example: Example, question: np.ndarray, document: Document
     ) -> None:
         layout, settings = self.layout, self.settings
         room = settings.max_length - layout.n_special - len(question)
@@ -242,7 +243,7 @@ def _passages(tokens: Sequence[str], candidates: Sequence[Candidate]) -> list[_P
     return passages
 
 
-def _labels(example: Example, document: _Document) -> tuple[AnswerType, int, int]:
+def _labels(example: Example, document: Document) -> tuple[AnswerType, int, int]:
     """The example's type, and the first and last of the answer's tokens (-1: there are none)."""
     answer_type, span = target(example)
     if span is not None:

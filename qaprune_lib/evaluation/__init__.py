@@ -1,6 +1,7 @@
 """From model to score: decoding answers, SQuAD metrics. Imports without torch."""
 
-from qaprune_lib.evaluation.decode import Answer, Prediction, ask, predict, window_logits
+from qaprune_lib.evaluation.decode import Answer, Prediction, ask, predict
+from qaprune_lib.evaluation.logits import stream_logits, window_logits
 from qaprune_lib.evaluation.natural_questions import (
     NaturalQuestionsPrediction,
     NaturalQuestionsResult,
@@ -9,6 +10,10 @@ from qaprune_lib.evaluation.natural_questions import (
     write_predictions,
 )
 from qaprune_lib.evaluation.natural_questions_decode import WindowLogits, decode_natural_questions
+from qaprune_lib.evaluation.natural_questions_predict import (
+    evaluate_natural_questions,
+    predict_natural_questions,
+)
 from qaprune_lib.evaluation.squad import (
     Scores,
     SquadResult,
@@ -32,12 +37,15 @@ __all__ = [
     "ask",
     "decode_natural_questions",
     "evaluate",
+    "evaluate_natural_questions",
     "fit_threshold",
     "normalize_answer",
     "per_question_f1",
     "predict",
+    "predict_natural_questions",
     "score_natural_questions",
     "score_predictions",
+    "stream_logits",
     "time_decoding",
     "window_logits",
     "word_overlap",

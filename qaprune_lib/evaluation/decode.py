@@ -1,4 +1,4 @@
-"""From a question-answering model to answers: window logits, span search, one answer a question.
+"""From a question-answering model to answers: span search over logits, one answer a question.
 
 The span search is numpy alone, so torch is imported only where a model runs.
 """
@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qaprune_lib.errors import DataError, ModelError, SettingsError
+from qaprune_lib.errors import DataError, SettingsError
+from qaprune_lib.evaluation.logits import tokenizer_of, window_logits
 from qaprune_lib.evaluation.spans import best_spans, group_starts, read_windows
-from qaprune_lib.progress import tqdm
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -51,59 +51,6 @@ class Answer:
     null_score: float
     start: int
     end: int
-
-
-def window_logits(
-    model: PreTrainedModel,
-    features: Dataset,
-    *,
-    max_tokens: int | None = None,
-    progress: bool = True,
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Start and end logits of every window: float32 [length of the window], in order of `features`.
-
-    Windows of like length are batched, at most `max_tokens` tokens a batch with padding (default:
-    2048 on a CPU, whose caches hold no more, and 8192 elsewhere), on the model's device, without
-    dropout or gradients; training modes are restored. Raises ModelError where the model carries
-    no tokenizer.
-    """
-    import torch
-
-    from qaprune_lib.data.batching import Collator, batches_by_tokens
-
-    tokenizer = _tokenizer(model)
-    takes_types = "token_type_ids" in tokenizer.model_input_names
-    collate = Collator(pad_token_id=cast(int, tokenizer.pad_token_id), token_type_ids=takes_types)
-    windows = features.remove_columns(["token_start", "token_end"])
-    lengths: list[int] = list(features["length"])
-    device = next(model.parameters()).device
-    if max_tokens is None:
-        max_tokens = 2048 if device.type == "cpu" else 8192
-    start: list[np.ndarray] = [np.empty(0, np.float32)] * len(lengths)
-    end = list(start)
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        with (
-            torch.inference_mode(),
-            tqdm(total=len(lengths), desc="decoding", unit="window", disable=not progress) as bar,
-        ):
-            for batch in batches_by_tokens(lengths, max_tokens):
-                inputs = {
-                    name: tensor.to(device, non_blocking=True)
-                    for name, tensor in collate(_rows(windows[batch])).items()
-                    if name in ("input_ids", "attention_mask", "token_type_ids")
-                }
-                output = model(**inputs)
-                logits = torch.stack([output.start_logits, output.end_logits]).float().cpu().numpy()
-                for row, i in enumerate(batch):
-                    # A copy of its own: a view would keep the padded batch alive.
-                    start[i], end[i] = logits[:, row, : lengths[i]].copy()
-                bar.update(len(batch))
-    finally:
-        for module in training:
-            module.training = True
-    return start, end
 
 
 def decode(
@@ -167,14 +114,14 @@ def predict(
 
     features = make_features(
         dataset,
-        _tokenizer(model),
+        tokenizer_of(model),
         max_length=max_length,
         doc_stride=doc_stride,
         max_question_length=max_question_length,
         num_proc=num_proc,
         cache_dir=cache_dir,
     )
-    start, end = window_logits(model, features, max_tokens=max_tokens, progress=progress)
+    start, end, *_ = window_logits(model, features, max_tokens=max_tokens, progress=progress)
     return decode(dataset, features, start, end, max_answer_length=max_answer_length)
 
 
@@ -204,18 +151,7 @@ def ask(
         {"id": [question], "question": [question], "context": [context], "answers": [no_answer]}
     )
     sizes = WindowSettings(max_length, doc_stride, max_question_length)
-    features = Dataset(WindowCutter(_tokenizer(model), sizes)(dataset.data.table, [0]))
-    start, end = window_logits(model, features, progress=False)
+    features = Dataset(WindowCutter(tokenizer_of(model), sizes)(dataset.data.table, [0]))
+    start, end, *_ = window_logits(model, features, progress=False)
     found = decode(dataset, features, start, end, max_answer_length=max_answer_length)[0]
     return Answer(found.text, found.score, found.null_score, found.start, found.end)
-
-
-def _rows(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def _tokenizer(model: PreTrainedModel) -> PreTrainedTokenizerFast:
-    tokenizer = getattr(model, "tokenizer", None)
-    if tokenizer is None:
-        raise ModelError("the model carries no tokenizer: use load_model, or set model.tokenizer")
-    return cast("PreTrainedTokenizerFast", tokenizer)

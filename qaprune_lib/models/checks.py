@@ -15,6 +15,7 @@ from transformers.utils.hub import cached_file
 
 from qaprune_lib.errors import ModelError, TopologyError
 from qaprune_lib.models.encoder import kept_slices
+from qaprune_lib.models.heads import Head
 from qaprune_lib.models.pruned import TOPOLOGY_FILE, QuestionAnsweringModel
 from qaprune_lib.models.shape import ModelShape
 
@@ -61,7 +62,7 @@ def check_weights(
     model: QuestionAnsweringModel,
     report: Mapping[str, Any],
     *,
-    head: str | None,
+    saved: Head | None,
 ) -> None:
     """Check what transformers reports after loading, which it lets pass with a line in the log.
 
@@ -69,13 +70,16 @@ def check_weights(
         source: what was loaded, for messages.
         model: as loaded.
         report: the loading information of `from_pretrained`.
-        head: the module that may be new, where the source is a bare encoder.
+        saved: the head that the source has, None of a bare encoder; what the model's head has
+            beside it may be new.
 
     Raises:
         ModelError: weights are missing, unexpected, of a wrong shape or not finite.
     """
     missing = sorted(report["missing_keys"])
-    new_head = sorted(f"{head}.{name}" for name in ("weight", "bias")) if head else []
+    saved_layers = () if saved is None else saved.layers
+    new_layers = [layer for layer in model.head.layers if layer not in saved_layers]
+    new_head = sorted(f"{layer}.{name}" for layer in new_layers for name in ("weight", "bias"))
     if missing and missing != new_head:
         lost = [name for name in missing if name not in new_head] or missing
         raise ModelError(f"{source}: {len(lost)} weights are missing, the first {lost[0]}")
@@ -91,7 +95,10 @@ def check_weights(
         name
         for name in report["unexpected_keys"]
         if "pooler" not in name
-        and (not missing or name.removeprefix(f"{model.base_model_prefix}.").startswith(encoder))
+        and (
+            saved is not None
+            or name.removeprefix(f"{model.base_model_prefix}.").startswith(encoder)
+        )
     )
     if unexpected:
         raise ModelError(f"{source}: unexpected weights, the first {unexpected[0]}")

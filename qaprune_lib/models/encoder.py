@@ -42,7 +42,6 @@ class Architecture:
     embeddings: str = "embeddings"
     embeddings_norm: str = "embeddings.LayerNorm"
     embeddings_project: str = "embeddings_project"
-    head: str = "qa_outputs"
     shared_bias: int | None = None
 
     @property

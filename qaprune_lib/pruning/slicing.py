@@ -8,6 +8,7 @@ from torch import nn
 from qaprune_lib.errors import GateError
 from qaprune_lib.gates.masks import Masks
 from qaprune_lib.models.encoder import Encoder
+from qaprune_lib.models.heads import head_of
 from qaprune_lib.models.pruned import QuestionAnsweringModel, pruned_class
 from qaprune_lib.pruning.topology import Topology
 
@@ -35,7 +36,7 @@ def prune(
     source = Encoder(model)
     topology.check_fits(source.shape)
     topology = topology.combine(Topology.of(model))
-    target_class = pruned_class(source.architecture.model_type)
+    target_class = pruned_class(source.architecture.model_type, model.head.task)
     config = target_class.config_class(
         **{
             **{k: v for k, v in model.config.to_dict().items() if k != "model_type"},
@@ -87,7 +88,8 @@ def _sliced_weights(
         _cut(weights, base + paths.attention_norm, rows=emb)
         _cut(weights, base + paths.output_norm, rows=emb)
     _cut_embeddings(source, weights, prefix, emb)
-    _cut(weights, paths.head, columns=emb)
+    for name in head_of(source.model).layers:
+        _cut(weights, name, columns=emb)
     return weights
 
 

@@ -8,26 +8,26 @@ from typing import Literal
 import numpy as np
 from datasets import Dataset
 
-from qaprune_lib.data.features import make_features
-from qaprune_lib.data.squad import data_digest
 from qaprune_lib.errors import SettingsError
 from qaprune_lib.models.encoder import shape_of
 from qaprune_lib.models.pruned import QuestionAnsweringModel
 from qaprune_lib.scorers.gradients import gate_gradients
 from qaprune_lib.scorers.scores import GateScores, check_kinds, without_absent
+from qaprune_lib.training.windows import TrainingData, training_windows
 
 MAX_GATES_AT_ZERO = 512
 
 
 def gain(
     model: QuestionAnsweringModel,
-    dataset: Dataset,
+    dataset: TrainingData,
     *,
     kinds: Sequence[str] = ("attn", "ff"),
     at: Literal[0, 1] = 1,
     normalize: bool = False,
-    max_length: int = 384,
+    max_length: int | None = None,
     doc_stride: int = 128,
+    null_rate: float | None = None,
 ) -> GateScores:
     """Mean over windows of |∂ loss / ∂ γ|, the "head importance score".
 
@@ -38,8 +38,7 @@ def gain(
         at: the paper's Eq. (1) takes the derivative at γ = 0, Michel et al. (2019) at γ = 1. At 0
             each gate needs a pass of its own, with the other gates at 1.
         normalize: divide each layer's scores by their L2 norm, as Michel et al. do.
-        max_length: of the windows, in tokens.
-        doc_stride: step from window to window, in tokens.
+        max_length, doc_stride, null_rate: of the windows, as for `training_windows`.
 
     Raises:
         SettingsError: an unknown kind, or `at=0` for more gates than that many passes are sensible
@@ -49,7 +48,10 @@ def gain(
     if at not in (0, 1):
         raise SettingsError(f"gain at={at}: the derivative is taken at 0 or at 1")
     check_kinds(kinds)
-    features = make_features(dataset, model.tokenizer, max_length=max_length, doc_stride=doc_stride)
+    windows = training_windows(
+        model, dataset, max_length=max_length, doc_stride=doc_stride, null_rate=null_rate
+    )
+    features = windows.features
     scores = (_at_one if at == 1 else _at_zero)(model, features, kinds)
     if normalize:
         scores = {kind: _unit_rows(values) for kind, values in scores.items()}
@@ -57,7 +59,7 @@ def gain(
         shape=shape_of(model.config),
         method="gain",
         seed=0,
-        data_digest=data_digest(dataset),
+        data_digest=windows.data_digest,
         settings={"at": at, "normalize": normalize, "windows": len(features)},
         **without_absent(model, scores),
     )

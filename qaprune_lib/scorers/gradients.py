@@ -14,7 +14,7 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 
-from qaprune_lib.data.batching import batches_by_tokens
+from qaprune_lib.data.batching import LABELS, batches_by_tokens
 from qaprune_lib.errors import DataError
 from qaprune_lib.gates.masks import Masks, apply_masks
 from qaprune_lib.models.encoder import shape_of
@@ -23,7 +23,7 @@ from qaprune_lib.progress import tqdm
 from qaprune_lib.training.finetune import collator_for
 from qaprune_lib.training.objectives import CrossEntropy, model_inputs
 
-_COLUMNS = ["input_ids", "token_type_ids", "start_position", "end_position"]
+_COLUMNS = ("input_ids", "token_type_ids", *LABELS)
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def labelled_batches(
     if len(features) == 0:
         raise DataError("no windows to score gates on: the data set is empty")
     collator = collator_for(model)
-    rows = features.select_columns(_COLUMNS)
+    rows = features.select_columns([name for name in _COLUMNS if name in features.column_names])
     with tqdm(total=len(features), desc=description, unit="window", mininterval=1.0) as bar:
         for indices in batches_by_tokens(features["length"], max_tokens):
             batch = collator([rows[index] for index in indices])
@@ -94,8 +94,7 @@ def gate_gradients(
                 masks.get(closed[0]).flatten(1)[:, closed[1]] = 0.0
             gates = {kind: masks.get(kind).requires_grad_() for kind in kinds}
             with torch.enable_grad(), apply_masks(model, masks):
-                outputs = model(**model_inputs(batch))
-                loss = objective(outputs.start_logits, outputs.end_logits, batch).sum()
+                loss = objective(model(**model_inputs(batch)), batch).sum()
                 # zeros where a pruned model has no slice of a kind left
                 gradients = torch.autograd.grad(loss, list(gates.values()), materialize_grads=True)
             yield dict(zip(gates, gradients, strict=True))

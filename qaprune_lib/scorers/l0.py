@@ -10,12 +10,9 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import torch
-from datasets import Dataset
 from torch import Tensor, nn
 from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
-from qaprune_lib.data.features import make_features
-from qaprune_lib.data.squad import data_digest
 from qaprune_lib.errors import SettingsError
 from qaprune_lib.gates.hard_concrete import HardConcrete, PenaltyOn
 from qaprune_lib.gates.masks import Masks, apply_masks
@@ -27,11 +24,11 @@ from qaprune_lib.scorers.gradients import frozen
 from qaprune_lib.scorers.scores import GateScores, check_kinds, without_absent
 from qaprune_lib.training.bert_adam import BertAdam
 from qaprune_lib.training.checkpoints import working_folder
-from qaprune_lib.training.distillation import with_teacher_logits
 from qaprune_lib.training.finetune import collator_for, objective_for
-from qaprune_lib.training.objectives import Distillation, model_inputs
+from qaprune_lib.training.objectives import Distillation
 from qaprune_lib.training.settings import TrainingSettings, with_hyperparameters
 from qaprune_lib.training.trainer import SpanTrainer, dropout_set, run_trainer
+from qaprune_lib.training.windows import TrainingData, training_windows, with_teacher
 
 
 def _gate_training() -> TrainingSettings:
@@ -153,8 +150,7 @@ class GateTrainer(SpanTrainer):
         self.micro_step = (now, micro + 1 if now == step else 0)
         gated = self.accelerator.unwrap_model(model)
         gated.step = self.micro_step
-        outputs = model(**model_inputs(inputs))
-        loss = self.objective(outputs.start_logits, outputs.end_logits, inputs).mean()
+        loss = super().compute_loss(model, inputs)
         for kind, weight in self.penalty.items():
             loss = loss + weight * gated.open_gates(kind)
         return loss
@@ -162,33 +158,34 @@ class GateTrainer(SpanTrainer):
 
 def l0(
     model: QuestionAnsweringModel,
-    dataset: Dataset,
+    dataset: TrainingData,
     *,
     penalty: Mapping[str, float],
     teacher: QuestionAnsweringModel | None = None,
     distillation: Distillation | None = None,
     settings: GateSettings | None = None,
-    max_length: int = 384,
+    max_length: int | None = None,
     doc_stride: int = 128,
+    null_rate: float | None = None,
     folder: Path | None = None,
     **hyperparameters: Any,
 ) -> GateScores:
     """Train gates with all weights held fixed; their log_alpha are the scores.
 
     The objective is the task's loss plus Σ_k λ_k E[number of open gates of kind k], where the
-    task's loss is the mean over the batch of the mean of start and end; λ depends on that.
+    task's loss is the mean over the batch of the mean of start and end (and, for Natural Questions,
+    answer type); λ depends on that.
 
     Args:
         model: fine-tuned; stays as it is, and gets no gradient.
-        dataset: questions to train the gates on.
+        dataset: questions to train the gates on, in SQuAD's form or Natural Questions.
         penalty: λ per kind, as {"attn": 2e-2}. The paper runs one kind at a time; several kinds
             make a joint run.
         teacher: the objective is distillation from it, instead of cross-entropy.
         distillation: weight and temperature, with a teacher.
         settings: `GateSettings`; single hyper-parameters, of it or of its `training`, can be given
             as keywords (`seed=1`, `max_steps=300`, `penalty_on="one"`).
-        max_length: of the windows, in tokens.
-        doc_stride: step from window to window, in tokens.
+        max_length, doc_stride, null_rate: of the windows, as for `training_windows`.
         folder: keeps checkpoints, as in `finetune`.
 
     Returns:
@@ -202,11 +199,14 @@ def l0(
     """
     settings = _with_hyperparameters(settings or GateSettings(), hyperparameters)
     _check_penalty(penalty)
-    features = make_features(dataset, model.tokenizer, max_length=max_length, doc_stride=doc_stride)
-    objective = objective_for(model, teacher, distillation)
+    windows = training_windows(
+        model, dataset, max_length=max_length, doc_stride=doc_stride, null_rate=null_rate
+    )
+    features = windows.features
+    objective = objective_for(teacher, distillation)
     teacher_digest = None
     if teacher is not None:
-        features = with_teacher_logits(features, teacher)
+        features = with_teacher(windows, model, teacher)
         teacher_digest = weights_digest(teacher)
     kinds = [kind for kind in KINDS if kind in penalty]
     gated = GatedModel(model, kinds, settings)
@@ -215,12 +215,12 @@ def l0(
         "penalty": dict(penalty),
         "objective": type(objective).__name__,
         "distillation": None if teacher is None else asdict(objective),
-        "windows": [max_length, doc_stride],
+        "windows": list(windows.settings),
         **asdict(settings),
     }
     identity = {
         **described,
-        "data": data_digest(dataset),
+        "data": windows.data_digest,
         "weights": weights_digest(model),
         "teacher": teacher_digest,
     }
@@ -253,7 +253,7 @@ def l0(
         shape=shape_of(model.config),
         method="l0",
         seed=training.seed,
-        data_digest=data_digest(dataset),
+        data_digest=windows.data_digest,
         settings=described,
         additive=False,
         open_mean={kind: gated.gate(kind).mean().double().cpu().numpy() for kind in kinds},

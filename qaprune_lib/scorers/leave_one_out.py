@@ -40,8 +40,10 @@ def leave_one_out(
     F1 is the one at threshold 0. All that lies below the head is computed once.
 
     Raises:
-        DataError: an empty data set.
+        DataError: an empty data set, or questions that are not of SQuAD's form.
     """
+    if not isinstance(dataset, Dataset):
+        raise DataError("leave-one-out scores heads by F1 on questions of SQuAD's form alone")
     if len(dataset) == 0:
         raise DataError("no questions to score heads on: the data set is empty")
     features = make_features(dataset, model.tokenizer, max_length=max_length, doc_stride=doc_stride)

@@ -7,28 +7,30 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
-
 from qaprune_lib.data.batching import Collator
-from qaprune_lib.data.features import make_features
-from qaprune_lib.data.squad import data_digest
-from qaprune_lib.errors import ModelError, SettingsError
+from qaprune_lib.errors import SettingsError
 from qaprune_lib.models.pruned import QuestionAnsweringModel
 from qaprune_lib.models.zoo import weights_digest
 from qaprune_lib.training.checkpoints import working_folder
-from qaprune_lib.training.distillation import with_teacher_logits
 from qaprune_lib.training.objectives import CrossEntropy, Distillation
 from qaprune_lib.training.settings import TrainingSettings, with_hyperparameters
 from qaprune_lib.training.trainer import SpanTrainer, dropout_set, run_trainer
+from qaprune_lib.training.windows import (
+    TrainingData,
+    TrainingWindows,
+    training_windows,
+    with_teacher,
+)
 
 
 def finetune(
     model: QuestionAnsweringModel,
-    dataset: Dataset,
+    dataset: TrainingData,
     *,
     settings: TrainingSettings | None = None,
-    max_length: int = 384,
+    max_length: int | None = None,
     doc_stride: int = 128,
+    null_rate: float | None = None,
     folder: Path | None = None,
     **hyperparameters: Any,
 ) -> QuestionAnsweringModel:
@@ -36,10 +38,9 @@ def finetune(
 
     Args:
         model: stays as it is.
-        dataset: rows of `load_squad`.
+        dataset: rows of `load_squad`, or a split of `load_natural_questions`.
         settings: hyper-parameters; single ones can be given as keywords (`epochs=2`).
-        max_length: of the windows, in tokens.
-        doc_stride: step from window to window, in tokens.
+        max_length, doc_stride, null_rate: of the windows, as for `training_windows`.
         folder: keeps checkpoints; a run that was killed resumes from the newest complete one when
             it is called again with the same arguments, bit for bit on CPU.
 
@@ -47,17 +48,20 @@ def finetune(
         The trained model; its `training_report` holds steps, losses and seconds.
 
     Raises:
-        DataError: no data. SettingsError: a hyper-parameter that is unknown or out of range, or a
-            folder of another run. ModelError: the loss is lost.
+        DataError: no data, or bad data.
+        SettingsError: a hyper-parameter that is unknown or out of range, or a folder of another
+            run.
+        ModelError: the loss is lost, or the model is one for another task.
     """
     settings = with_hyperparameters(settings or TrainingSettings(), hyperparameters)
     return _train(
         model,
-        dataset,
         None,
         CrossEntropy(),
         settings,
-        (max_length, doc_stride),
+        training_windows(
+            model, dataset, max_length=max_length, doc_stride=doc_stride, null_rate=null_rate
+        ),
         folder,
         description="fine-tune",
     )
@@ -65,29 +69,32 @@ def finetune(
 
 def retrain(
     model: QuestionAnsweringModel,
-    dataset: Dataset,
+    dataset: TrainingData,
     *,
     teacher: QuestionAnsweringModel | None = None,
     distillation: Distillation | None = None,
     settings: TrainingSettings | None = None,
-    max_length: int = 384,
+    max_length: int | None = None,
     doc_stride: int = 128,
+    null_rate: float | None = None,
     folder: Path | None = None,
     **hyperparameters: Any,
 ) -> QuestionAnsweringModel:
     """Continue training, with cross-entropy or, given a teacher, with distillation.
 
-    The paper's teacher is the unpruned model. Arguments, result and errors as `finetune`; the
-    default of `distillation` replaces the cross-entropy altogether (w = 1, T = 1).
+    The paper's teacher is the unpruned model; one with another tokenizer reads the same text in
+    windows of its own (`Alignment`). Arguments, result and errors as `finetune`; the default of
+    `distillation` replaces the cross-entropy altogether (w = 1, T = 1).
     """
     settings = with_hyperparameters(settings or TrainingSettings(), hyperparameters)
     return _train(
         model,
-        dataset,
         teacher,
-        objective_for(model, teacher, distillation),
+        objective_for(teacher, distillation),
         settings,
-        (max_length, doc_stride),
+        training_windows(
+            model, dataset, max_length=max_length, doc_stride=doc_stride, null_rate=null_rate
+        ),
         folder,
         description="retrain" if teacher is None else "distil",
     )
@@ -95,25 +102,23 @@ def retrain(
 
 def _train(
     model: QuestionAnsweringModel,
-    dataset: Dataset,
     teacher: QuestionAnsweringModel | None,
     objective: CrossEntropy | Distillation,
     settings: TrainingSettings,
-    windows: tuple[int, int],
+    windows: TrainingWindows,
     folder: Path | None,
     *,
     description: str,
 ) -> QuestionAnsweringModel:
-    max_length, doc_stride = windows
-    features = make_features(dataset, model.tokenizer, max_length=max_length, doc_stride=doc_stride)
-    identity = {
-        "data": data_digest(dataset),
+    features = windows.features
+    identity: dict[str, Any] = {
+        "data": windows.data_digest,
         "weights": weights_digest(model),
         "settings": asdict(settings),
-        "windows": [max_length, doc_stride],
+        "windows": windows.settings,
     }
     if teacher is not None:
-        features = with_teacher_logits(features, teacher)
+        features = with_teacher(windows, model, teacher)
         identity["distillation"] = [asdict(objective), weights_digest(teacher)]
     trained = copy.deepcopy(model)
     with working_folder(folder) as working, dropout_set(trained, settings.dropout):
@@ -143,20 +148,15 @@ def collator_for(model: QuestionAnsweringModel) -> Collator:
 
 
 def objective_for(
-    student: QuestionAnsweringModel,
-    teacher: QuestionAnsweringModel | None,
-    distillation: Distillation | None,
+    teacher: QuestionAnsweringModel | None, distillation: Distillation | None
 ) -> CrossEntropy | Distillation:
     """Cross-entropy or, given a teacher, distillation.
 
     Raises:
         SettingsError: distillation without a teacher.
-        ModelError: teacher and student cut text into different tokens.
     """
-    if teacher is None:
-        if distillation is not None:
-            raise SettingsError("distillation= needs a teacher=")
-        return CrossEntropy()
-    if student.tokenizer.get_vocab() != teacher.tokenizer.get_vocab():
-        raise ModelError("teacher and student have different tokenizers; their logits do not align")
-    return distillation or Distillation()
+    if teacher is not None:
+        return distillation or Distillation()
+    if distillation is not None:
+        raise SettingsError("distillation= needs a teacher=")
+    return CrossEntropy()

@@ -1,7 +1,9 @@
-"""Losses of span extraction: cross-entropy and distillation (paper section 3.4).
+"""Losses of question answering: cross-entropy and distillation (paper section 3.4).
 
-Logits at padding are set to the dtype's minimum, so that a loss does not depend on how a batch is
-padded; the loss that transformers computes itself is not used, since it lets padding in.
+A loss is the mean over what a model says of a window: where the answer starts, where it ends and,
+for Natural Questions, of which type it is. Logits at padding are set to the dtype's minimum, so
+that a loss does not depend on how a batch is padded; the loss that transformers computes itself is
+not used, since it lets padding in.
 """
 
 from __future__ import annotations
@@ -16,8 +18,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from qaprune_lib.errors import SettingsError
+from qaprune_lib.models.heads import HEADS
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+TARGETS: Mapping[str, str] = {
+    "start_logits": "start_positions",
+    "end_logits": "end_positions",
+    "answer_type_logits": "answer_types",
+}
+"""Logits that models give, and the labels in a batch that they are compared with."""
+_OVER_POSITIONS = HEADS["natural_questions"].positions
 
 
 def model_inputs(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -25,44 +35,42 @@ def model_inputs(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: batch[name] for name in MODEL_INPUTS if name in batch}
 
 
-def without_padding(logits: Tensor, attention_mask: Tensor) -> Tensor:
-    """Logits [batch, length] in float32 at least, at the dtype's minimum where there is padding."""
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return logits.masked_fill(attention_mask == 0, torch.finfo(logits.dtype).min)
+def teacher_column(logits: str) -> str:
+    """The column of windows that holds a teacher's logits."""
+    return f"teacher_{logits}"
 
 
 class Objective(Protocol):
     """A loss of each window, [batch]; what is trained is its mean over the batch."""
 
-    def __call__(self, start: Tensor, end: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-        """Loss of each window from start and end logits [batch, length]."""
+    def __call__(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Loss of each window from a model's outputs: those that `TARGETS` names."""
         ...
 
 
 @dataclass(frozen=True)
 class CrossEntropy:
-    """Mean of the cross-entropies of the start and the end position."""
+    """Mean of the cross-entropies of the start, the end and, if any, the answer type."""
 
-    def __call__(self, start: Tensor, end: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+    def __call__(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
         """Loss of each window, [batch], in nats."""
-        mask = batch["attention_mask"]
         losses = [
-            functional.cross_entropy(without_padding(logits, mask), labels, reduction="none")
-            for logits, labels in (
-                (start, batch["start_positions"]),
-                (end, batch["end_positions"]),
+            functional.cross_entropy(
+                _prepared(name, outputs[name], batch), batch[TARGETS[name]], reduction="none"
             )
+            for name in _given(outputs)
         ]
-        return (losses[0] + losses[1]) / 2
+        return torch.stack(losses).mean(0)
 
 
 @dataclass(frozen=True)
 class Distillation:
     """w·T²·KL(teacher ‖ student) at temperature T, plus (1 − w)·cross-entropy.
 
-    The divergence is the mean of start and end. The paper gives neither T nor w and says that the
-    cross-entropy "may be replaced": the defaults are w = 1, T = 1. Batches must bring
-    `teacher_start_logits` and `teacher_end_logits`, [batch, length].
+    The divergence is the mean of those of the start, the end and, if any, the answer type. The
+    paper gives neither T nor w and says that the cross-entropy "may be replaced": the defaults are
+    w = 1, T = 1. Batches must bring the teacher's logits under the names of `teacher_column`,
+    [batch, length] or, of the answer type, [batch, 5].
 
     Raises:
         SettingsError: w outside of [0, 1], or a temperature that is not positive.
@@ -77,28 +85,38 @@ class Distillation:
         if not (math.isfinite(self.temperature) and self.temperature > 0):
             raise SettingsError(f"temperature={self.temperature} must be a positive number")
 
-    def __call__(self, start: Tensor, end: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+    def __call__(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
         """Loss of each window, [batch], in nats."""
-        divergence = [
-            self._divergence(student, batch[teacher], batch["attention_mask"])
-            for student, teacher in (
-                (start, "teacher_start_logits"),
-                (end, "teacher_end_logits"),
-            )
+        divergences = [
+            self._divergence(name, outputs[name], batch[teacher_column(name)], batch)
+            for name in _given(outputs)
         ]
-        loss = self.weight * (divergence[0] + divergence[1]) / 2
+        loss = self.weight * torch.stack(divergences).mean(0)
         if self.weight < 1:
-            loss = loss + (1 - self.weight) * CrossEntropy()(start, end, batch)
+            loss = loss + (1 - self.weight) * CrossEntropy()(outputs, batch)
         return loss
 
-    def _divergence(self, student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
-        log_student = functional.log_softmax(
-            without_padding(student, mask) / self.temperature, dim=-1
-        )
-        log_teacher = functional.log_softmax(
-            without_padding(teacher, mask) / self.temperature, dim=-1
+    def _divergence(
+        self, name: str, student: Tensor, teacher: Tensor, batch: Mapping[str, Tensor]
+    ) -> Tensor:
+        log_student, log_teacher = (
+            functional.log_softmax(_prepared(name, logits, batch) / self.temperature, dim=-1)
+            for logits in (student, teacher)
         )
         terms = log_teacher.exp() * (log_teacher - log_student)
-        # both are about the dtype's minimum at padding, and their difference is not a number there
-        terms = terms.masked_fill(mask == 0, 0.0)
+        if name in _OVER_POSITIONS:
+            # both are about the dtype's minimum at padding, and their difference is not a number
+            terms = terms.masked_fill(batch["attention_mask"] == 0, 0.0)
         return self.temperature**2 * terms.sum(-1)
+
+
+def _given(outputs: Mapping[str, Tensor]) -> list[str]:
+    return [name for name in TARGETS if name in outputs]
+
+
+def _prepared(name: str, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+    """Logits in float32 at least, at the dtype's minimum where there is padding."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if name not in _OVER_POSITIONS:
+        return logits
+    return logits.masked_fill(batch["attention_mask"] == 0, torch.finfo(logits.dtype).min)

@@ -22,21 +22,14 @@ from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from qaprune_lib.data.batching import Collator, length_grouped_order
+from qaprune_lib.data.batching import LABELS, Collator, length_grouped_order
 from qaprune_lib.errors import DataError, ModelError, SettingsError
 from qaprune_lib.progress import tqdm
 from qaprune_lib.training.checkpoints import claim, mark_complete, newest_complete_checkpoint
-from qaprune_lib.training.objectives import Objective, model_inputs
+from qaprune_lib.training.objectives import TARGETS, Objective, model_inputs, teacher_column
 from qaprune_lib.training.settings import TrainingSettings
 
-_COLUMNS = (
-    "input_ids",
-    "token_type_ids",
-    "start_position",
-    "end_position",
-    "teacher_start_logits",
-    "teacher_end_logits",
-)
+_COLUMNS = ("input_ids", "token_type_ids", *LABELS, *map(teacher_column, TARGETS))
 
 
 @dataclass(frozen=True)
@@ -206,8 +199,7 @@ class SpanTrainer(Trainer):
         num_items_in_batch: Any = None,
     ) -> torch.Tensor:
         """Mean of the objective over the windows of a micro-batch."""
-        outputs = model(**model_inputs(inputs))
-        return self.objective(outputs.start_logits, outputs.end_logits, inputs).mean()
+        return self.objective(model(**model_inputs(inputs)), inputs).mean()
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         super()._save_checkpoint(model, trial)

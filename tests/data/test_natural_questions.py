@@ -354,3 +354,33 @@ def test_the_real_files_are_good(shared_data: Path) -> None:
     assert examples.n_examples - answered == 394
     with pytest.raises(DataError, match="more than one dev set"):
         load_natural_questions(shared_data / "nq")
+
+
+def test_samples_are_drawn_by_id_and_seed(tmp_path: Path) -> None:
+    tokens, candidates = page(("P", "a b c"))
+    rows = [simplified(n - 200, tokens, candidates, [annotation(candidates)]) for n in range(2000)]
+    (whole,) = load_natural_questions(write(tmp_path / "train.jsonl", rows)).values()
+
+    def ids(examples: Any) -> set[int]:
+        found = [example.id for example in examples]
+        assert found == sorted(found)
+        assert examples.n_examples == len(found)
+        return set(found)
+
+    small, large = ids(whole.sample(0.2)), ids(whole.sample(0.5))
+    assert abs(len(small) - 400) < 4 * (2000 * 0.2 * 0.8) ** 0.5
+    assert small < large
+    assert small == ids(whole.sample(0.2)) == ids(whole.sample(0.5).sample(0.2))
+    assert small != ids(whole.sample(0.2, seed=1))
+    assert ids(whole.sample(1.0)) == ids(whole)
+    write(tmp_path / "half.jsonl", reversed(rows[::2]))
+    (half,) = load_natural_questions(tmp_path / "half.jsonl").values()
+    assert {example.id for example in half.sample(0.2)} == {n for n in small if n % 2 == 0}
+    digests = {whole.digest(), whole.sample(0.2).digest(), whole.sample(0.2, seed=1).digest()}
+    assert len(digests) == 3
+    assert len(whole.sample(0.2).dataset(tmp_path)) == len(small)
+    for share in (0, -0.1, 1.1, float("nan")):
+        with pytest.raises(SettingsError, match="share"):
+            whole.sample(share)
+    with pytest.raises(DataError, match="none of the 2000 examples is drawn"):
+        list(whole.sample(1e-9))

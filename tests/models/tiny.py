@@ -19,7 +19,8 @@ from transformers import (
     RobertaTokenizer,
 )
 
-from qaprune_lib.models import ModelShape, QuestionAnsweringModel, full_class
+from qaprune_lib.data.natural_questions_windows import MARKUP
+from qaprune_lib.models import ModelShape, QuestionAnsweringModel, Task, full_class, head_of
 from qaprune_lib.pruning import Topology
 
 PROJECTED = "electra-projected"
@@ -29,6 +30,14 @@ ATTENTIONS = tuple(
     (architecture, attention)
     for architecture in TESTED
     for attention in (("eager",) if architecture in EAGER_ONLY else ("eager", "sdpa"))
+)
+TASKED: tuple[tuple[str, str, Task], ...] = (
+    *((architecture, attention, "squad") for architecture, attention in ATTENTIONS),
+    *(
+        (architecture, attention, "natural_questions")
+        for architecture, attention in ATTENTIONS
+        if architecture in ("bert", "roberta", "mpnet")
+    ),
 )
 ROBERTA_FAMILY = ("roberta", "xlm-roberta", "camembert")
 SIZES: Mapping[str, Any] = {
@@ -77,6 +86,7 @@ def tiny_tokenizer(architecture: str) -> PreTrainedTokenizerFast:
 def tiny_model(
     architecture: str,
     *,
+    task: Task = "squad",
     trained: bool = False,
     attention: str | None = None,
     seed: int = 0,
@@ -87,6 +97,8 @@ def tiny_model(
     Attention is by sdpa, where the architecture has it and nothing else is asked for.
     """
     tokenizer = tiny_tokenizer(architecture)
+    if task == "natural_questions":
+        tokenizer.add_tokens(list(MARKUP))
     common = {**SIZES, **sizes, "vocab_size": len(tokenizer), "pad_token_id": 0}
     if architecture in ROBERTA_FAMILY:
         common |= {"pad_token_id": 1, "type_vocab_size": 1}
@@ -95,11 +107,11 @@ def tiny_model(
     elif architecture.startswith("electra"):
         common["embedding_size"] = 12 if architecture == PROJECTED else common["hidden_size"]
     model_type = architecture.removesuffix("-projected")
-    config = full_class(model_type).config_class(**common)
+    config = full_class(model_type, task).config_class(**common)
     config._attn_implementation = attention or ("eager" if architecture in EAGER_ONLY else "sdpa")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = full_class(model_type)(config)
+        model = full_class(model_type, task)(config)
         model.tokenizer = tokenizer
         _shake(model)
         if trained:
@@ -117,11 +129,16 @@ def _shake(model: QuestionAnsweringModel) -> None:
 def _train(model: QuestionAnsweringModel, steps: int = 4) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     batch = tiny_batch(model)
-    targets = {"start_positions": torch.tensor([3, 7, 2]), "end_positions": torch.tensor([5, 9, 4])}
+    targets = torch.tensor([[3, 7, 2], [5, 9, 4], [1, 0, 4]])
     model.train()
     for _ in range(steps):
         optimizer.zero_grad()
-        model(**batch, **targets).loss.backward()
+        output = model(**batch)
+        losses = [
+            torch.nn.functional.cross_entropy(output[name], labels)
+            for name, labels in zip(model.head.logits, targets, strict=False)
+        ]
+        torch.stack(losses).mean().backward()
         optimizer.step()
 
 
@@ -160,11 +177,13 @@ def random_topology(shape: ModelShape, seed: int, *, emb: bool = True) -> Topolo
 
 
 def logits(model: QuestionAnsweringModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Start and end logits at real tokens, [2, number of real tokens]."""
+    """Start and end logits at real tokens, and answer-type logits: all in one line."""
     with torch.no_grad():
         output = model(**batch)
     real = batch["attention_mask"].bool()
-    return torch.stack([output.start_logits[real], output.end_logits[real]])
+    head = head_of(model)
+    positions = [output[name][real] for name in head.positions]
+    return torch.cat([*positions, *(output[name].flatten() for name in head.classes)])
 
 
 def assert_agree(found: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-5) -> None:

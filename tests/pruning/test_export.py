@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,6 +19,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from qaprune_lib.errors import ModelError
 from qaprune_lib.models.encoder import shape_of
+from qaprune_lib.models.heads import Task, head_of
 from qaprune_lib.models.pruned import QuestionAnsweringModel
 from qaprune_lib.pruning import export
 from qaprune_lib.pruning.export import ExportReport, export_onnx
@@ -28,9 +30,9 @@ from tests.models.tiny import PROJECTED, random_topology, tiny_batch, tiny_model
 pytestmark = pytest.mark.slow
 
 
-def pruned(architecture: str, attention: str) -> QuestionAnsweringModel:
+def pruned(architecture: str, attention: str, task: Task = "squad") -> QuestionAnsweringModel:
     """No head in layer 0, no activation in layer 1, odd counts, embedding dimensions removed."""
-    model = tiny_model(architecture, attention=attention)
+    model = tiny_model(architecture, attention=attention, task=task)
     small = prune(model, random_topology(shape_of(model.config), seed=3))
     counts = Topology.of(small)
     assert counts.counts("attn")[0] == 0 == counts.counts("ff")[1]
@@ -55,7 +57,7 @@ def exported(bert: QuestionAnsweringModel, tmp_path_factory: pytest.TempPathFact
 def onnx_logits(path: Path, batch: dict[str, torch.Tensor]) -> np.ndarray:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     feeds = {name: values.numpy() for name, values in batch.items()}
-    return np.stack(session.run(["start_logits", "end_logits"], feeds))
+    return np.concatenate([logits.ravel() for logits in session.run(None, feeds)])
 
 
 def assert_same_as_torch(path: Path, model: QuestionAnsweringModel) -> None:
@@ -69,7 +71,7 @@ def assert_same_as_torch(path: Path, model: QuestionAnsweringModel) -> None:
     for batch in batches:
         with torch.no_grad():
             output = model(**batch)
-        expected = torch.stack([output.start_logits, output.end_logits]).numpy()
+        expected = np.concatenate([output[name].numpy().ravel() for name in head_of(model).logits])
         found = onnx_logits(path, batch)
         assert found.shape == expected.shape
         assert np.abs(found - expected).max() <= 1e-4 * max(1, np.abs(expected).max())
@@ -103,6 +105,28 @@ def test_mpnet_with_a_bias_of_kept_heads_by_layer(tmp_path: Path) -> None:
     assert_same_as_torch(path, model)
     names = [value.name for value in onnx.load(path).graph.input]
     assert names == ["input_ids", "attention_mask"]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "attention"), [("bert", "sdpa"), ("roberta", "eager"), ("mpnet", "eager")]
+)
+def test_natural_questions_have_answer_types_too(
+    architecture: str, attention: str, tmp_path: Path
+) -> None:
+    model = pruned(architecture, attention, "natural_questions")
+    path = export_onnx(model, tmp_path / "nq", int8=architecture == "bert")
+    assert_same_as_torch(path, model)
+    outputs = onnx.load(path).graph.output
+    axes = [
+        [dimension.dim_param or dimension.dim_value for dimension in o.type.tensor_type.shape.dim]
+        for o in outputs
+    ]
+    assert [value.name for value in outputs] == [
+        "start_logits",
+        "end_logits",
+        "answer_type_logits",
+    ]
+    assert axes == [["batch", "length"], ["batch", "length"], ["batch", 5]]
 
 
 def test_an_operator_set_out_of_reach_is_refused(
@@ -198,10 +222,10 @@ def test_a_broken_int8_file_never_appears(
     use_exported(monkeypatch, exported)
     run = export._run
 
-    def broken(path: Path, batches: list[dict[str, torch.Tensor]]) -> list[np.ndarray]:
-        logits = run(path, batches)
+    def broken(path: Path, *arguments: Any) -> list[list[np.ndarray]]:
+        logits = run(path, *arguments)
         if "int8" in path.name:
-            logits[1][0, 0, 0] = np.nan
+            logits[1][0][0, 0] = np.nan
         return logits
 
     monkeypatch.setattr(export, "_run", broken)

@@ -14,11 +14,18 @@ from hypothesis import strategies as st
 
 from qaprune_lib.errors import GateError, TopologyError
 from qaprune_lib.gates import Masks, apply_masks
-from qaprune_lib.models import QuestionAnsweringModel, load_model, shape_of, weights_digest
+from qaprune_lib.models import (
+    QuestionAnsweringModel,
+    Task,
+    load_model,
+    pruned_class,
+    shape_of,
+    weights_digest,
+)
 from qaprune_lib.pruning import Topology, prune
 from tests.models.tiny import (
-    ATTENTIONS,
     PROJECTED,
+    TASKED,
     TESTED,
     assert_agree,
     logits,
@@ -33,9 +40,9 @@ KINDS = ("attn", "ff", "emb")
 
 @cache
 def model_of(
-    architecture: str, trained: bool, attention: str | None = None
+    architecture: str, trained: bool, attention: str | None = None, task: Task = "squad"
 ) -> QuestionAnsweringModel:
-    return tiny_model(architecture, trained=trained, attention=attention)
+    return tiny_model(architecture, task=task, trained=trained, attention=attention)
 
 
 def masked_logits(
@@ -45,13 +52,13 @@ def masked_logits(
         return logits(model, batch)
 
 
-@pytest.mark.parametrize(("architecture", "attention"), ATTENTIONS)
+@pytest.mark.parametrize(("architecture", "attention", "task"), TASKED)
 @settings(max_examples=15)
 @given(data=st.data())
 def test_masked_pruned_and_reloaded_agree(
-    architecture: str, attention: str, data: st.DataObject
+    architecture: str, attention: str, task: Task, data: st.DataObject
 ) -> None:
-    model = model_of(architecture, data.draw(st.booleans(), label="trained"), attention)
+    model = model_of(architecture, data.draw(st.booleans(), label="trained"), attention, task)
     kinds = KINDS if data.draw(st.booleans(), label="with emb") else KINDS[:2]
     topology = data.draw(topologies(shape_of(model.config), kinds))
     batch = tiny_batch(model, padding=data.draw(st.sampled_from([0, 3])))
@@ -64,6 +71,7 @@ def test_masked_pruned_and_reloaded_agree(
         small.save_pretrained(folder)
         reloaded = load_model(folder, attn_implementation=attention, device="cpu")
     assert reloaded.config._attn_implementation == attention
+    assert type(reloaded) is type(small) is pruned_class(model.config.model_type, task)
     assert_agree(logits(reloaded, batch), masked)
     assert_agree(logits(reloaded, batch), logits(small, batch), tolerance=1e-7)
     assert Topology.of(reloaded) == topology
@@ -122,6 +130,16 @@ def test_slices_are_the_rows_and_columns_of_the_definition() -> None:
         assert empty.replace("bias", "weight") not in cut
     assert not any(name.startswith("bert.encoder.layer.0.attention.self") for name in cut)
     assert not any(name.startswith("bert.encoder.layer.1.intermediate") for name in cut)
+
+
+def test_the_answer_type_layer_loses_columns_alone() -> None:
+    model = tiny_model("bert", task="natural_questions")
+    topology = random_topology(shape_of(model.config), 2)
+    full, cut = model.state_dict(), prune(model, topology).state_dict()
+    emb = np.array(topology.kept("emb")[0])
+    for name in ("qa_outputs", "answer_type_outputs"):
+        assert torch.equal(cut[f"{name}.weight"], full[f"{name}.weight"][:, emb])
+        assert torch.equal(cut[f"{name}.bias"], full[f"{name}.bias"])
 
 
 @pytest.mark.parametrize("architecture", TESTED)

@@ -51,8 +51,8 @@ CHANGES: dict[str, tuple[Callable[[Path], None], set[str]]] = {
         lambda p: edit(p / "report" / "records.py", "SLUG_LENGTH = 60", "SLUG_LENGTH = 50"),
         set(),
     ),
-    "Natural Questions, which no stage reads": (
-        lambda p: edit(p / "data" / "natural_questions_hub.py", "import ", "import os\nimport "),
+    "export, which no stage reads": (
+        lambda p: edit(p / "pruning" / "export.py", "import ", "import os\nimport "),
         set(),
     ),
     "the L0 scorer": (

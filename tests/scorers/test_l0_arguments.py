@@ -33,7 +33,7 @@ MODEL, QUESTIONS = small_bert(), toy_questions(6)
         ({"embedding_norm": "none", "penalty": {"emb": 0.1}}, GateError, "none"),
         ({"seed": -1}, SettingsError, "seed"),
         ({"distillation": Distillation()}, SettingsError, "teacher"),
-        ({"teacher": tiny_model("roberta")}, ModelError, "tokenizer"),
+        ({"teacher": tiny_model("bert", task="natural_questions")}, ModelError, "teacher is one"),
         ({"batch_size": 6, "accumulation": 4}, SettingsError, "multiple"),
     ],
 )

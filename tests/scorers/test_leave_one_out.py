@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from qaprune_lib.errors import DataError
-from qaprune_lib.evaluation.decode import decode, window_logits
+from qaprune_lib.evaluation.decode import decode
+from qaprune_lib.evaluation.logits import window_logits
 from qaprune_lib.evaluation.squad import score_predictions
 from qaprune_lib.gates import Masks, apply_masks
 from qaprune_lib.models import Encoder, QuestionAnsweringModel, shape_of

@@ -1,0 +1,111 @@
+"""From model to answers and scores: as they come, whatever the batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from qaprune_lib.data.natural_questions import NaturalQuestions
+from qaprune_lib.data.natural_questions_features import make_natural_questions_features
+from qaprune_lib.errors import ModelError
+from qaprune_lib.evaluation import (
+    WindowLogits,
+    decode_natural_questions,
+    evaluate_natural_questions,
+    logits,
+    natural_questions_decode,
+    predict_natural_questions,
+    score_natural_questions,
+)
+from qaprune_lib.models import QuestionAnsweringModel, shape_of
+from qaprune_lib.pruning import prune
+from tests.models.tiny import random_topology, tiny_model
+from tests.training.toy import small_bert
+from tests.training.toy_pages import SIZES, single_pages, small_reader, toy_natural_questions
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QAPRUNE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> NaturalQuestions:
+    return toy_natural_questions(tmp_path_factory.mktemp("nq"), 15)
+
+
+def literally(model: QuestionAnsweringModel, examples: NaturalQuestions) -> list[Any]:
+    """Window by window, each by itself."""
+    features = make_natural_questions_features(examples, model.tokenizer, **SIZES)
+    rows = []
+    for inputs, _ in single_pages(model, features):
+        with torch.no_grad():
+            output = model(**inputs)
+        rows.append(WindowLogits(*(output[name][0].numpy() for name in model.head.logits)))
+    return list(decode_natural_questions(examples, features, rows))
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "mpnet"])
+@pytest.mark.parametrize("pruned", [False, True])
+@pytest.mark.parametrize("chunk", [1, 7, 2048])
+def test_predictions_are_those_of_single_windows(
+    architecture: str,
+    pruned: bool,
+    chunk: int,
+    examples: NaturalQuestions,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = tiny_model(architecture, task="natural_questions")
+    if pruned:
+        model = prune(model, random_topology(shape_of(model.config), 0))
+    expected = literally(model, examples)
+    monkeypatch.setattr(logits, "_CHUNK", chunk)
+    found = list(
+        predict_natural_questions(model, examples, max_tokens=100, progress=False, **SIZES)
+    )
+    assert len(found) == len(expected) == 15
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.long_score == pytest.approx(theirs.long_score, abs=1e-4)
+        for name in ("id", "long", "short", "yes_no"):
+            assert getattr(ours, name) == getattr(theirs, name)
+
+
+def test_answers_come_before_all_windows_are_read(
+    examples: NaturalQuestions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logits, "_CHUNK", 4)
+    monkeypatch.setattr(natural_questions_decode, "_CHUNK", 4)
+    model = small_reader().train()
+    calls: list[bool] = []
+    model.register_forward_hook(lambda *_: calls.append(model.training))
+    answers = predict_natural_questions(model, examples, max_tokens=100, progress=False, **SIZES)
+    assert not calls
+    next(answers)
+    n_first = len(calls)
+    assert model.training  # also between two answers
+    assert not torch.is_inference_mode_enabled()
+    assert len(list(answers)) == 14
+    assert 0 < n_first < len(calls) / 3
+    assert not any(calls)
+
+
+def test_scores_are_the_official_ones(examples: NaturalQuestions) -> None:
+    pytest.importorskip("natural_questions", reason="the extra nq is not installed")
+    model = small_reader()
+    found = evaluate_natural_questions(model, examples, progress=False, **SIZES)
+    answers = predict_natural_questions(model, examples, progress=False, **SIZES)
+    assert found == score_natural_questions(examples, answers)
+    assert found.n_examples == 15
+    assert found.long.n_gold == 12
+
+
+def test_a_model_without_answer_types_is_refused(examples: NaturalQuestions) -> None:
+    with pytest.raises(ModelError, match=r"no answer-type layer: load it with"):
+        predict_natural_questions(small_bert(), examples)
+    model = small_reader()
+    del model.tokenizer
+    with pytest.raises(ModelError, match="carries no tokenizer"):
+        predict_natural_questions(model, examples)
