@@ -20,7 +20,8 @@ from pathlib import Path
 
 from qaprune_lib.experiment.graph import JOB_OF
 from qaprune_lib.experiment.parameters import STAGES
-from qaprune_lib.experiment.plan import Planner, id_of, record_file
+from qaprune_lib.experiment.plan import Planner, record_file
+from qaprune_lib.experiment.single_runs import id_of
 from qaprune_lib.experiment.profile import read_profile
 from qaprune_lib.experiment.select import selected_points
 from qaprune_lib.experiment.status import trusted_code
@@ -61,24 +62,32 @@ def outputs(run):
 
 
 def upstream(stage):
-    """What a run of this stage builds on; fine-tuning on the files of its questions, if any."""
+    """What a run of this stage builds on.
+
+    The files of its questions do not count: a copy of them is newer, but the same; records keep
+    their digest.
+    """
 
     def of_run(wildcards):
         run = runs()[f"{stage}/{wildcards.run}"]
-        source = Path(run.source)
-        files = sorted(source.glob("*.json*")) if stage == "finetune" else []
-        return [str(file) for file in files] + [
-            path for name in run.upstream() for path in outputs(name)
-        ]
+        return [path for name in run.upstream() for path in outputs(name)]
 
     return of_run
 
 
 def parameters(stage):
-    """All parameters of a run, as JSON."""
+    """The parameters that make a run what it is, as JSON: a change of them makes it anew."""
     return lambda wildcards: json.dumps(
-        runs()[f"{stage}/{wildcards.run}"].model_dump(), ensure_ascii=False
+        runs()[f"{stage}/{wildcards.run}"].identity(), ensure_ascii=False
     )
+
+
+def place(stage):
+    """Where a run reads and writes, as JSON.
+
+    A move of the folders makes no run anew: Snakemake compares no parameter that takes `output`.
+    """
+    return lambda wildcards, output: json.dumps(runs()[f"{stage}/{wildcards.run}"].place())
 
 
 def code(stage):
@@ -135,6 +144,7 @@ rule finetune:
         f"{RUNS}/finetune/{{run}}.ipynb",
     params:
         parameters=parameters("finetune"),
+        place=place("finetune"),
         code=code("finetune"),
         notebook=f"{NOTEBOOKS}/{STAGES['finetune'].notebook}.ipynb",
     threads: resource("finetune", "threads")
@@ -145,7 +155,7 @@ rule finetune:
     shell:
         "OMP_NUM_THREADS={threads} TOKENIZERS_PARALLELISM=false"
         " {sys.executable} -m qaprune_lib.run {params.notebook} {log}"
-        " --parameters {params.parameters:q}"
+        " --parameters {params.parameters:q} --parameters {params.place:q}"
 
 
 use rule finetune as score with:
@@ -158,6 +168,7 @@ use rule finetune as score with:
         f"{RUNS}/score/{{run}}.ipynb",
     params:
         parameters=parameters("score"),
+        place=place("score"),
         code=code("score"),
         notebook=f"{NOTEBOOKS}/{STAGES['score'].notebook}.ipynb",
     threads: resource("score", "threads")
@@ -190,6 +201,7 @@ use rule finetune as prune with:
         f"{RUNS}/prune/{{run}}.ipynb",
     params:
         parameters=parameters("prune"),
+        place=place("prune"),
         code=code("prune"),
         notebook=f"{NOTEBOOKS}/{STAGES['prune'].notebook}.ipynb",
     threads: resource("prune", "threads")
@@ -209,6 +221,7 @@ use rule finetune as retrain with:
         f"{RUNS}/retrain/{{run}}.ipynb",
     params:
         parameters=parameters("retrain"),
+        place=place("retrain"),
         code=code("retrain"),
         notebook=f"{NOTEBOOKS}/{STAGES['retrain'].notebook}.ipynb",
     threads: resource("retrain", "threads")
@@ -227,6 +240,7 @@ use rule finetune as time with:
         f"{RUNS}/time/{{run}}.ipynb",
     params:
         parameters=parameters("time"),
+        place=place("time"),
         code=code("time"),
         notebook=f"{NOTEBOOKS}/{STAGES['time'].notebook}.ipynb",
     threads: resource("time", "threads")

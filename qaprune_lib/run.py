@@ -101,10 +101,19 @@ def main(arguments: list[str] | None = None) -> int:
         metavar=("NAME", "VALUE"),
         help="a parameter; the value is read as JSON where it is JSON",
     )
-    parser.add_argument("--parameters", dest="document", default="{}", help="a JSON object of them")
+    parser.add_argument(
+        "--parameters",
+        dest="documents",
+        action="append",
+        default=[],
+        metavar="JSON",
+        help="a JSON object of them",
+    )
     options = parser.parse_args(arguments)
     try:
-        given = _document(options.document)
+        given: dict[str, Any] = {}
+        for text in options.documents:
+            given |= _document(text)
         given |= {name: value_of(value) for name, value in options.parameters}
         run_notebook(options.notebook, options.output, given)
     except QapruneError as error:

@@ -14,9 +14,10 @@ import yaml
 
 from qaprune_lib.experiment.graph import JOB_OF
 from qaprune_lib.experiment.parameters import STAGES
-from qaprune_lib.experiment.plan import Planner, id_of, record_file
+from qaprune_lib.experiment.plan import Planner, record_file
 from qaprune_lib.experiment.profile import read_profile
 from qaprune_lib.experiment.select import selected_points
+from qaprune_lib.experiment.single_runs import id_of
 from qaprune_lib.report import read_record
 from tests.experiment.made_records import PROFILE
 from tests.stand_in import check_artifacts, events

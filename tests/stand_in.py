@@ -22,7 +22,7 @@ from qaprune_lib.experiment.parameters import (
     StageParameters,
     is_run_id,
 )
-from qaprune_lib.experiment.plan import id_of
+from qaprune_lib.experiment.single_runs import id_of
 from qaprune_lib.report import Record, code_digest, write_record
 from tests.experiment.made_records import record
 

@@ -23,8 +23,8 @@ from qaprune_lib.experiment.parameters import (
     ScoreGates,
     StageParameters,
 )
-from qaprune_lib.experiment.plan import id_of
 from qaprune_lib.experiment.questions import Questions
+from qaprune_lib.experiment.single_runs import id_of
 from qaprune_lib.report import Record, code_digest, read_record
 from qaprune_lib.run import run_notebook
 

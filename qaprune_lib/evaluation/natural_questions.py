@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -101,21 +101,51 @@ def score_natural_questions(
             examples.
         ModelError: a score that is not finite, or the evaluator is not installed.
     """
-    evaluator, util = _evaluator("nq_eval"), _evaluator("eval_utils")
-    stats: tuple[list[Any], list[Any]] = ([], [])
-    most_annotations = 0
+    scorer = NaturalQuestionsScorer()
     for example, prediction in _pairs(examples, predictions):
+        scorer.add(example, prediction)
+    return scorer.result()
+
+
+class Outcome(NamedTuple):
+    """What the evaluator says of one answer: is one due, given, and right; and its score."""
+
+    due: bool
+    given: bool
+    right: bool
+    score: float
+
+
+class NaturalQuestionsScorer:
+    """Scores predictions one by one; `long` and `short` keep the outcomes in order.
+
+    Raises:
+        ModelError: the evaluator is not installed.
+    """
+
+    def __init__(self) -> None:
+        self._evaluator, self._util = _evaluator("nq_eval"), _evaluator("eval_utils")
+        self.long: list[Outcome] = []
+        self.short: list[Outcome] = []
+        self._most_annotations = 0
+
+    def add(self, example: Example, prediction: NaturalQuestionsPrediction) -> None:
+        """Score one prediction.
+
+        Raises:
+            DataError, ModelError: as `score_natural_questions`.
+        """
         if not example.annotations:
             raise DataError(f"example {example.id} has no annotations to score against")
-        most_annotations = max(most_annotations, len(example.annotations))
+        self._most_annotations = max(self._most_annotations, len(example.annotations))
         if not (math.isfinite(prediction.long_score) and math.isfinite(prediction.short_score)):
             raise ModelError(f"example {example.id}: a score is not finite: {prediction}")
         gold = [
-            _label(util, example.id, annotation.long, annotation.short, annotation.yes_no)
+            _label(self._util, example.id, annotation.long, annotation.short, annotation.yes_no)
             for annotation in example.annotations
         ]
         predicted = _label(
-            util,
+            self._util,
             prediction.id,
             prediction.long,
             prediction.short,
@@ -124,23 +154,32 @@ def score_natural_questions(
         )
         if prediction.short and prediction.yes_no != "NONE":
             raise DataError(f"example {example.id}: both short answers and {prediction.yes_no}")
-        stats[0].append(evaluator.score_long_answer(gold, predicted))
-        stats[1].append(evaluator.score_short_answer(gold, predicted))
-    if not stats[0]:
-        raise DataError("there are no examples to score")
-    if most_annotations < 2:
-        raise DataError(
-            "the evaluator counts an answer that two annotators gave, and these examples have "
-            "one annotation each: score a dev set, which has five"
+        self.long.append(Outcome(*self._evaluator.score_long_answer(gold, predicted)))
+        self.short.append(Outcome(*self._evaluator.score_short_answer(gold, predicted)))
+
+    def result(self) -> NaturalQuestionsResult:
+        """The scores of all that was added.
+
+        Raises:
+            DataError: nothing was added, or every example has one annotation.
+        """
+        if not self.long:
+            raise DataError("there are no examples to score")
+        if self._most_annotations < 2:
+            raise DataError(
+                "the evaluator counts an answer that two annotators gave, and these examples have "
+                "one annotation each: score a dev set, which has five"
+            )
+        sides = [  # sorted as the evaluator's score_answers
+            sorted(side, key=lambda outcome: outcome.score, reverse=True)
+            for side in (self.long, self.short)
+        ]
+        metrics = self._evaluator.get_metrics_with_answer_stats(*sides)
+        long, short = (
+            _scores(name, metrics, self._evaluator.compute_f1(side), side)
+            for name, side in zip(("long", "short"), sides, strict=True)
         )
-    for side in stats:
-        side.sort(key=lambda row: row[-1], reverse=True)  # as the evaluator's score_answers
-    metrics = evaluator.get_metrics_with_answer_stats(*stats)
-    long, short = (
-        _scores(name, metrics, evaluator.compute_f1(side), side)
-        for name, side in zip(("long", "short"), stats, strict=True)
-    )
-    return NaturalQuestionsResult(long=long, short=short, n_examples=len(stats[0]))
+        return NaturalQuestionsResult(long=long, short=short, n_examples=len(self.long))
 
 
 def write_predictions(path: Path, predictions: Iterable[NaturalQuestionsPrediction]) -> None:
@@ -223,7 +262,7 @@ def _label(
 
 
 def _scores(
-    name: str, metrics: dict[str, float], of_all: dict[str, float], side: list[Any]
+    name: str, metrics: dict[str, float], of_all: dict[str, float], side: list[Outcome]
 ) -> AnswerScores:
     return AnswerScores(
         f1=100 * metrics[f"{name}-best-threshold-f1"],
@@ -234,7 +273,7 @@ def _scores(
         recall_at_50=100 * metrics[f"{name}-recall-at-precision>=0.5"],
         recall_at_75=100 * metrics[f"{name}-recall-at-precision>=0.75"],
         recall_at_90=100 * metrics[f"{name}-recall-at-precision>=0.9"],
-        n_gold=sum(bool(row[0]) for row in side),
+        n_gold=sum(bool(outcome.due) for outcome in side),
     )
 
 

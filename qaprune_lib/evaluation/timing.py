@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from qaprune_lib.data.natural_questions import NaturalQuestions
+from qaprune_lib.data.natural_questions_example import AnswerType, Example
 from qaprune_lib.errors import ModelError, SettingsError
-from qaprune_lib.evaluation.decode import Prediction, decode
+from qaprune_lib.evaluation.decode import decode
+from qaprune_lib.evaluation.natural_questions_decode import WindowLogits, decode_natural_questions
 from qaprune_lib.progress import tqdm
 
 if TYPE_CHECKING:
@@ -67,7 +70,7 @@ class Timing(BaseModel):
 
 def time_decoding(
     models: Sequence[PreTrainedModel],
-    dataset: Dataset,
+    dataset: Dataset | NaturalQuestions,
     *,
     repeats: int = 5,
     batch_size: int = 1,
@@ -89,10 +92,12 @@ def time_decoding(
 
     Args:
         models: question-answering models with a tokenizer each, all on one device.
-        dataset: questions as `load_squad` gives them.
+        dataset: questions as `load_squad` gives them, or a split of `load_natural_questions`,
+            whose documents are then held in memory; the models are for the same task.
         repeats: rounds.
         batch_size: windows decoded at once.
-        max_questions: use only so many questions, evenly spaced.
+        max_questions: use only so many questions, evenly spaced (of Natural Questions: about so
+            many, drawn at random).
         max_length, doc_stride, max_question_length, max_answer_length: as for `predict`.
         num_proc, cache_dir: as for `make_features`.
         progress: show a bar.
@@ -110,9 +115,8 @@ def time_decoding(
         if value is not None and value < 1:
             raise SettingsError(f"{name}={value} must be at least 1")
     device = _common_device(models)
-    if max_questions is not None and max_questions < len(dataset):
-        rows = np.linspace(0, len(dataset) - 1, max_questions).round().astype(int)
-        dataset = dataset.select(rows)
+    dataset = _some_of(dataset, max_questions)
+    examples = list(dataset) if isinstance(dataset, NaturalQuestions) else dataset
     windows = _windows_of(
         models,
         dataset,
@@ -134,12 +138,12 @@ def time_decoding(
         )
         for model, work in zip(models, windows, strict=True):
             some = work.batches[:: -(-len(work.batches) // WARM_UP_BATCHES)]
-            _decode_windows(model, dataset, work, some, max_answer_length)
+            _decode_windows(model, examples, work, some, max_answer_length)
         for _ in range(repeats):
             for model, work, rounds in zip(models, windows, seconds, strict=True):
                 synchronize(device)
                 start = time.perf_counter()
-                _decode_windows(model, dataset, work, work.batches, max_answer_length)
+                _decode_windows(model, examples, work, work.batches, max_answer_length)
                 synchronize(device)
                 rounds.append(time.perf_counter() - start)
                 bar.update()
@@ -202,25 +206,45 @@ class _Windows:
 
 
 def _windows_of(
-    models: Sequence[PreTrainedModel], dataset: Dataset, batch_size: int, **settings: Any
+    models: Sequence[PreTrainedModel],
+    dataset: Dataset | NaturalQuestions,
+    batch_size: int,
+    **settings: Any,
 ) -> list[_Windows]:
     """The windows of each model; models with the same tokenizer share them."""
-    from qaprune_lib.data.features import features_fingerprint, make_features
+    from qaprune_lib.data.features import make_features
+    from qaprune_lib.data.natural_questions_features import make_natural_questions_features
+    from qaprune_lib.data.windows import tokenizer_state
+    from qaprune_lib.models.heads import head_of
 
-    lengths = {k: v for k, v in settings.items() if k not in ("num_proc", "cache_dir")}
+    task = "natural_questions" if isinstance(dataset, NaturalQuestions) else "squad"
     made: dict[str, _Windows] = {}
     of_each = []
     for model in models:
+        if head_of(model).task != task:
+            raise ModelError(f"a model for {head_of(model).task!r} cannot decode {task!r}")
         if getattr(model, "tokenizer", None) is None:
             raise ModelError("a model carries no tokenizer: use load_model, or set model.tokenizer")
         tokenizer = cast(Any, model).tokenizer
-        fingerprint = features_fingerprint(dataset, tokenizer, **lengths)
-        if fingerprint not in made:
-            made[fingerprint] = _batch(
-                make_features(dataset, tokenizer, **settings), tokenizer, batch_size
-            )
-        of_each.append(made[fingerprint])
+        state = f"{'token_type_ids' in tokenizer.model_input_names} {tokenizer_state(tokenizer)}"
+        if state not in made:
+            if isinstance(dataset, NaturalQuestions):
+                sizes = {k: v for k, v in settings.items() if k != "num_proc"}
+                features = make_natural_questions_features(dataset, tokenizer, **sizes)
+            else:
+                features = make_features(dataset, tokenizer, **settings)
+            made[state] = _batch(features, tokenizer, batch_size)
+        of_each.append(made[state])
     return of_each
+
+
+def _some_of(dataset: Dataset | NaturalQuestions, count: int | None) -> Dataset | NaturalQuestions:
+    if isinstance(dataset, NaturalQuestions):
+        total = sum(1 for _ in dataset) if count else 0
+        return dataset.sample(count / total) if count and count < total else dataset
+    if count is None or count >= len(dataset):
+        return dataset
+    return dataset.select(np.linspace(0, len(dataset) - 1, count).round().astype(int))
 
 
 def _batch(features: Dataset, tokenizer: Any, batch_size: int) -> _Windows:
@@ -242,23 +266,37 @@ def _batch(features: Dataset, tokenizer: Any, batch_size: int) -> _Windows:
 
 def _decode_windows(
     model: PreTrainedModel,
-    dataset: Dataset,
+    examples: Dataset | list[Example],
     work: _Windows,
     batches: list[tuple[list[int], dict[str, Tensor]]],
     max_answer_length: int,
-) -> list[Prediction]:
+) -> None:
     """What is timed. Windows that are in no batch count as logits of zero."""
     import torch
 
+    from qaprune_lib.models.heads import head_of
+
+    head = head_of(model)
     start = [np.zeros(length, np.float32) for length in work.lengths]
     end = list(start)
+    types = [np.zeros(len(AnswerType), np.float32)] * len(start)
     device = next(model.parameters()).device
     for rows, inputs in batches:
         output = model(**{k: v.to(device, non_blocking=True) for k, v in inputs.items()})
         logits = torch.stack([output.start_logits, output.end_logits]).float().cpu().numpy()
         for position, row in enumerate(rows):
             start[row], end[row] = logits[:, position, : work.lengths[row]]
-    return decode(dataset, work.features, start, end, max_answer_length=max_answer_length)
+        if head.classes:
+            for row, of_window in zip(rows, output.answer_type_logits.float().cpu(), strict=True):
+                types[row] = of_window.numpy()
+    if isinstance(examples, list):
+        windows = map(WindowLogits, start, end, types)
+        for _ in decode_natural_questions(
+            examples, work.features, windows, max_answer_length=max_answer_length
+        ):
+            pass
+    else:
+        decode(examples, work.features, start, end, max_answer_length=max_answer_length)
 
 
 def _macs(model: PreTrainedModel, work: _Windows) -> int:

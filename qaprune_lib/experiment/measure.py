@@ -12,8 +12,15 @@ import numpy as np
 from datasets import Dataset
 
 from qaprune_lib.cache import write_atomically
+from qaprune_lib.data.natural_questions import NaturalQuestions
 from qaprune_lib.evaluation.decode import Prediction, predict
 from qaprune_lib.evaluation.squad import fit_threshold, per_question_f1, score_predictions
+from qaprune_lib.experiment.natural_questions import (
+    natural_questions_point,
+    natural_questions_scores,
+    word_overlap_scores,
+)
+from qaprune_lib.experiment.questions import Questions
 from qaprune_lib.models.pruned import QuestionAnsweringModel
 from qaprune_lib.models.zoo import parameter_count
 from qaprune_lib.pruning.slicing import prune
@@ -25,29 +32,45 @@ LOSS_POINTS = 50
 
 
 def dev_scores(
-    model: QuestionAnsweringModel,
-    heldout: Dataset,
-    dev: Dataset,
-    folder: Path,
-    *,
-    max_length: int,
-    doc_stride: int,
+    model: QuestionAnsweringModel, questions: Questions, folder: Path, **windows: int
 ) -> dict[str, Any]:
-    """Scores of both, at the threshold fitted on the held-out questions.
+    """Scores on dev, and sizes.
 
-    The dev predictions are written to `folder/dev_predictions.jsonl`.
+    On SQuAD also those on the held-out questions, whose fitted threshold serves both; on Natural
+    Questions those on further dev sets. The predictions are written to `folder/dev_predictions.*`.
     """
-    windows: dict[str, Any] = {"max_length": max_length, "doc_stride": doc_stride}
-    on_heldout = predict(model, heldout, **windows)
-    threshold = fit_threshold(heldout, on_heldout)
-    on_dev = predict(model, dev, **windows)
-    write_predictions(folder / "dev_predictions.jsonl", on_dev)
-    return {
-        "heldout": scores(heldout, on_heldout, threshold),
-        "dev": scores(dev, on_dev, threshold),
+    sizes = {
         "parameters": parameter_count(model),
         "encoder_parameters": Topology.of(model).encoder_parameters(),
     }
+    if isinstance(questions.dev, NaturalQuestions):
+        file = folder / "dev_predictions.json"
+        dev = natural_questions_scores(model, questions.dev, file, **windows)
+        others = {
+            name: natural_questions_scores(
+                model, examples, file.with_name(f"{name}_predictions.json"), **windows
+            )
+            for name, examples in questions.other_dev.items()
+        }
+        return {"dev": dev, **({"other_dev": others} if others else {}), **sizes}
+    heldout = cast(Dataset, questions.heldout)
+    on_heldout = predict(model, heldout, **cast(Any, windows))
+    threshold = fit_threshold(heldout, on_heldout)
+    on_dev = predict(model, questions.dev, **cast(Any, windows))
+    write_predictions(folder / "dev_predictions.jsonl", on_dev)
+    return {
+        "heldout": scores(heldout, on_heldout, threshold),
+        "dev": scores(questions.dev, on_dev, threshold),
+        **sizes,
+    }
+
+
+def baselines(questions: Questions) -> dict[str, Any]:
+    """Of Natural Questions: what mere word overlap scores on each dev set; else nothing."""
+    if not isinstance(questions.dev, NaturalQuestions):
+        return {}
+    sets = {"dev": questions.dev, **questions.other_dev}
+    return {"word_overlap": {name: word_overlap_scores(split) for name, split in sets.items()}}
 
 
 def scores(dataset: Dataset, predictions: Sequence[Prediction], threshold: float) -> dict[str, Any]:
@@ -69,11 +92,11 @@ def curve(
     model: QuestionAnsweringModel,
     gate_scores: GateScores,
     kind: str,
-    questions: Dataset,
+    questions: Dataset | NaturalQuestions,
     fractions: Sequence[float],
     **windows: int,
 ) -> list[dict[str, Any]]:
-    """F1 on held-out questions against the share of one kind removed (Figures 1 and 2).
+    """F1 against the share of one kind removed (Figures 1 and 2).
 
     Cuts the ranking at the fractions. L0 is scored at its own threshold too: that is the paper's
     point, and the others are cuts of one run's ranking.
@@ -94,9 +117,11 @@ def curve(
 
 
 def curve_point(
-    model: QuestionAnsweringModel, questions: Dataset, **windows: int
+    model: QuestionAnsweringModel, questions: Dataset | NaturalQuestions, **windows: int
 ) -> dict[str, Any]:
     """The best F1 that a threshold can reach on these questions, and F1 without one."""
+    if isinstance(questions, NaturalQuestions):
+        return natural_questions_point(natural_questions_scores(model, questions, None, **windows))
     predictions = predict(model, questions, **cast(Any, windows), progress=False)
     result = score_predictions(questions, predictions)
     f1 = per_question_f1(questions, predictions, result.attainable_f1_threshold)

@@ -12,6 +12,7 @@ from qaprune_lib.errors import SettingsError
 
 Kind = Literal["attn", "ff", "emb"]
 Objective = Literal["cross_entropy", "distillation"]
+Task = Literal["squad", "natural_questions"]
 Count = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -24,11 +25,18 @@ class StageParameters(BaseModel):
     Attributes:
         profile, provenance: the sweep that the run belongs to, and what its numbers are worth.
         results: folder of records. runs: folder of models and scores.
-        source: "embedded", a folder or file of official SQuAD JSON, or a Hub id.
+        source: "embedded", a folder or file of official SQuAD JSON or of Natural Questions, or a
+            Hub id.
         data: name of the questions in records. version: of SQuAD, where a folder holds both.
+        task: which of the two the questions are.
         train_questions, heldout_questions, dev_questions: drawn at random (seed 0) where the data
-            has more.
+            has more. Natural Questions have none that are held out, and are drawn one by one, so
+            that about as many come.
         max_length, doc_stride: size and step of windows, in tokens.
+        null_rate: share of the windows without an answer that models train on, for Natural
+            Questions alone.
+        train_files, dev_files: of Natural Questions, where `source` is a folder that holds more
+            than one dev set; the first one scores, and the others are scored beside it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -37,6 +45,9 @@ class StageParameters(BaseModel):
     notebook: ClassVar[str]
     PLACE: ClassVar[frozenset[str]] = frozenset(
         {"profile", "provenance", "results", "runs", "source"}
+    )
+    OF_NATURAL_QUESTIONS: ClassVar[frozenset[str]] = frozenset(
+        {"task", "null_rate", "train_files", "dev_files"}
     )
 
     profile: str = "smoke"
@@ -51,6 +62,18 @@ class StageParameters(BaseModel):
     dev_questions: Count | None = 60
     max_length: Count = 128
     doc_stride: Count = 64
+    task: Task = "squad"
+    null_rate: Share | None = None
+    train_files: list[str] = []
+    dev_files: list[str] = []
+
+    @model_validator(mode="after")
+    def _natural_questions_have_their_own(self) -> Self:
+        if self.task == "squad" and (self.null_rate is not None or self.dev_files):
+            raise ValueError("null_rate and dev_files are for Natural Questions alone")
+        if bool(self.train_files) != bool(self.dev_files):
+            raise ValueError("train_files and dev_files go together: name both or none")
+        return self
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
@@ -81,8 +104,13 @@ class StageParameters(BaseModel):
             raise SettingsError(f"stage {cls.stage}: {where}: {message}{given}") from None
 
     def identity(self) -> dict[str, Any]:
-        """The parameters of the run's record."""
-        return self.model_dump(exclude=set(self.PLACE))
+        """The parameters of the run's record; those of Natural Questions only where they apply."""
+        others = self.OF_NATURAL_QUESTIONS if self.task == "squad" else frozenset()
+        return self.model_dump(exclude=set(self.PLACE | others))
+
+    def place(self) -> dict[str, Any]:
+        """The rest: where the run reads and writes."""
+        return self.model_dump(include=set(self.PLACE))
 
     def upstream(self) -> list[str]:
         """Run ids that this run needs, of all its references that are runs of the same profile."""
@@ -94,7 +122,12 @@ class StageParameters(BaseModel):
 
 
 class Finetune(StageParameters):
-    """Fine-tune all weights of `model`, which is anything that `load_model` takes."""
+    """Fine-tune all weights.
+
+    Attributes:
+        model: anything that `load_model` takes, or the id of a run whose model goes on: with a new
+            layer for the answer type, where it comes from SQuAD and the task is Natural Questions.
+    """
 
     stage = "finetune"
     notebook = "01_finetune"
@@ -108,6 +141,9 @@ class Finetune(StageParameters):
     dropout: bool = False
     seed: Seed = 0
 
+    def references(self) -> list[str]:  # noqa: D102
+        return [self.model]
+
 
 class ScoreGates(StageParameters):
     """Score gates of `model`, and draw F1 on held-out questions against the share removed.
@@ -120,7 +156,8 @@ class ScoreGates(StageParameters):
         questions: training questions that score (leave-one-out: dev questions); None: all.
         random_seeds: rankings that random draws.
         fractions: shares at which each ranking is cut, scored on `curve_questions` held-out
-            questions; L0 is scored at its own threshold too.
+            questions (of Natural Questions: dev questions, by which nothing is chosen); L0 is
+            scored at its own threshold too.
     """
 
     stage = "score"

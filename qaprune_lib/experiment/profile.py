@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qaprune_lib.errors import SettingsError
 from qaprune_lib.experiment.parameters import Count, Kind, NotNegative, Objective, Share
@@ -19,14 +19,20 @@ class _Part(BaseModel):
 class DataSettings(_Part):
     """Questions of one name; counts are drawn at random (seed 0) where the data has more.
 
-    `source` may be left out of the file and given where the graph is run.
+    `source` may be left out of the file and given where the graph is run; `folder` is a part of
+    that folder.
     """
 
     source: str | None = None
+    folder: str = ""
     version: Literal["1.1", "2.0"] | None = None
     train_questions: Count | None = None
     heldout_questions: Count | None = None
     dev_questions: Count | None = None
+
+    def parameters(self) -> dict[str, Any]:
+        """As parameters of a stage."""
+        return self.model_dump(exclude={"folder"})
 
 
 class WindowSizes(_Part):
@@ -34,6 +40,62 @@ class WindowSizes(_Part):
 
     max_length: Count = 384
     doc_stride: Count = 128
+
+
+class NaturalQuestionsSettings(_Part):
+    """Section 4.3: models and gates that go from SQuAD to Natural Questions.
+
+    The λ are those selected on `after`, times `multiples`; nothing is tuned again.
+
+    Attributes:
+        after: name of the SQuAD questions that models and gates come from.
+        source, folder, train_questions, dev_questions: as of `DataSettings`.
+        train_files, dev_files, null_rate: as of `StageParameters`.
+        windows: sizes of windows.
+        others: further models that are fine-tuned and pruned likewise (the paper: RoBERTa), each
+            with what it changes of `finetune`; they have not seen SQuAD.
+        finetune: parameters of `Finetune`, from the model that was fine-tuned on `after`; also of
+            the continued training of one that was pruned there (Table 3).
+        scorers: parameters of `ScoreGates`, a run each.
+        gates: what changes of the profile's `gates`; the paper trains them on 20% of the questions.
+        studies: further L0 runs at the selected λ, each with what it changes.
+        gate_objectives: the losses that drive the gates.
+        carried: multiples at which SQuAD's gates prune too.
+        random_choice: multiples of that control.
+        retrain: parameters of `Retrain`.
+        timing: parameters of `DecodeTime`.
+    """
+
+    after: str
+    source: str | None = None
+    folder: str = ""
+    train_questions: Count | None = None
+    dev_questions: Count | None = None
+    train_files: list[str] = []
+    dev_files: list[str] = []
+    null_rate: Share | None = None
+    windows: WindowSizes
+    others: dict[str, dict[str, Any]] = {}
+    finetune: dict[str, Any]
+    scorers: list[dict[str, Any]] = []
+    gates: dict[str, Any] = {}
+    studies: list[dict[str, Any]] = []
+    gate_objectives: list[Objective] = Field(default=["cross_entropy"], min_length=1)
+    multiples: list[NotNegative] = [1.0, 2.0]
+    carried: list[NotNegative] = []
+    random_choice: list[NotNegative] = []
+    retrain: dict[str, Any]
+    timing: dict[str, Any]
+
+    def parameters(self) -> dict[str, Any]:
+        """As parameters of a stage."""
+        names = {"source", "train_questions", "dev_questions", "train_files", "dev_files"}
+        return {
+            "task": "natural_questions",
+            "heldout_questions": None,
+            **self.model_dump(include={*names, "null_rate"}),
+            **self.windows.model_dump(),
+        }
 
 
 class CurveSettings(_Part):
@@ -53,6 +115,12 @@ class Resources(_Part):
     gpu: int = Field(default=0, ge=0)
     mem_mb: Count = 6000
     minutes: Count = 120
+
+
+NQ = "nq"
+"""Name of Natural Questions in records."""
+
+Located = TypeVar("Located", DataSettings, NaturalQuestionsSettings)
 
 
 class Profile(_Part):
@@ -77,6 +145,7 @@ class Profile(_Part):
             activations in each layer, but chooses them at random.
         retrain: parameters of `Retrain`, for each of objectives and retrain_seeds.
         timing: parameters of `DecodeTime`.
+        natural_questions: the second half of the paper; its questions are named "nq".
         resources: what a run of each stage needs.
     """
 
@@ -102,7 +171,19 @@ class Profile(_Part):
     retrain_seeds: list[int] = Field(default=[0], min_length=1)
     objectives: list[Objective] = ["cross_entropy", "distillation"]
     timing: dict[str, Any]
+    natural_questions: NaturalQuestionsSettings | None = None
     resources: dict[str, Resources] = {}
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        nq = self.natural_questions
+        if NQ in self.data:
+            raise ValueError(f"{NQ!r} names Natural Questions: give them as natural_questions")
+        if nq is not None and nq.after not in self.data:
+            raise ValueError(f"natural_questions come after {nq.after!r}, which is not in data")
+        if nq is not None and not set(nq.carried) <= set(self.multiples) & set(nq.multiples):
+            raise ValueError("natural_questions.carried: gates are carried from multiples of both")
+        return self
 
     def resources_of(self, stage: str) -> Resources:
         """What one run of a stage needs."""
@@ -136,8 +217,15 @@ def read_profile(path: str | Path, *, source: str | None = None) -> Profile:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise SettingsError(f"{path}: {where}: {first['msg']}") from error
-    data = {
-        name: settings if settings.source else settings.model_copy(update={"source": source})
-        for name, settings in profile.data.items()
+    changes: dict[str, Any] = {
+        "data": {name: _located(settings, source) for name, settings in profile.data.items()}
     }
-    return profile.model_copy(update={"data": data})
+    if profile.natural_questions is not None:
+        changes["natural_questions"] = _located(profile.natural_questions, source)
+    return profile.model_copy(update=changes)
+
+
+def _located(settings: Located, source: str | None) -> Located:
+    if settings.source or source is None:
+        return settings
+    return settings.model_copy(update={"source": str(Path(source) / settings.folder)})

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from qaprune_lib.errors import QapruneError, RecordError
-from qaprune_lib.experiment.plan import SELECT, OperatingPoint, Planner, record_file
+from qaprune_lib.experiment.plan import SELECT, Planner, record_file
 from qaprune_lib.experiment.profile import read_profile
+from qaprune_lib.experiment.single_runs import OperatingPoint
 from qaprune_lib.report.code import code_digest
 from qaprune_lib.report.records import Record, read_record, write_record
 from qaprune_lib.report.system import environment

@@ -67,13 +67,19 @@ class StageRun(Generic[P]):
         }
 
     @property
+    def training_windows(self) -> dict[str, Any]:
+        """Those, and the share of windows without an answer that models train on."""
+        return {**self.windows, "null_rate": self.parameters.null_rate}
+
+    @property
     def checkpoints(self) -> Path:
         """Where training keeps its checkpoints: a run that was killed resumes there."""
         return self.folder / "checkpoints"
 
     def load_model(self, name: str) -> QuestionAnsweringModel:
-        """The model of another run, or what `qaprune_lib.load_model` finds."""
-        return load_model(artifacts(self.parameters) / name / "model" if is_run_id(name) else name)
+        """The model of another run, or what `qaprune_lib.load_model` finds, for this run's task."""
+        source = artifacts(self.parameters) / name / "model" if is_run_id(name) else name
+        return load_model(source, task=self.parameters.task)
 
     def load_scores(self, name: str) -> GateScores:
         """The gate scores of a score run."""

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from qaprune_lib.cache import write_atomically
 from qaprune_lib.errors import QapruneError, RecordError
-from qaprune_lib.experiment.plan import Planner, id_of, record_file
+from qaprune_lib.experiment.plan import Planner, record_file
 from qaprune_lib.experiment.profile import read_profile
 from qaprune_lib.experiment.select import selected_points
+from qaprune_lib.experiment.single_runs import id_of
 from qaprune_lib.report.code import code_digest
 from qaprune_lib.report.records import Record, read_record, read_records, run_id
 

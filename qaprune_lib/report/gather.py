@@ -41,6 +41,7 @@ MODEL_COLUMNS = (
     *("profile", "provenance", "data", "data_digest", "model", "finetune", "stage", "then"),
     *("point", "kinds", "choice", "choice_seed", "scorer", "fraction", "gate_objective"),
     *("variant", "penalty_attn", "penalty_ff", "multiple", "gate_seed", "retrain_seed", "teacher"),
+    *("gates_from", "weights_from"),
     *("attn_removed", "ff_removed", "kept_attn", "kept_ff", "parameters", "encoder_parameters"),
     *("f1", "exact", "has_answer_f1", "no_answer_f1", "long_f1", "short_f1", "n", "articles"),
     *("speedup", "speedup_low", "speedup_high", "seconds", "macs_ratio", "size_mib", "run"),
@@ -67,6 +68,7 @@ _NUMBERS = {
 """Columns of numbers: what is missing there is NaN."""
 
 _TEXTS = {"label", "variant", "objective", "choice", "scorer", "gate_objective", "teacher"}
+_TEXTS |= {"gates_from", "weights_from"}
 """Columns of text: what is missing there is empty."""
 
 
@@ -87,7 +89,9 @@ def scored_models(records: Iterable[Record]) -> pd.DataFrame:
     """One row for each model that was scored on dev questions, columns `MODEL_COLUMNS`.
 
     `then` is "fine-tuned", "not retrained", "cross-entropy" or "distillation"; `kinds` says which
-    gates were pruned ("attn", "ff", "both", "none"); `multiple` is λ over the selected λ. Sizes
+    gates were pruned ("attn", "ff", "both", "none"), `gates_from` the questions that they were
+    scored on, and `weights_from` those that the weights were fine-tuned on before that; `multiple`
+    is λ over the selected λ. On Natural Questions `f1` is that of short answers. Sizes
     are numbers of weights, removed shares and scores percent, `seconds` the decoding time of the
     model's topology at the smallest batch that was timed. Cells that do not apply are missing.
     """
@@ -175,11 +179,11 @@ def _points(runs: Runs, record: Record) -> Iterator[dict[str, Any]]:
                 "removed": point["removed"],
                 "f1": point["f1"],
                 "f1_at_zero": point["f1_at_zero"],
-                "has_answer_f1": point["has_answer_f1_answered"],
+                "has_answer_f1": point.get("has_answer_f1_answered"),
                 "own_threshold": point["own_threshold"],
                 "unpruned_f1": unpruned["f1"],
                 "loss": unpruned["f1"] - point["f1"],
-                "n": sum(n for n, _ in point["articles"]),
+                "n": point.get("questions") or sum(n for n, _ in point["articles"]),
                 "articles": point["articles"],
                 "unpruned_articles": unpruned["articles"],
                 "run": id_of(record),
@@ -201,6 +205,7 @@ def _model(runs: Runs, record: Record) -> dict[str, Any]:
     parameters: Any = record.parameters
     metrics: Any = record.metrics
     name = runs.finetune_of(record)
+    tuned = runs.find(name, record)
     above = runs.find(parameters.get("model"), record) if record.stage == "retrain" else record
     pruned = above if above is not None and above.stage == "prune" else None
     dev = metrics["dev"]
@@ -218,6 +223,7 @@ def _model(runs: Runs, record: Record) -> dict[str, Any]:
         "then": then or str(parameters["objective"]).replace("_", "-"),
         "retrain_seed": parameters["seed"] if retrained else None,
         "teacher": parameters["teacher"] if retrained else None,
+        "weights_from": None if tuned is None else tuned.parameters["data"],
         **(_gates(runs, pruned) if pruned is not None else _NO_GATES),
         "parameters": metrics["parameters"],
         "encoder_parameters": metrics["encoder_parameters"],
@@ -227,7 +233,7 @@ def _model(runs: Runs, record: Record) -> dict[str, Any]:
         "no_answer_f1": scores.get("NoAns_f1"),
         "long_f1": dev.get("long", {}).get("f1"),
         "short_f1": dev.get("short", {}).get("f1"),
-        "n": scores.get("total"),
+        "n": scores.get("total", dev.get("n_examples")),
         "articles": dev.get("articles"),
         **{key: timing.get(key) for key in ("speedup", "speedup_low", "speedup_high")},
         **{key: timing.get(key) for key in ("seconds", "macs_ratio", "size_mib")},
@@ -271,6 +277,7 @@ def _gates(runs: Runs, pruned: Record) -> dict[str, Any]:
         "penalty_ff": penalties["ff"],
         "multiple": multiples.pop() if len(multiples) == 1 else None,
         "gate_seed": one.get("seed"),
+        "gates_from": one.get("data"),
         "attn_removed": metrics["removed"]["attn"],
         "ff_removed": metrics["removed"]["ff"],
         "kept_attn": metrics["kept"]["attn"],

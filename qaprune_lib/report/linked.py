@@ -25,6 +25,10 @@ SETTINGS = {
 """Settings of L0 beside its penalty and seed, and how to name the ones that a study changes."""
 
 
+CHOSEN_ON = {"nq": "squad2"}
+"""Where the operating point of some questions comes from, if not from themselves."""
+
+
 class Runs:
     """Complete records, found by stage and by run id.
 
@@ -60,10 +64,13 @@ class Runs:
         return name if above is None else self.finetune_of(above)
 
     def model_of(self, record: Record) -> str:
-        """Name of the model that was fine-tuned, for instance "minilm"."""
+        """Name of the model that was fine-tuned first, for instance "minilm"."""
         name = self.finetune_of(record)
         above = self.find(name, record)
-        return name if above is None else str(above.parameters["model"])
+        if above is None:
+            return name
+        first = self.find(above.parameters["model"], above)
+        return str(above.parameters["model"]) if first is None else self.model_of(first)
 
     def variant_of(self, record: Record) -> str:
         """What a run of L0 changes of the settings that most L0 runs of its data share; or ""."""
@@ -75,8 +82,14 @@ class Runs:
         return ", ".join(_name_setting(name, parameters[name]) for name in changed)
 
     def selected(self, record: Record) -> Mapping[str, Any]:
-        """λ of each kind at the operating point chosen on this record's data; empty if none is."""
-        choices = [r for r in self.of("select") if self._sweep(r) == self._sweep(record)]
+        """λ of each kind at the operating point chosen on this record's data; empty if none is.
+
+        Where nothing is chosen on Natural Questions, λ comes from SQuAD 2.0 (section 4.3).
+        """
+        data = str(record.parameters["data"])
+        sweeps = [(*self._place(record), name) for name in (data, CHOSEN_ON.get(data, data))]
+        found = [[r for r in self.of("select") if self._sweep(r) == sweep] for sweep in sweeps]
+        choices = found[0] or found[1]
         # a sweep that was extended has chosen again
         return max(choices, key=lambda choice: choice.started).metrics if choices else {}
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from qaprune_lib.experiment.plan import SELECT, Planner, id_of
+from qaprune_lib.experiment.plan import SELECT, Planner
 from qaprune_lib.experiment.profile import read_profile
+from qaprune_lib.experiment.single_runs import id_of
 from qaprune_lib.report.gather import KINDS
 from qaprune_lib.report.records import Record, run_id
 

@@ -8,8 +8,9 @@ import yaml
 
 from qaprune_lib.errors import SettingsError
 from qaprune_lib.experiment.parameters import STAGES, Prune, Retrain, ScoreGates, StageParameters
-from qaprune_lib.experiment.plan import Planner, id_of
+from qaprune_lib.experiment.plan import Planner
 from qaprune_lib.experiment.profile import Profile, read_profile
+from qaprune_lib.experiment.single_runs import id_of
 
 PROFILES = Path(__file__).parents[2] / "profiles"
 MINIMAL: dict[str, Any] = {

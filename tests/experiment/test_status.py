@@ -8,7 +8,8 @@ import pytest
 
 from qaprune_lib.errors import RecordError
 from qaprune_lib.experiment import status
-from qaprune_lib.experiment.plan import Planner, id_of, record_file
+from qaprune_lib.experiment.plan import Planner, record_file
+from qaprune_lib.experiment.single_runs import id_of
 from qaprune_lib.experiment.status import (
     ACCEPTED,
     RunStatus,

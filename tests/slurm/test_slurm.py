@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from qaprune_lib.experiment.parameters import Finetune
-from qaprune_lib.experiment.plan import id_of, record_file
+from qaprune_lib.experiment.plan import record_file
+from qaprune_lib.experiment.single_runs import id_of
 from qaprune_lib.report import read_record
 from tests.graph_folder import REPOSITORY, Graph
 

@@ -86,7 +86,8 @@ class Evidence:
     def pruned(self, then: str, **where: Any) -> pd.DataFrame:
         """Models pruned by L0 at its own threshold: the profile's main sweep, all seeds."""
         main = {"scorer": "l0", "choice": "scores", "variant": "", "kinds": "both"}
-        rows = self.model_rows(**{**main, "then": then, **where})
+        own = {"gates_from": self.data, "weights_from": self.data}
+        rows = self.model_rows(**{**main, **own, "then": then, **where})
         return _some(rows[rows["fraction"].isna()], f"a pruned model, {then}", self.data, where)
 
     def multiples(self, then: str) -> dict[float, pd.DataFrame]:

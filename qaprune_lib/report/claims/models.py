@@ -129,14 +129,12 @@ def roberta_better_on_nq(evidence: Evidence) -> Outcome:
 
 
 def _families(evidence: Evidence) -> tuple[str, str]:
-    """A model like BERT and one like RoBERTa."""
-    first, second = evidence.two_models()
-    match [any(name in model for name in LIKE_ROBERTA) for model in (first, second)]:
-        case [False, True]:
-            return first, second
-        case [True, False]:
-            return second, first
-    raise Lacking("needs gates at equal λ for a model like BERT and for one like RoBERTa")
+    """A model like BERT and one like RoBERTa: of each those with most points of L0."""
+    names = evidence.own_points()["model"]
+    like_roberta = names.map(lambda name: any(part in name for part in LIKE_ROBERTA))
+    if like_roberta.all() or not like_roberta.any():
+        raise Lacking("needs gates at equal λ for a model like BERT and for one like RoBERTa")
+    return str(names[~like_roberta].mode().iloc[0]), str(names[like_roberta].mode().iloc[0])
 
 
 def _shared_penalties(evidence: Evidence, kind: str, *models: str) -> list[float]:

@@ -134,7 +134,8 @@ def test_one_model_alone_cannot_be_compared(number: int) -> None:
     made.pruned(model, 70.0, **both_kinds(made, model))
     judgement = made.judge(number)
     assert judgement.verdict == "not tested"
-    assert "minilm alone" in judgement.why
+    alone = "a model like BERT and for one like RoBERTa" if number in (22, 23) else "minilm alone"
+    assert alone in judgement.why
 
 
 def test_two_models_of_one_family() -> None:

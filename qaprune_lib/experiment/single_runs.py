@@ -1,0 +1,129 @@
+"""Single runs of a profile: the parameters of a stage, filled in from the profile's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from qaprune_lib.errors import SettingsError
+from qaprune_lib.experiment.parameters import (
+    Finetune,
+    Objective,
+    Prune,
+    Retrain,
+    ScoreGates,
+    StageParameters,
+)
+from qaprune_lib.experiment.profile import NQ, Profile
+from qaprune_lib.report.records import run_id
+
+Stage = TypeVar("Stage", bound=StageParameters)
+OperatingPoint = Mapping[str, float]
+"""λ of each kind of gate."""
+
+
+def id_of(run: StageParameters) -> str:
+    """The id of a stage's run."""
+    return run_id(run.stage, run.identity())
+
+
+@dataclass(frozen=True)
+class RunMaker:
+    """A profile, and where its runs are kept.
+
+    Attributes:
+        profile: what is swept.
+        results: folder of records. runs: folder of models.
+    """
+
+    profile: Profile
+    results: str = "results"
+    runs: str = "runs"
+
+    def finetuned(self, data: str, model: str) -> Finetune:
+        """The fine-tuning run of a model that gates are scored on."""
+        [run, *_] = self.finetunes(data, model)
+        return run
+
+    def finetunes(self, data: str, model: str) -> Iterator[Finetune]:
+        """Runs that fine-tune a model, one for each seed."""
+        for seed in self.profile.finetune_seeds:
+            settings = {**self.profile.finetune, "model": model, "seed": seed}
+            yield self.make(Finetune, data, settings)
+
+    def score(self, data: str, base: Finetune, settings: Mapping[str, Any]) -> ScoreGates:
+        """A run that scores gates of a fine-tuned model; L0's penalties are off unless set."""
+        curves = self.profile.curves.model_dump()
+        unpenalised = {"penalty_attn": None, "penalty_ff": None, "penalty_emb": None}
+        model = {"model": id_of(base)}
+        return self.make(ScoreGates, data, {**unpenalised, **curves, **model, **settings})
+
+    def l0(
+        self, data: str, base: Finetune, penalty: OperatingPoint, **changes: Any
+    ) -> Iterator[ScoreGates]:
+        """Runs of L0 at these λ, one for each seed of the gates."""
+        penalties = {f"penalty_{kind}": value for kind, value in penalty.items()}
+        for seed in self.profile.gate_seeds:
+            gates = {**self.profile.gates, **penalties, "kinds": list(penalty), "seed": seed}
+            yield self.score(data, base, {"scorer": "l0", **gates, **changes})
+
+    def prune(self, data: str, model: str, gates: Mapping[str, str], **settings: Any) -> Prune:
+        """A run that prunes a fine-tuned model by score runs, given by kind of gate."""
+        return self.make(Prune, data, {"model": model, **gates, **settings})
+
+    def retrainings(
+        self,
+        data: str,
+        model: str,
+        teacher: str,
+        settings: Mapping[str, Any],
+        objectives: Sequence[Objective] | None = None,
+    ) -> Iterator[Retrain]:
+        """Runs that continue the training of a model, for each objective (all) and seed."""
+        for objective in self.profile.objectives if objectives is None else objectives:
+            for seed in self.profile.retrain_seeds:
+                given = {
+                    **settings,
+                    "model": model,
+                    "objective": objective,
+                    "teacher": teacher if objective == "distillation" else None,
+                    "seed": seed,
+                }
+                yield self.make(Retrain, data, given)
+
+    def make(self, stage: type[Stage], data: str, settings: Mapping[str, Any]) -> Stage:
+        """A run of a stage on the questions of that name.
+
+        Raises:
+            SettingsError: a parameter that the stage does not take, or questions without source.
+        """
+        questions = self._questions(data)
+        if questions["source"] is None:
+            raise SettingsError(
+                f"profile {self.profile.name}: data {data!r} has no source: name the folder of its "
+                "files (--source FOLDER)"
+            )
+        place = {
+            "profile": self.profile.name,
+            "provenance": self.profile.provenance,
+            "results": self.results,
+            "runs": self.runs,
+        }
+        return stage.checked({**_unlimited(stage), **place, "data": data, **questions, **settings})
+
+    def _questions(self, data: str) -> dict[str, Any]:
+        if data == NQ and self.profile.natural_questions is not None:
+            return self.profile.natural_questions.parameters()
+        return {**self.profile.data[data].parameters(), **self.profile.windows.model_dump()}
+
+
+def times(penalty: float, multiple: float) -> float:
+    """A multiple of λ, rounded so that the same product always names the same run."""
+    return float(f"{penalty * multiple:.6g}")
+
+
+def _unlimited(stage: type[StageParameters]) -> dict[str, Any]:
+    """None for every optional limit: a stage's own defaults are of smoke size."""
+    limits = ("max_steps", "questions", "max_questions")
+    return {name: None for name in limits if name in stage.model_fields}

@@ -1,0 +1,146 @@
+"""The runs on Natural Questions (section 4.3): models and gates that come from SQuAD 2.0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from qaprune_lib.experiment.parameters import (
+    DecodeTime,
+    Finetune,
+    Objective,
+    Prune,
+    Retrain,
+    ScoreGates,
+    StageParameters,
+)
+from qaprune_lib.experiment.profile import NQ, NaturalQuestionsSettings
+from qaprune_lib.experiment.single_runs import OperatingPoint, RunMaker, id_of, times
+
+
+def natural_questions_runs(
+    maker: RunMaker, points: Mapping[str, OperatingPoint]
+) -> Iterator[StageParameters]:
+    """All runs on Natural Questions that can be named, upstream first.
+
+    Args:
+        maker: of the profile.
+        points: selected operating points by name of the data; what follows from that of SQuAD is
+            left out where it is not there yet.
+    """
+    settings = maker.profile.natural_questions
+    if settings is None:
+        return
+    target = maker.profile.target
+    squad = maker.finetuned(settings.after, target)
+    tuned = maker.make(Finetune, NQ, {**settings.finetune, "model": id_of(squad)})
+    yield squad
+    yield tuned
+    for scorer in settings.scorers:
+        yield maker.score(NQ, tuned, scorer)
+    point = points.get(settings.after)
+    if point is not None:
+        model = _Model(maker, settings, point, tuned)
+        yield from model.with_controls(squad)
+    for name, changes in settings.others.items():
+        other = maker.make(Finetune, NQ, {**settings.finetune, "model": name, **changes})
+        yield other
+        if point is not None:
+            yield from _Model(maker, settings, point, other).runs()
+
+
+class _Model:
+    """The runs of one model that was fine-tuned on Natural Questions."""
+
+    def __init__(
+        self,
+        maker: RunMaker,
+        settings: NaturalQuestionsSettings,
+        point: OperatingPoint,
+        tuned: Finetune,
+    ) -> None:
+        self.maker, self.settings, self.point = maker, settings, point
+        self.tuned, self.unpruned = tuned, id_of(tuned)
+
+    def runs(
+        self, objectives: Sequence[Objective] = ("cross_entropy",)
+    ) -> Iterator[StageParameters]:
+        """Operating points with gates of its own, driven by these objectives, and their times."""
+        timed = [self.unpruned]
+        for multiple in self.settings.multiples:
+            for objective in objectives:
+                gates = self.gates(multiple, objective=objective)
+                yield from gates
+                pruned = self.pruned(gates)
+                yield from self.with_retrainings(pruned)
+                timed.append(id_of(pruned))
+        yield self.maker.make(DecodeTime, NQ, {"models": timed, **self.settings.timing})
+
+    def with_controls(self, squad: Finetune) -> Iterator[StageParameters]:
+        """Those runs, and all that stands beside them, where `squad` is what was fine-tuned on."""
+        settings = self.settings
+        yield from self.runs(settings.gate_objectives)
+        yield from self.retrained(self.unpruned, ["cross_entropy"])
+        for multiple in settings.random_choice:
+            chosen = self.pruned(self.gates(multiple), choice="random")
+            yield chosen
+            yield from self.retrained(id_of(chosen), ["cross_entropy"])
+        for multiple in settings.carried:
+            yield from self.carried(multiple, squad)
+        for changes in settings.studies:
+            yield from self.gates(1.0, **changes)
+
+    def gates(self, multiple: float, **changes: Any) -> list[ScoreGates]:
+        """L0 on Natural Questions at a multiple of the λ selected on SQuAD, a run for each kind."""
+        return [
+            next(
+                self.maker.l0(
+                    NQ,
+                    self.tuned,
+                    {kind: times(penalty, multiple)},
+                    **{**self.settings.gates, **changes},
+                )
+            )
+            for kind, penalty in self.point.items()
+        ]
+
+    def carried(self, multiple: float, squad: Finetune) -> Iterator[StageParameters]:
+        """SQuAD's gates: their topology on the model for Natural Questions; and, as in Table 3, the
+        model pruned on SQuAD with its parameters, trained on."""
+        maker, after = self.maker, self.settings.after
+        gates = [
+            next(maker.l0(after, squad, {kind: times(penalty, multiple)}))
+            for kind, penalty in self.point.items()
+        ]
+        yield from gates
+        yield from self.with_retrainings(self.pruned(gates))
+        on_squad = maker.prune(after, id_of(squad), _ids(gates))
+        yield on_squad
+        cross_entropy: Objective = "cross_entropy"
+        training = {
+            **self.settings.finetune,
+            "model": id_of(on_squad),
+            "objective": cross_entropy,
+            "teacher": None,
+        }
+        yield maker.make(Retrain, NQ, training)
+
+    def pruned(self, gates: list[ScoreGates], **settings: Any) -> Prune:
+        """The model for Natural Questions, pruned."""
+        return self.maker.prune(NQ, self.unpruned, _ids(gates), **settings)
+
+    def with_retrainings(self, run: Prune) -> Iterator[StageParameters]:
+        """A pruned model, and that model retrained."""
+        yield run
+        yield from self.retrained(id_of(run))
+
+    def retrained(
+        self, model: str, objectives: Sequence[Objective] | None = None
+    ) -> Iterator[Retrain]:
+        """Runs that continue the training of a model."""
+        settings = self.settings.retrain
+        return self.maker.retrainings(NQ, model, self.unpruned, settings, objectives)
+
+
+def _ids(gates: list[ScoreGates]) -> dict[str, str]:
+    return {run.kinds[0]: id_of(run) for run in gates}
