@@ -78,11 +78,20 @@ def test_killed_at_random_times_the_graph_finishes_the_rest(graph: Graph) -> Non
 
     # 0.4 loses too much: the selection is made again, and selects what it did
     shorter = graph.plan()
-    graph.write_profile(penalties={"attn": [0.1, 0.2, 0.4], "ff": [0.001]})
+    longer = {"penalties": {"attn": [0.1, 0.2, 0.4], "ff": [0.001]}}
+    graph.write_profile(**longer)
     assert graph.call() == 0, graph.output
     [new] = [run for run in graph.plan() - shorter if not run.startswith("select/")]
     assert graph.begun() == [*begun, new]
     assert {run: at for run, at in graph.records().items() if run in before} == before
+
+    # a copy of the questions elsewhere, newer than all records
+    copy = graph.folder / "copy" / "train-v2.0.json"
+    copy.parent.mkdir()
+    copy.touch()
+    graph.write_profile(**longer, data={"squad2": {"source": str(copy.parent)}})
+    assert graph.call() == 0
+    assert graph.begun() == [*begun, new]
 
 
 @pytest.mark.slow

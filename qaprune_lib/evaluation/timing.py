@@ -6,18 +6,19 @@ import statistics
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from qaprune_lib.data.natural_questions import NaturalQuestions
-from qaprune_lib.data.natural_questions_example import AnswerType, Example
 from qaprune_lib.errors import ModelError, SettingsError
-from qaprune_lib.evaluation.decode import decode
-from qaprune_lib.evaluation.natural_questions_decode import WindowLogits, decode_natural_questions
+from qaprune_lib.evaluation.timed_windows import (
+    TimedWindows,
+    decode_windows,
+    some_of,
+    timed_windows,
+)
 from qaprune_lib.progress import tqdm
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     import torch
     from datasets import Dataset
-    from torch import Tensor, nn
+    from torch import nn
     from transformers import PreTrainedModel
 
 WARM_UP_BATCHES = 10
@@ -115,9 +116,9 @@ def time_decoding(
         if value is not None and value < 1:
             raise SettingsError(f"{name}={value} must be at least 1")
     device = _common_device(models)
-    dataset = _some_of(dataset, max_questions)
+    dataset = some_of(dataset, max_questions)
     examples = list(dataset) if isinstance(dataset, NaturalQuestions) else dataset
-    windows = _windows_of(
+    windows = timed_windows(
         models,
         dataset,
         batch_size,
@@ -138,12 +139,12 @@ def time_decoding(
         )
         for model, work in zip(models, windows, strict=True):
             some = work.batches[:: -(-len(work.batches) // WARM_UP_BATCHES)]
-            _decode_windows(model, examples, work, some, max_answer_length)
+            decode_windows(model, examples, work, some, max_answer_length)
         for _ in range(repeats):
             for model, work, rounds in zip(models, windows, seconds, strict=True):
                 synchronize(device)
                 start = time.perf_counter()
-                _decode_windows(model, examples, work, work.batches, max_answer_length)
+                decode_windows(model, examples, work, work.batches, max_answer_length)
                 synchronize(device)
                 rounds.append(time.perf_counter() - start)
                 bar.update()
@@ -196,110 +197,7 @@ def device_name(device: torch.device) -> str:
     return str(device)
 
 
-@dataclass(frozen=True)
-class _Windows:
-    """Features in batches of fixed size, longest first: rows of `features` and model inputs."""
-
-    features: Dataset
-    lengths: list[int]
-    batches: list[tuple[list[int], dict[str, Tensor]]]
-
-
-def _windows_of(
-    models: Sequence[PreTrainedModel],
-    dataset: Dataset | NaturalQuestions,
-    batch_size: int,
-    **settings: Any,
-) -> list[_Windows]:
-    """The windows of each model; models with the same tokenizer share them."""
-    from qaprune_lib.data.features import make_features
-    from qaprune_lib.data.natural_questions_features import make_natural_questions_features
-    from qaprune_lib.data.windows import tokenizer_state
-    from qaprune_lib.models.heads import head_of
-
-    task = "natural_questions" if isinstance(dataset, NaturalQuestions) else "squad"
-    made: dict[str, _Windows] = {}
-    of_each = []
-    for model in models:
-        if head_of(model).task != task:
-            raise ModelError(f"a model for {head_of(model).task!r} cannot decode {task!r}")
-        if getattr(model, "tokenizer", None) is None:
-            raise ModelError("a model carries no tokenizer: use load_model, or set model.tokenizer")
-        tokenizer = cast(Any, model).tokenizer
-        state = f"{'token_type_ids' in tokenizer.model_input_names} {tokenizer_state(tokenizer)}"
-        if state not in made:
-            if isinstance(dataset, NaturalQuestions):
-                sizes = {k: v for k, v in settings.items() if k != "num_proc"}
-                features = make_natural_questions_features(dataset, tokenizer, **sizes)
-            else:
-                features = make_features(dataset, tokenizer, **settings)
-            made[state] = _batch(features, tokenizer, batch_size)
-        of_each.append(made[state])
-    return of_each
-
-
-def _some_of(dataset: Dataset | NaturalQuestions, count: int | None) -> Dataset | NaturalQuestions:
-    if isinstance(dataset, NaturalQuestions):
-        total = sum(1 for _ in dataset) if count else 0
-        return dataset.sample(count / total) if count and count < total else dataset
-    if count is None or count >= len(dataset):
-        return dataset
-    return dataset.select(np.linspace(0, len(dataset) - 1, count).round().astype(int))
-
-
-def _batch(features: Dataset, tokenizer: Any, batch_size: int) -> _Windows:
-    from qaprune_lib.data.batching import Collator
-
-    lengths: list[int] = list(features["length"])
-    order = np.argsort(-np.array(lengths), kind="stable").tolist()
-    collate = Collator(
-        pad_token_id=tokenizer.pad_token_id,
-        token_type_ids="token_type_ids" in tokenizer.model_input_names,
-    )
-    inputs = features.select_columns(["input_ids", "token_type_ids"])
-    batches = []
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        batches.append((rows, collate([inputs[row] for row in rows])))
-    return _Windows(features, lengths, batches)
-
-
-def _decode_windows(
-    model: PreTrainedModel,
-    examples: Dataset | list[Example],
-    work: _Windows,
-    batches: list[tuple[list[int], dict[str, Tensor]]],
-    max_answer_length: int,
-) -> None:
-    """What is timed. Windows that are in no batch count as logits of zero."""
-    import torch
-
-    from qaprune_lib.models.heads import head_of
-
-    head = head_of(model)
-    start = [np.zeros(length, np.float32) for length in work.lengths]
-    end = list(start)
-    types = [np.zeros(len(AnswerType), np.float32)] * len(start)
-    device = next(model.parameters()).device
-    for rows, inputs in batches:
-        output = model(**{k: v.to(device, non_blocking=True) for k, v in inputs.items()})
-        logits = torch.stack([output.start_logits, output.end_logits]).float().cpu().numpy()
-        for position, row in enumerate(rows):
-            start[row], end[row] = logits[:, position, : work.lengths[row]]
-        if head.classes:
-            for row, of_window in zip(rows, output.answer_type_logits.float().cpu(), strict=True):
-                types[row] = of_window.numpy()
-    if isinstance(examples, list):
-        windows = map(WindowLogits, start, end, types)
-        for _ in decode_natural_questions(
-            examples, work.features, windows, max_answer_length=max_answer_length
-        ):
-            pass
-    else:
-        decode(examples, work.features, start, end, max_answer_length=max_answer_length)
-
-
-def _macs(model: PreTrainedModel, work: _Windows) -> int:
+def _macs(model: PreTrainedModel, work: TimedWindows) -> int:
     """Multiply-accumulates of the layers over all batches, counted from the modules themselves."""
     from torch import nn
 

@@ -30,12 +30,17 @@ class RunStatus:
     state: str
 
 
-def profile_status(planner: Planner) -> list[RunStatus]:
+def profile_status(planner: Planner, *, read_data: bool = False) -> list[RunStatus]:
     """The state of every run that the profile asks for.
 
     What follows from a selection that is not there yet is counted as the selection alone.
+
+    Args:
+        planner: of the profile.
+        read_data: read the questions too, and compare them with those of the records.
     """
-    ids = [id_of(run) for run in planner.plan(selected_points(planner))]
+    plan = planner.plan(selected_points(planner))
+    ids = [id_of(run) for run in plan]
     ids += [selection.id for selection in planner.selections().values()]
     accepted = read_accepted(Path(planner.results))
     found = []
@@ -53,13 +58,19 @@ def profile_status(planner: Planner) -> list[RunStatus]:
             found.append(
                 RunStatus(data, f"stale: its records are of {len(seen)} versions of the data")
             )
+        elif read_data:
+            from qaprune_lib.experiment.questions import Questions
+
+            run = next(run for run in plan if run.data == data)
+            if Questions.load(run).digest not in seen:
+                found.append(RunStatus(data, f"stale: {run.source} holds other questions by now"))
     return found
 
 
 def why_stale(record: Record, accepted: Iterable[Sequence[str]] = ()) -> str | None:
     """What has changed since a record was made, or None.
 
-    The data is compared by the run that reads it again; here the code is.
+    The code is compared; the data only where `profile_status` reads it.
     """
     now = code_digest(record.stage)
     if record.code_digest == now or [record.code_digest, now] in [list(pair) for pair in accepted]:
@@ -143,6 +154,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("profiles", nargs="*", type=Path, help="profiles/NAME.yml")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of records")
+    parser.add_argument(
+        "--source", help="folder of the questions: also say whether they have changed"
+    )
     parser.add_argument("--accept", metavar="WHY", help="accept all stale records, and say why")
     options = parser.parse_args(arguments)
     try:
@@ -150,8 +164,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{accept(options.results, options.accept)} records accepted")  # noqa: T201
         lacking = 0
         for path in options.profiles:
-            planner = Planner(read_profile(path, source="-"), results=str(options.results))
-            runs = profile_status(planner)
+            profile = read_profile(path, source=options.source or "-")
+            planner = Planner(profile, results=str(options.results))
+            runs = profile_status(planner, read_data=options.source is not None)
             lacking += sum(run.state != "complete" for run in runs)
             for run in runs:
                 print(f"{run.state:10} {run.id}")  # noqa: T201

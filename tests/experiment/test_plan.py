@@ -5,9 +5,17 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from qaprune_lib.errors import SettingsError
-from qaprune_lib.experiment.parameters import STAGES, Prune, Retrain, ScoreGates, StageParameters
+from qaprune_lib.experiment.parameters import (
+    STAGES,
+    Finetune,
+    Prune,
+    Retrain,
+    ScoreGates,
+    StageParameters,
+)
 from qaprune_lib.experiment.plan import Planner
 from qaprune_lib.experiment.profile import Profile, read_profile
 from qaprune_lib.experiment.single_runs import id_of
@@ -145,3 +153,95 @@ def test_bad_profiles_are_refused(tmp_path: Path, content: str, message: str) ->
 def test_a_missing_profile_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no such profile"):
         read_profile(tmp_path / "none.yml")
+
+
+PAGES: dict[str, Any] = {
+    "after": "squad2",
+    "source": "embedded",
+    "windows": {"max_length": 128, "doc_stride": 96},
+    "null_rate": 0.1,
+    "finetune": {"max_steps": 3},
+    "scorers": [{"scorer": "random", "kinds": ["attn"]}],
+    "gates": {"questions": 10},
+    "studies": [{"questions": None}],
+    "gate_objectives": ["cross_entropy", "distillation"],
+    "multiples": [1, 2],
+    "carried": [1],
+    "random_choice": [1],
+    "others": {"embedded-roberta": {"max_steps": 5}},
+    "retrain": {"max_steps": 1},
+    "timing": {"repeats": 2},
+}
+
+
+def on_pages(points: Any = None) -> list[StageParameters]:
+    runs = planner(natural_questions=PAGES).plan(points)
+    return [run for run in runs if run.data == "nq"]
+
+
+def test_natural_questions_begin_where_squad_ends() -> None:
+    runs = on_pages()
+    assert by_stage(runs) == {"finetune": 2, "score": 1, "prune": 0, "retrain": 0, "time": 0}
+    squad, *others = [run for run in planner(natural_questions=PAGES).plan() if run.data != "nq"]
+    tuned, roberta = (run for run in runs if isinstance(run, Finetune))
+    assert (tuned.model, tuned.max_steps) == (id_of(squad), 3)
+    assert (roberta.model, roberta.max_steps) == ("embedded-roberta", 5)
+    assert tuned.upstream() == [id_of(squad)]
+    assert roberta.upstream() == []
+    assert {run.task for run in runs} == {"natural_questions"}
+    assert {run.null_rate for run in runs} == {0.1}
+    assert {run.task for run in [squad, *others]} == {"squad"}
+
+
+def test_natural_questions_take_the_point_chosen_on_squad() -> None:
+    runs = on_pages(POINTS)
+    scores = [run for run in runs if isinstance(run, ScoreGates) and run.scorer == "l0"]
+    # two kinds each: two multiples under two objectives, a study; two multiples of the other model
+    assert len(scores) == 2 * (2 * 2 + 1 + 2)
+    penalties = {(run.penalty_attn, run.penalty_ff) for run in scores}
+    assert penalties == {(0.1, None), (None, 0.001), (0.2, None), (None, 0.002)}
+    assert sorted({str(run.questions) for run in scores}) == ["10", "None"]
+    prunes = {id_of(run): run for run in runs if isinstance(run, Prune)}
+    # own gates, random choice, SQuAD's gates; the other model
+    assert len(prunes) == 4 + 1 + 1 + 2
+    [random] = [run for run in prunes.values() if run.choice == "random"]
+    [carried] = [run for run in prunes.values() if "squad2" in str(run.attn)]
+    retrained = [run for run in runs if isinstance(run, Retrain)]
+    then: dict[str, list[str]] = {}
+    for run in retrained:
+        then.setdefault(run.model, []).append(run.objective)
+    both = ["cross_entropy", "distillation"]
+    assert then.pop(id_of(random)) == ["cross_entropy"]
+    assert then.pop(id_of(carried)) == both
+    [on_squad] = [name for name in then if "squad2" in name]  # Table 3: goes on with its weights
+    assert then.pop(on_squad) == ["cross_entropy"]
+    [unpruned] = [name for name in then if name.startswith("finetune/")]
+    assert then.pop(unpruned) == ["cross_entropy"]
+    assert then == dict.fromkeys(set(prunes) - {id_of(random), id_of(carried)}, both)
+    assert by_stage(runs)["time"] == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"natural_questions": {**PAGES, "after": "squad1"}}, "after 'squad1'"),
+        ({"natural_questions": {**PAGES, "carried": [3]}}, "carried"),
+        ({"data": {"nq": {"source": "embedded"}}}, "names Natural Questions"),
+    ],
+)
+def test_natural_questions_that_do_not_fit(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        planner(**changes)
+
+
+def test_the_source_of_each_kind_of_data_is_a_part_of_one_folder(tmp_path: Path) -> None:
+    pages = {**PAGES, "folder": "pages"}
+    del pages["source"]
+    content = {**MINIMAL, "data": {"squad2": {"folder": "squad"}}, "natural_questions": pages}
+    path = tmp_path / "some.yml"
+    path.write_text(yaml.safe_dump(content))
+    runs = Planner(read_profile(path, source="files")).plan()
+    assert {(run.data, run.source) for run in runs} == {
+        ("squad2", "files/squad"),
+        ("nq", "files/pages"),
+    }

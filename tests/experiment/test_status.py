@@ -9,6 +9,7 @@ import pytest
 from qaprune_lib.errors import RecordError
 from qaprune_lib.experiment import status
 from qaprune_lib.experiment.plan import Planner, record_file
+from qaprune_lib.experiment.questions import Questions
 from qaprune_lib.experiment.single_runs import id_of
 from qaprune_lib.experiment.status import (
     ACCEPTED,
@@ -195,3 +196,19 @@ def test_the_command_line(complete: Planner, code: Code, tmp_path: Path, capsys:
     assert f"missing    {finetune}\n" in capsys.readouterr().out
     assert main(["none.yml"]) == 2
     assert "none.yml: no such profile" in capsys.readouterr().err
+
+
+def test_changed_questions_are_noticed_where_they_are_read(
+    tmp_path: Path, code: Code, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QAPRUNE_CACHE", str(tmp_path / "cache"))
+    few = {"source": "embedded", "train_questions": 9, "heldout_questions": 5, "dev_questions": 5}
+    plan = planner(str(tmp_path / "results"), data={"squad2": few})
+    [run, *_] = plan.plan()
+    digest = Questions.load(run).digest
+    fill(plan, run.stage, run.identity(), data_digest=digest)
+    assert "squad2" not in {r.id for r in profile_status(plan, read_data=True)}
+    fill(plan, run.stage, run.identity(), data_digest="1d")
+    assert "squad2" not in states(plan)
+    [found] = [r for r in profile_status(plan, read_data=True) if r.id == "squad2"]
+    assert found.state == "stale: embedded holds other questions by now"
