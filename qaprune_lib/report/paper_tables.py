@@ -13,7 +13,11 @@ from qaprune_lib.report.released import BERT_BASE, BERT_LARGE, ROBERTA_BASE, ROB
 from qaprune_lib.report.tables import number, operating_points, point_name
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pandas as pd
+
+    from qaprune_lib.report.records import Record
 
 TASKS = {"squad1": "SQuAD 1.1", "squad2": "SQuAD 2.0", "nq": "NQ, short answers"}
 """Columns of Table 1 by the name of the questions in records."""
@@ -137,18 +141,25 @@ def table2(models: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame([*published, *ours])
 
 
-def natural_questions_table(table: Table[Any], models: pd.DataFrame, then: str) -> pd.DataFrame:
+def natural_questions_table(
+    table: Table[Any], models: pd.DataFrame, then: str, *, carried: bool = False
+) -> pd.DataFrame:
     """Tables 3 to 5: published rows, then our models on NQ-format questions.
 
     Args:
         table: of the paper.
         models: from `scored_models`.
         then: the continued training of the table, "cross-entropy" or "distillation".
+        carried: whether the table's gates come from other questions.
     """
     import pandas as pd
 
     points = operating_points(models[models["data"] == "nq"])
-    points = points[points["then"].isin(["fine-tuned", then])]
+    of_table = (points["then"] == then) & ((points["gates_from"] != "nq") == carried)
+    whole = (points["then"] == "fine-tuned") | (points["kinds"] == "none") & (
+        points["then"] == then
+    )
+    points = points[whole | of_table]
     headings = {field: COLUMNS[field][0] for field in COLUMNS}
     ours = [
         {
@@ -165,6 +176,26 @@ def natural_questions_table(table: Table[Any], models: pd.DataFrame, then: str) 
     published = published_cells(table)
     frame = pd.DataFrame(ours, columns=[*published.columns]) if ours else published.iloc[:0]
     return pd.concat([published, frame], ignore_index=True).fillna("–")
+
+
+def word_overlap_table(records: Iterable[Record]) -> pd.DataFrame:
+    """What mere word overlap scores on each dev set: the paragraph most like the question."""
+    import pandas as pd
+
+    rows = []
+    for record in records:
+        found: Any = record.metrics.get("word_overlap", {})
+        for name, scores in found.items():
+            row = {
+                SOURCE: f"{record.provenance} (profile {record.profile})",
+                "dev set": name,
+                "questions": str(scores["n_examples"]),
+                "with a long answer": str(scores["long"]["n_gold"]),
+                "LA (F1)": number(scores["long"]["f1"], 1),
+                "SA (F1)": number(scores["short"]["f1"], 1),
+            }
+            rows += [row] if row not in rows else []
+    return pd.DataFrame(rows)
 
 
 def published_sizes(table: Table[Any]) -> pd.DataFrame:

@@ -18,7 +18,10 @@ KINDS_PRUNED = {"none": "unpruned", "attn": "attn", "ff": "ff", "both": "ff + at
 THEN = ("fine-tuned", "not retrained", "cross-entropy", "distillation")
 """What follows pruning, in the order of the tables."""
 
-_POINT = [*SERIES, "kinds", "multiple", "penalty_attn", "penalty_ff"]
+_POINT = [
+    *(*SERIES, "kinds", "multiple", "penalty_attn", "penalty_ff"),
+    *("gates_from", "weights_from"),
+]
 
 
 def operating_points(models: pd.DataFrame) -> pd.DataFrame:
@@ -28,7 +31,8 @@ def operating_points(models: pd.DataFrame) -> pd.DataFrame:
         models: from `scored_models`.
 
     Returns:
-        One row for each profile, data set, model, kinds pruned, λ and `then`. F1, shares and sizes
+        One row for each profile, data set, model, kinds pruned, λ, origin of gates and weights, and
+        `then`. F1, shares and sizes
         are medians over `runs` (seeds), `f1_low` and `f1_high` their extremes; speed is that of the
         one model that was timed; `f1_not_retrained` is of the same gates before more training.
     """
@@ -70,10 +74,18 @@ def point_name(row: Any) -> str:
     if row.kinds == "none":
         return kinds
     if row.multiple == row.multiple:
-        return f"{kinds} (×{row.multiple:g})"
+        return f"{kinds} (×{row.multiple:g}){_origin(row)}"
     penalties = {"attn": row.penalty_attn, "ff": row.penalty_ff}
     given = [f"{kind} λ={value:g}" for kind, value in penalties.items() if value == value]
-    return " + ".join(given)
+    return " + ".join(given) + _origin(row)
+
+
+def _origin(row: Any) -> str:
+    """Where gates, or gates and weights, come from, if not from the questions of the row."""
+    if row.gates_from in ("", row.data):
+        return ""
+    carried = "gates" if row.weights_from == row.data else "gates and weights"
+    return f", {carried} of {row.gates_from}"
 
 
 def operating_point_cells(frame: pd.DataFrame) -> pd.DataFrame:
