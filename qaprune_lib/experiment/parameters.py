@@ -99,9 +99,10 @@ class StageParameters(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
-            given = f" ({where} = {first['input']!r})" if where else ""
             message = first["msg"].removeprefix("Value error, ")
-            raise SettingsError(f"stage {cls.stage}: {where}: {message}{given}") from None
+            if where:
+                message = f"{where}: {message} ({where} = {first['input']!r})"
+            raise SettingsError(f"stage {cls.stage}: {message}") from None
 
     def identity(self) -> dict[str, Any]:
         """The parameters of the run's record; those of Natural Questions only where they apply."""
