@@ -32,7 +32,16 @@ MENTIONED = [
 ]
 """Classes that no package exports, but that public signatures name."""
 
-ALIASES = {"JsonValue", "OnBad", "PenaltyOn", "Provenance", "Version", "YesNo"}
+ALIASES = {
+    "JsonValue",
+    "OnBad",
+    "PenaltyOn",
+    "Provenance",
+    "Task",
+    "TrainingData",
+    "Version",
+    "YesNo",
+}
 """Types of a few words, which have no entry of their own."""
 
 
@@ -147,7 +156,7 @@ class _OtherProjects(set[str]):
 
 def skip(app: Sphinx, what: str, name: str, obj: object, skipped: bool, options: object) -> bool:
     """Leave out pydantic's configuration, which is no field."""
-    return skipped or name.endswith(".model_config")
+    return skipped or name.rpartition(".")[2] == "model_config"
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -156,6 +165,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     AstroidManager.brain["module_denylist"] = _OtherProjects()
     app.connect("config-inited", write_pages)
     app.connect("missing-reference", resolve)
-    app.connect("autoapi-skip-member", skip)
+    app.connect("autodoc-skip-member", skip)
     app.connect("autodoc-process-docstring", escape)
     return {"parallel_read_safe": True}

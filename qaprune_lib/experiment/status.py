@@ -61,9 +61,9 @@ def profile_status(planner: Planner, *, read_data: bool = False) -> list[RunStat
         elif read_data:
             from qaprune_lib.experiment.questions import Questions
 
-            run = next(run for run in plan if run.data == data)
-            if Questions.load(run).digest not in seen:
-                found.append(RunStatus(data, f"stale: {run.source} holds other questions by now"))
+            reads = next(run for run in plan if run.data == data)
+            if Questions.load(reads).digest not in seen:
+                found.append(RunStatus(data, f"stale: {reads.source} holds other questions by now"))
     return found
 
 

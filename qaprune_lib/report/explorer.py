@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from qaprune_lib.errors import QapruneError
 from qaprune_lib.report.linked import Runs, id_of
 from qaprune_lib.report.missing import how_to_make
-from qaprune_lib.report.operating_points import operating_points, place_of
+from qaprune_lib.report.names import place_of
+from qaprune_lib.report.operating_points import operating_points
 from qaprune_lib.report.records import Record
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ import numpy as np
 from qaprune_lib.report.gather import KINDS, scored_models
 from qaprune_lib.report.interactive import picture, slider_pages
 from qaprune_lib.report.linked import Runs, id_of
+from qaprune_lib.report.names import measured_first, place_of
 from qaprune_lib.report.records import Record
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def leaf_through_points(records: Sequence[Record]) -> dict[str, Widget]:
     runs = Runs(records)
     tuned = {(r.provenance, r.profile, id_of(r)): r for r in runs.of("finetune")}
     sliders = {}
-    points = operating_points(records)
+    points = measured_first(operating_points(records))
     for key, rows in points.groupby(["provenance", "profile", "finetune"], sort=False):
         if key in tuned and rows["kinds"].ne("none").any():
             shape: Any = tuned[key].metrics["shape"]
@@ -129,18 +130,15 @@ def draw_gates(alphas: np.ndarray) -> Figure:
     limit = float(np.abs(alphas).max()) or 1.0
     image = axes.imshow(alphas, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto")
     for layer, head in np.argwhere(alphas <= 0):
-        axes.text(head, layer, "×", ha="center", va="center", fontsize=8)
+        dark = alphas[layer, head] < -limit / 2
+        shade = "white" if dark else "black"
+        axes.text(head, layer, "×", ha="center", va="center", fontsize=8, color=shade)
     axes.set(xlabel="head", ylabel="layer")
     axes.set_xticks(range(n_heads), [str(head + 1) for head in range(n_heads)], fontsize=8)
     axes.set_yticks(range(n_layers), [str(layer + 1) for layer in range(n_layers)], fontsize=8)
     axes.grid(visible=False)
-    figure.colorbar(image, label="log_alpha")
+    figure.colorbar(image, label="α (log_alpha)")
     return figure
-
-
-def place_of(row: Mapping[Any, Any] | pd.Series[Any]) -> str:
-    """Name of a row's model for readers: data, model, and profile with its provenance."""
-    return f"{row['data']}, {row['model']} ({row['profile']}, {row['provenance']})"
 
 
 def _distinct(widgets: Mapping[tuple[str, str], Widget]) -> dict[str, Widget]:
@@ -152,10 +150,12 @@ def _distinct(widgets: Mapping[tuple[str, str], Widget]) -> dict[str, Widget]:
     }
 
 
-def _order(record: Record, runs: Runs) -> tuple[str, float, Any]:
-    """L0 runs of the sweep first, by penalty and seed; then those that change a setting."""
+def _order(record: Record, runs: Runs) -> tuple[bool, str, float, Any]:
+    """Measured runs first; of L0 runs the sweep, by penalty and seed, then what studies change."""
     parameters: Any = record.parameters
-    return runs.variant_of(record), parameters["penalty_attn"] or 0.0, parameters["seed"]
+    penalty = parameters["penalty_attn"] or 0.0
+    measured = record.provenance == "measured"
+    return not measured, runs.variant_of(record), penalty, parameters["seed"]
 
 
 def _name(row: Mapping[Any, Any]) -> str:

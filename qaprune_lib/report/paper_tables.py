@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qaprune_lib.report.gather import rows_of
+from qaprune_lib.report.names import data_of, measured_first, model_of, origin_of
 from qaprune_lib.report.published import COLUMNS, PROVENANCE, TABLE_1, TABLE_2, Table
 from qaprune_lib.report.released import BERT_BASE, BERT_LARGE, ROBERTA_BASE, ROBERTA_LARGE, Released
 from qaprune_lib.report.tables import number, operating_points, point_name
@@ -42,11 +43,6 @@ def published_cells(table: Table[Any]) -> pd.DataFrame:
         cells[field] = [f"{value:g}" if value == value else "–" for value in frame[field]]
     cells.insert(0, SOURCE, PROVENANCE)
     return cells.rename(columns={field: COLUMNS[field][0] for field in fields})
-
-
-def source_of(row: Any) -> str:
-    """Provenance and profile of a row of ours."""
-    return f"{row.provenance} (profile {row.profile})"
 
 
 def tasks_published() -> pd.DataFrame:
@@ -84,9 +80,11 @@ def table1(models: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for _, ours in tasks_ours(models).groupby(["provenance", "profile", "model"], sort=False):
+    for _, ours in measured_first(tasks_ours(models)).groupby(
+        ["provenance", "profile", "model"], sort=False
+    ):
         first = next(rows_of(ours))
-        cells = {SOURCE: source_of(first), "model": first.model}
+        cells = {SOURCE: origin_of(first._asdict()), "model": model_of(first._asdict())}
         cells["params"] = number(first.parameters, 1)
         for row in rows_of(ours):
             cells[TASKS.get(str(row.task), str(row.task))] = number(row.f1, 1)
@@ -126,8 +124,8 @@ def table2(models: pd.DataFrame) -> pd.DataFrame:
     ]
     ours = [
         {
-            SOURCE: source_of(row),
-            "model": f"{row.model} on {row.data}: {point_name(row)}, {row.then}",
+            SOURCE: origin_of(row._asdict()),
+            "model": f"{_named(row)}: {point_name(row)}, {row.then}",
             "time (s)": number(row.seconds, 2),
             "speed-up": number(row.speedup, 2),
             "F1": number(row.f1, 1),
@@ -136,9 +134,15 @@ def table2(models: pd.DataFrame) -> pd.DataFrame:
             "size (MiB)": number(row.size_mib, 0),
             "F1 no retrain": number(row.f1_not_retrained, 1),
         }
-        for row in rows_of(operating_points(models))
+        for row in rows_of(measured_first(operating_points(models)))
     ]
     return pd.DataFrame([*published, *ours])
+
+
+def _named(row: Any) -> str:
+    """The model, and the questions where they are not those of the paper's Table 2."""
+    name, data = model_of(row._asdict()), data_of(row._asdict())
+    return name if row.data == "squad2" else f"{name} on {data}"
 
 
 def natural_questions_table(
@@ -163,15 +167,15 @@ def natural_questions_table(
     headings = {field: COLUMNS[field][0] for field in COLUMNS}
     ours = [
         {
-            SOURCE: source_of(row),
-            "model": f"{row.model}: {point_name(row)}, {row.then}",
+            SOURCE: origin_of(row._asdict()),
+            "model": f"{model_of(row._asdict())}: {point_name(row)}, {row.then}",
             headings["attn_removed"]: number(row.attn_removed, 0),
             headings["ff_removed"]: number(row.ff_removed, 0),
             headings["long_f1"]: number(row.long_f1, 1),
             headings["short_f1"]: number(row.short_f1, 1),
             headings["seconds"]: number(row.seconds, 2),
         }
-        for row in rows_of(points)
+        for row in rows_of(measured_first(points))
     ]
     published = published_cells(table)
     frame = pd.DataFrame(ours, columns=[*published.columns]) if ours else published.iloc[:0]

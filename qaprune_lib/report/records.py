@@ -67,7 +67,9 @@ class Record(BaseModel):
         status: "failed" exactly if `error` says what went wrong.
         started: UTC, ISO 8601 with its offset.
         seconds: wall time of the run.
-        device, packages, commit: where it ran, from `qaprune_lib.report.environment`.
+        device: the GPU or the processor that it ran on.
+        packages: versions of Python and of the packages that matter, by name.
+        commit: of the library's git checkout; None where there is none.
         code_digest: from `qaprune_lib.report.code_digest`, at the time of the run.
         data_digest: of the data set that was read; None if none was.
         provenance: "published" numbers are others', "embedded" ones are of the generated corpus.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from qaprune_lib.report.claims import CLAIMS, VERDICTS, Finding, Judgement, Verdict
 from qaprune_lib.report.claims.statistics import number
+from qaprune_lib.report.names import data_of, origin_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -180,7 +181,7 @@ def _html_row(judgement: Judgement) -> str:
 
 
 def _profile(judgement: Judgement) -> str:
-    return f"{judgement.provenance} (profile {judgement.profile})"
+    return origin_of(vars(judgement))
 
 
 def _places(judgement: Judgement) -> list[str]:
@@ -188,8 +189,8 @@ def _places(judgement: Judgement) -> list[str]:
     if judgement.data is None:
         return ["no profile has such runs"]
     found = [
-        f"{judgement.provenance}, profile {judgement.profile}",
-        f"{judgement.data}: {judgement.models}",
+        _profile(judgement),
+        f"{data_of(vars(judgement))}: {judgement.models}",
     ]
     if judgement.questions is not None:
         found.append(f"{judgement.questions:,} questions")

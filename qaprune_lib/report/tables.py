@@ -163,7 +163,8 @@ def removable(points: pd.DataFrame, max_loss: float = 5.0) -> pd.DataFrame:
 def removable_text(points: pd.DataFrame, max_loss: float = 5.0) -> str:
     """`removable` in words."""
     return "; ".join(
-        f"{row.scorer} {row.removed:.0f}% ({row.loss:.1f} F1 lost)"
+        f"{row.scorer} {row.removed:.0f}% ({abs(row.loss):.1f} F1 "
+        f"{'lost' if row.loss >= 0 else 'gained'})"
         if row.removed
         else f"{row.scorer} none"
         for row in rows_of(removable(points, max_loss))
@@ -212,7 +213,10 @@ def markdown(frame: pd.DataFrame) -> str:
 
 def number(value: float | None, decimals: int) -> str:
     """A number with so many decimals; a dash where there is none."""
-    return "–" if value is None or value != value else f"{value:.{decimals}f}"
+    if value is None or value != value:
+        return "–"
+    text = f"{value:.{decimals}f}"
+    return text.replace("-", "−" if float(text) else "")  # no hyphen, and no minus before 0
 
 
 def _with_range(middle: float, low: float, high: float, decimals: int) -> str:

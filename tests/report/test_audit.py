@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from qaprune_lib.report import released
-from qaprune_lib.report.audit import ITEMS, AuditItem, Check, audit, audit_frame
+from qaprune_lib.report.audit import ITEMS, AuditItem, Check, audit, audit_frame, nearest_to_failing
 from qaprune_lib.report.audit.sizes import sizes
 from qaprune_lib.report.audit.times import fit_decoding_time
 from qaprune_lib.report.published import TABLE_2, TABLE_5
@@ -290,10 +290,11 @@ def test_an_item_fails_by_its_worst_check() -> None:
         Check(label="just off", published=10, computed=10.3, tolerance=2, relative=True),
     )
     item = AuditItem(
-        name="x", statement="x", whose="audit", sources=("Table 1",), unit="", checks=checks
+        name="x", statement="x", whose="audit", sources=("Table 1",), unit="km", checks=checks
     )
     assert not item.holds
     assert item.worst.label == "just off"
     assert item.deviation == pytest.approx(3)
+    assert nearest_to_failing(item) == "just off: expected 10, found 10.3 km (+3%)"
     with pytest.raises(ValidationError):
         item.name = "y"  # type: ignore[misc]

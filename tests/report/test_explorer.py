@@ -76,7 +76,7 @@ def test_operating_points_have_one_topology_each(records: list[Record]) -> None:
 def test_page_says_what_its_rows_say(records: list[Record]) -> None:
     points = operating_points(records)
     (place, widget), *others = leaf_through_points(records).items()
-    assert place == "squad2, minilm (tiny, embedded)"
+    assert place == "MiniLM on generated SQuAD 2.0, embedded, profile tiny"
     assert not others
     slider, stack = slider_and_stack(widget)
     assert list(slider.options) == list(points["name"].unique())
@@ -149,7 +149,8 @@ def test_pairs_are_those_whose_folders_are_there(records: list[Record], tmp_path
     for run in (row["run"], row["finetune"]):
         (tmp_path / "embedded" / "tiny" / run / "model").mkdir(parents=True)
     (pair,) = saved_pairs(records, tmp_path)
-    assert pair.name == "squad2, minilm (tiny, embedded): both ×2, distillation"
+    place = "MiniLM on generated SQuAD 2.0, embedded, profile tiny"
+    assert pair.name == f"{place}: both ×2, distillation"
     assert Path(pair.pruned.source) == tmp_path / "embedded" / "tiny" / row["run"] / "model"
     tuned = next(r for r in records if id_of(r) == row["finetune"])
     assert pair.full.threshold == tuned.metrics["dev"]["threshold"]  # type: ignore[index, call-overload]

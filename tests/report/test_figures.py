@@ -67,7 +67,7 @@ def test_sparsity_curves(points: pd.DataFrame, kind: str, published: float) -> N
     np.testing.assert_allclose(lines["5 F1 below unpruned"][:, 1], 75.0)
     assert not any("learning rate" in label or "distillation" in label for label in lines)
     assert axes.get_xlabel().endswith("removed (%)")
-    assert "profile p (provenance: embedded)" in axes.get_title()
+    assert "embedded, profile p" in axes.get_title()
 
 
 def test_the_band_of_random_is_its_sd(points: pd.DataFrame) -> None:
@@ -117,6 +117,20 @@ def test_published_and_ours_never_share_a_panel(models: pd.DataFrame) -> None:
     assert sorted(line[:, 1]) == pytest.approx(sorted(medians))
 
 
+def test_a_disturbed_round_does_not_stretch_the_axis(models: pd.DataFrame) -> None:
+    calm, _ = figures.table2_figure(models).axes
+    disturbed = models.assign(
+        speedup_high=models["speedup_high"].where(models["multiple"].ne(2), 9)
+    )
+    axes, _ = figures.table2_figure(disturbed).axes
+    assert 9 > axes.get_xlim()[1] > models["speedup"].max()
+    arrows = [line for line in axes.lines if line.get_marker() == ">"]
+    heights = {float(y) for line in arrows for y in line.get_ydata()}
+    cut = disturbed[disturbed["speedup_high"].eq(9) & disturbed["choice"].eq("scores")]
+    assert heights == set(cut.groupby(["kinds", "then"])["f1"].median())
+    assert not [line for line in calm.lines if line.get_marker() in ("<", ">")]
+
+
 def test_controls_and_studies(models: pd.DataFrame, points: pd.DataFrame) -> None:
     [axes] = figures.controls(models).axes
     names = [label.get_text() for label in axes.get_yticklabels()]
@@ -131,6 +145,12 @@ def test_controls_and_studies(models: pd.DataFrame, points: pd.DataFrame) -> Non
         "attention",
         *("feed-forward", "embedding"),
     ]
+    looks = {
+        line.get_label(): (line.get_color(), line.get_marker())
+        for panel in panels
+        for line in panel.lines
+    }
+    assert len(set(looks.values())) == len(looks)
     own = points[points["own_threshold"] & (points["variant"] == "learning rate 0.01")]
     np.testing.assert_allclose(
         drawn(panels[0])["learning rate 0.01"], own[["removed", "f1"]].to_numpy()
@@ -183,15 +203,20 @@ def test_captions_say_n_seeds_profile_and_provenance(
     texts = [
         figures.describe_curves(points, "attn"),
         figures.describe_speed(models),
+        figures.score_facts(models),
         figures.describe_layers(layer_shares(records)),
         figures.describe_controls(models),
         figures.describe_studies(points),
     ]
     for text in texts:
-        assert "profile p (provenance: embedded)" in text
+        assert "embedded, profile p" in text
         assert "2 seeds" in text
     assert "n = 240 held-out questions" in texts[0]
     assert "mean of 5 draws ± sd" in texts[0]
+    assert "Stars" in texts[0]
+    assert "Thin lines" in texts[0]
+    own = points[points["own_threshold"].astype(bool)]
+    assert "Thin lines" not in figures.describe_curves(own, "attn")
     assert "random 15.0 at 60%" in figures.alt_curves(points, "attn")
 
 

@@ -113,8 +113,8 @@ def test_counts_add_up(by_claim: ByClaim) -> None:
 
 def test_no_claim_on_two_profiles_is_shown_as_one(by_claim: ByClaim) -> None:
     assert list(verdicts_by_profile(by_claim).columns) == [
-        "measured (profile real)",
-        "embedded (profile tiny)",
+        "measured, profile real",
+        "embedded, profile tiny",
     ]
 
 

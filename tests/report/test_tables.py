@@ -18,6 +18,7 @@ from qaprune_lib.report.tables import (
     curve_means,
     curve_table,
     markdown,
+    number,
     operating_point_table,
     operating_points,
     removable,
@@ -116,10 +117,10 @@ def test_published_tables_as_printed() -> None:
 def test_ours_beside_the_papers(records: list[Record]) -> None:
     models = scored_models(records)
     first, second = table1(models), table2(models)
-    assert first["source"].tolist() == ["published"] * 4 + ["embedded (profile p)"]
+    assert first["source"].tolist() == ["published"] * 4 + ["embedded, profile p"]
     assert first.iloc[1]["SQuAD 1.1"] == "88.4 / 88.5"
     assert first.iloc[4]["SQuAD 2.0"] == "80.0"
-    assert second["source"].tolist() == ["published"] * 8 + ["embedded (profile p)"] * 11
+    assert second["source"].tolist() == ["published"] * 8 + ["embedded, profile p"] * 11
     assert second.iloc[5]["speed-up"] == f"{2712 / 1391:.2f}"
     assert not second.isna().any(axis=None)
     assert len(table1(models.iloc[:0])) == 4
@@ -133,9 +134,15 @@ def test_natural_questions_beside_the_papers() -> None:
     models = scored_models(made.records)
     table = natural_questions_table(TABLE_5, models, "distillation")
     assert len(table) == len(TABLE_5.rows) + 1
-    assert table.iloc[-1].tolist()[:2] == ["measured (profile m)", "minilm: unpruned, fine-tuned"]
+    assert table.iloc[-1].tolist()[:2] == ["measured, profile m", "MiniLM: unpruned, fine-tuned"]
     assert table.iloc[-1][["LA (F1)", "SA (F1)"]].tolist() == ["60.5", "50.2"]
     assert len(natural_questions_table(TABLE_5, models.iloc[:0], "distillation")) == 5
+
+
+def test_numbers_as_text() -> None:
+    assert [number(value, 1) for value in (1.25, -1.26, -0.04, None, float("nan"))] == [
+        *("1.2", "−1.3", "0.0", "–", "–")
+    ]
 
 
 def test_markdown() -> None:

@@ -67,11 +67,27 @@ def audit_frame(items: Iterable[AuditItem]) -> pd.DataFrame:
 
     return pd.DataFrame(
         [
-            {"item": item.name, "statement": item.statement, "unit": item.unit} | check.model_dump()
+            {"item": item.name, "statement": item.statement}
+            | check.model_dump()
+            | {"unit": check.unit or item.unit}
             for item in items
             for check in item.checks
         ]
     )
 
 
-__all__ = ["ITEMS", "AuditItem", "Check", "audit", "audit_frame"]
+def nearest_to_failing(item: AuditItem) -> str:
+    """The comparison that decides an item, in words."""
+    worst = item.worst
+    gap = f"{worst.deviation:+.3g}{'%' * worst.relative}".replace("-", "−")
+    return (
+        f"{worst.label}: expected {_bound(worst)}{worst.published:.4g}, found {worst.computed:.4g} "
+        f"{worst.unit or item.unit} ({gap})"
+    )
+
+
+def _bound(check: Check) -> str:
+    return "" if check.relation == "equals" else f"{check.relation} "
+
+
+__all__ = ["ITEMS", "AuditItem", "Check", "audit", "audit_frame", "nearest_to_failing"]

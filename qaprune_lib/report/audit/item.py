@@ -18,7 +18,8 @@ class Check(BaseModel):
         published: the paper's number, or the limit that its words set.
         computed: from other numbers of the paper or from the models' dimensions.
         tolerance: by how much `computed` may miss, in the unit of `deviation`.
-        relative: the deviation is in percent of `published`, otherwise in the item's unit.
+        relative: the deviation is in percent of `published`, otherwise in the unit.
+        unit: of the two numbers, where it is not the item's.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,6 +30,7 @@ class Check(BaseModel):
     computed: float
     tolerance: float = 0.0
     relative: bool = False
+    unit: str = ""
 
     @computed_field  # type: ignore[prop-decorator]
     @property

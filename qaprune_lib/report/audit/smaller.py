@@ -37,7 +37,7 @@ def base_against_large() -> AuditItem:
         "fewer parameters",
         whose="paper",
         sources=("Section 4.3.3", "Table 5"),
-        unit="F1 points; millions",
+        unit="F1 points",
         checks=(
             Check(
                 label="short answers",
@@ -47,6 +47,7 @@ def base_against_large() -> AuditItem:
             ),
             Check(
                 label="parameters",
+                unit="millions",
                 relation="less than",
                 published=model_of(THRICE).parameters / MILLION,
                 computed=model_of(BASE).parameters / MILLION,
@@ -64,7 +65,7 @@ def base_against_large_otherwise() -> AuditItem:
         statement="It is so by decoding time, by long answers and by the parameters of the layers",
         whose="audit",
         sources=("Table 5",),
-        unit="F1 points; seconds; millions",
+        unit="F1 points",
         checks=(
             Check(
                 label="long answers",
@@ -74,12 +75,14 @@ def base_against_large_otherwise() -> AuditItem:
             ),
             Check(
                 label="decoding time",
+                unit="seconds",
                 relation="less than",
                 published=seconds_of(THRICE),
                 computed=seconds_of(BASE),
             ),
             Check(
                 label="parameters of the layers",
+                unit="millions",
                 relation="less than",
                 published=model_of(THRICE).encoder_parameters / MILLION,
                 computed=model_of(BASE).encoder_parameters / MILLION,
@@ -97,7 +100,7 @@ def pruned_base_against_large() -> AuditItem:
         "distillation and has fewer parameters",
         whose="paper",
         sources=("Section 4.3.3",),
-        unit="F1 points; millions",
+        unit="F1 points",
         checks=(
             Check(
                 label="short answers",
@@ -107,6 +110,7 @@ def pruned_base_against_large() -> AuditItem:
             ),
             Check(
                 label="parameters",
+                unit="millions",
                 relation="less than",
                 published=LARGE_DIST.parameters / MILLION,
                 computed=BASE_PRUNED.parameters / MILLION,

@@ -33,8 +33,9 @@ from qaprune_lib.report.figures.natural_questions import (
 from qaprune_lib.report.figures.speed import (
     alt_speed,
     describe_speed,
-    speed_facts,
+    score_facts,
     table2_figure,
+    time_facts,
 )
 from qaprune_lib.report.figures.style import save
 from qaprune_lib.report.figures.tasks import alt_gaps, gaps
@@ -64,8 +65,9 @@ __all__ = [
     "figure4_published",
     "gaps",
     "save",
-    "speed_facts",
+    "score_facts",
     "studies",
     "table2_figure",
+    "time_facts",
     "verdicts",
 ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from qaprune_lib.report.claims import VERDICTS, Finding, Judgement
 from qaprune_lib.report.figures.style import BLACK, paper_style
+from qaprune_lib.report.names import origin_of
 from qaprune_lib.report.scoreboard import BADGES
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MARKERS = {"holds": "o", "does not hold": "X", "undecided": "s"}
-LABEL_WIDTH = 46
+LABEL_WIDTH = 52
 UNITS = {"times": "ratio", "ρ": "rank correlation"}
 """Labels of axes whose unit does not speak for itself."""
 
@@ -33,8 +34,8 @@ def effects(judgements: Sequence[Judgement]) -> Figure:
     tested.sort(key=lambda pair: (pair[1].unit, pair[0].number))
     panels = [list(group) for _, group in groupby(tested, key=lambda pair: pair[1].unit)]
     with paper_style():
-        height = 1.0 + 0.45 * max(len(panels), 1) + 0.34 * len(tested)
-        figure = NewFigure(figsize=(7.2, height), layout="constrained")
+        height = 1.0 + 0.45 * max(len(panels), 1) + 0.4 * len(tested)
+        figure = NewFigure(figsize=(7.6, height), layout="constrained")
         if not panels:
             figure.text(0.5, 0.5, "no claim has been tested yet", ha="center", va="center")
             return figure
@@ -50,8 +51,8 @@ def effects(judgements: Sequence[Judgement]) -> Figure:
 def describe_effects(judgements: Sequence[Judgement]) -> str:
     """The caption's part that depends on the records."""
     drawn = [j for j in judgements if j.effect is not None]
-    profiles = sorted({f"{j.profile} ({j.provenance})" for j in drawn})
-    return f"{len(drawn)} of {len(judgements)} claims; profiles: {', '.join(profiles) or 'none'}."
+    places = sorted({origin_of(vars(j)) for j in drawn}, reverse=True)
+    return f"{len(drawn)} of {len(judgements)} claims; judged on: {', '.join(places) or 'none'}."
 
 
 def alt_effects(judgements: Sequence[Judgement]) -> str:
@@ -74,7 +75,7 @@ def _draw(axes: Axes, panel: Sequence[tuple[Judgement, Finding]]) -> None:
         for line in {effect.line, upper}:
             axes.plot([line, line], [place - 0.3, place + 0.3], color=BLACK, linewidth=2)
         axes.plot([low, high], [place, place], color=look.background, linewidth=2)
-        marker = MARKERS[effect.verdict]
+        marker = MARKERS[judgement.verdict]
         hollow = "white" if effect.low is None else look.background
         axes.plot(
             effect.value, place, marker, color=look.background, markersize=7, markerfacecolor=hollow

@@ -11,9 +11,9 @@ from qaprune_lib.report.figures.style import (
     one_source,
     panels,
     paper_style,
-    title,
 )
 from qaprune_lib.report.gather import KINDS, rows_of
+from qaprune_lib.report.names import counted, place_of
 from qaprune_lib.report.tables import point_name
 
 if TYPE_CHECKING:
@@ -48,18 +48,20 @@ def controls(models: pd.DataFrame) -> Figure:
             )
         axes.set_yticks(range(len(names)), names)
         axes.invert_yaxis()
-        axes.set(xlabel="F1 on dev questions (%)", ylabel="model")
-        axes.set_title(title(source))
+        axes.set(xlabel="F1 on dev questions (%)")
+        figure.suptitle(place_of(source), fontsize="medium")
         legend_below(figure, axes, columns=4)
     return figure
 
 
 def control_rows(models: pd.DataFrame) -> pd.DataFrame:
     """Rows of `scored_models` with a `name` for what was pruned and by which choice, in order."""
-    order = ["multiple", "kinds", "fraction", "variant", "choice"]
-    ordered = models.sort_values(
+    ranks = {kinds: rank for rank, kinds in enumerate(("none", "attn", "ff", "both"))}
+    order = ["_rank", "multiple", "fraction", "variant", "choice"]
+    ordered = models.assign(_rank=models["kinds"].map(ranks)).sort_values(
         order, ascending=[True, True, True, True, False], na_position="first"
     )
+    ordered = ordered.drop(columns="_rank")
     return ordered.assign(name=[_name(row) for row in rows_of(ordered)])
 
 
@@ -68,8 +70,8 @@ def describe_controls(models: pd.DataFrame) -> str:
     source = one_source(models)
     seeds = models["gate_seed"].nunique()
     return (
-        f"Controls of {title(source)}: n = {models['n'].max():.0f} dev questions; each run is a "
-        f"marker, {seeds} seed{'s' * (seeds != 1)} of the gates."
+        f"Controls, {place_of(source)}: n = {models['n'].max():,.0f} dev questions, "
+        f"{counted(seeds, 'seed')} of the gates."
     )
 
 
@@ -89,12 +91,13 @@ def studies(points: pd.DataFrame) -> Figure:
     own = points[points["own_threshold"].astype(bool)]
     source = one_source(own)
     kinds = [kind for kind in KINDS if kind in set(own["kind"])]
+    positions = {variant: place for place, variant in enumerate(sorted(set(own["variant"])))}
     with paper_style():
-        figure, axes = panels(4.2 * len(kinds), 4.0, len(kinds))
+        figure, axes = panels(8.2, 3.6, len(kinds))
         for axis, kind in zip(axes, kinds, strict=True):
             rows = own[own["kind"] == kind]
-            for position, (variant, runs) in enumerate(rows.groupby("variant", sort=True)):
-                style = look("", position)
+            for variant, runs in rows.groupby("variant", sort=True):
+                style = look("", positions[variant])
                 axis.plot(
                     runs["removed"],
                     runs["f1"],
@@ -103,10 +106,12 @@ def studies(points: pd.DataFrame) -> Figure:
                     linestyle="none",
                     label=str(variant) or "as in the sweep",
                 )
-            axis.set(xlabel=f"{KINDS[kind]} removed (%)", ylabel="F1 on held-out questions (%)")
-            axis.set_xlim(-3, 103)
-            axis.legend(fontsize="small", loc="lower left")
-        figure.suptitle(title(source), fontsize="medium")
+            axis.set(xlabel=f"{KINDS[kind]}\nremoved (%)")
+            axis.set_xlim(-5, 105)
+            axis.margins(y=0.1)
+        axes[0].set_ylabel("F1 on held-out questions (%)")
+        legend_below(figure, *axes, columns=4)
+        figure.suptitle(place_of(source), fontsize="medium")
     return figure
 
 
@@ -115,8 +120,8 @@ def describe_studies(points: pd.DataFrame) -> str:
     own = points[points["own_threshold"].astype(bool)]
     source, seeds = one_source(own), own["seed"].nunique()
     return (
-        f"L0 at its own threshold, {title(source)}: each run is a marker, n = "
-        f"{own['n'].max():.0f} held-out questions, {seeds} seed{'s' * (seeds != 1)} of the gates."
+        f"L0 at its own threshold, {place_of(source)}: n = {own['n'].max():,.0f} held-out "
+        f"questions, {counted(seeds, 'seed')} of the gates."
     )
 
 

@@ -6,16 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 from qaprune_lib.errors import RecordError
 from qaprune_lib.report.figures.style import (
+    BLACK,
+    BLUE,
+    GREEN,
     LOOKS,
     PUBLISHED,
+    SKY,
+    Look,
     legend_below,
     look,
     one_source,
     panels,
     paper_style,
-    title,
 )
 from qaprune_lib.report.gather import KINDS
+from qaprune_lib.report.names import counted, place_of
 from qaprune_lib.report.published_text import of_figure
 
 if TYPE_CHECKING:
@@ -25,6 +30,9 @@ if TYPE_CHECKING:
 
 MAX_LOSS = 5.0
 """F1 points that the paper's statements on Figures 1 and 2 allow to be lost (section 4.2.2)."""
+
+OWN = (Look(BLUE, "*", "-"), Look(BLACK, "P", "-"), Look(SKY, "X", "-"), Look(GREEN, "h", "-"))
+"""L0 at its own threshold: the sweep, then the settings that studies change."""
 
 
 def figure1(points: pd.DataFrame) -> Figure:
@@ -65,9 +73,8 @@ def embeddings(points: pd.DataFrame) -> Figure:
             )
         right.axhline(MAX_LOSS, color="#000000", linewidth=0.8, linestyle=(0, (1, 2)))
         right.set(xlabel="removed (%)", ylabel="F1 points lost", title="gain, on each kind of gate")
-        right.legend(fontsize="small")
-        legend_below(figure, left, columns=2)
-        figure.suptitle(title(source), fontsize="medium")
+        legend_below(figure, left, right, columns=2)
+        figure.suptitle(place_of(source), fontsize="medium")
     return figure
 
 
@@ -86,7 +93,7 @@ def sparsity_curves(points: pd.DataFrame, kind: str, *, published_figure: int) -
         if len(runs := _own(chosen)):
             _draw_own(axes, runs, "L0, one run per λ, own threshold")
         _mark_published(axes, chosen["unpruned_f1"].mean() - MAX_LOSS, published_figure)
-        _finish(axes, kind, title(source))
+        _finish(axes, kind, place_of(source))
         legend_below(figure, axes, columns=2)
     return figure
 
@@ -97,26 +104,31 @@ def curve_facts(points: pd.DataFrame, kind: str) -> str:
     source = one_source(chosen)
     draws = chosen[chosen["scorer"] == "random"]["seed"].nunique()
     seeds = chosen[chosen["scorer"] == "l0"]["seed"].nunique()
-    questions = " or ".join(f"{n:.0f}" for n in sorted(chosen["n"].unique()))
+    questions = " or ".join(f"{n:,.0f}" for n in sorted(chosen["n"].unique()))
     parts = [
-        f"F1 of {title(source)}, by the share of {KINDS[kind]} removed",
+        f"F1 by the share of {KINDS[kind]} removed, {place_of(source)}",
         f"n = {questions} held-out questions",
         f"unpruned {chosen['unpruned_f1'].mean():.1f}",
     ]
     if draws:
-        parts.append(f"random: mean of {draws} draw{'s' * (draws > 1)} ± sd")
+        parts.append(f"random: mean of {counted(draws, 'draw')}" + " ± sd" * (draws > 1))
     if seeds:
-        parts.append(f"L0: mean of {seeds} seed{'s' * (seeds > 1)} of the gates")
+        parts.append(f"L0: {'mean of ' * (seeds > 1)}{counted(seeds, 'seed')} of the gates")
     return "; ".join(parts) + "."
 
 
 def describe_curves(points: pd.DataFrame, kind: str) -> str:
     """The caption: the facts, and how to read the lines."""
-    has_l0 = "l0" in set(_of_kind(points, kind)["scorer"])
-    reading = (
-        " Stars are L0 runs at their own threshold, thin lines cut one run's ranking elsewhere."
-    )
-    return curve_facts(points, kind) + (reading if has_l0 else "")
+    l0 = _of_kind(points, kind).query("scorer == 'l0'")
+    own, cuts = _own(l0), l0[~l0["own_threshold"].astype(bool)]
+    reading = ""
+    if len(own):
+        reading += " Stars are L0 runs at their own threshold."
+    if own["variant"].nunique() > 1:
+        reading += " Other large markers are L0 with one setting changed."
+    if len(cuts):
+        reading += " Thin lines cut one L0 run's ranking elsewhere."
+    return curve_facts(points, kind) + reading
 
 
 def alt_curves(points: pd.DataFrame, kind: str) -> str:
@@ -215,14 +227,15 @@ def _draw_own(axes: Axes, runs: pd.DataFrame, label: str, position: int = 0) -> 
     """L0 at its own threshold: a point for each λ, ± sd over the gates' seeds both ways."""
     by_penalty = runs.groupby("penalty")[["removed", "f1"]]
     mean, spread = by_penalty.mean(), by_penalty.std().fillna(0.0)
+    style = OWN[position % len(OWN)]
     axes.errorbar(
         mean["removed"],
         mean["f1"],
         xerr=spread["removed"],
         yerr=spread["f1"],
-        color=LOOKS["l0"].color if position == 0 else look("", position).color,
-        marker="*" if position == 0 else look("", position).marker,
-        markersize=10 if position == 0 else 6,
+        color=style.color,
+        marker=style.marker,
+        markersize=10 if position == 0 else 8,
         linewidth=1.8,
         capsize=2,
         zorder=3,

@@ -10,9 +10,9 @@ from qaprune_lib.report.figures.style import (
     one_source,
     panels,
     paper_style,
-    title,
 )
 from qaprune_lib.report.gather import KINDS
+from qaprune_lib.report.names import counted, place_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,17 +50,18 @@ def figure3(layers: pd.DataFrame) -> Figure:
             axis.set_ylim(0, 105)
             axis.set_xticks(sorted(rows["layer"].unique()))
         legend_below(figure, axes[0], columns=4)
-        figure.suptitle(title(source), fontsize="medium")
+        figure.suptitle(place_of(source), fontsize="medium")
     return figure
 
 
 def describe_layers(layers: pd.DataFrame) -> str:
     """The caption's facts: what is drawn, seeds, profile and provenance."""
     source, seeds = one_source(layers), layers["gate_seed"].nunique()
+    spread = ", mean and ± sd" if seeds > 1 else ""
     return (
-        f"Heads and feed-forward activations that remain in each layer of {title(source)}, pruned "
-        f"at multiples of the selected λ; {seeds} seed{'s' * (seeds > 1)} of the gates, mean and "
-        "± sd; counted in the pruned models, on no questions."
+        f"Heads and feed-forward activations that remain in each layer, {place_of(source)}: pruned "
+        f"at multiples of the selected λ; {counted(seeds, 'seed')} of the gates{spread}. Counted "
+        "in the pruned models, so no questions enter."
     )
 
 

@@ -11,9 +11,9 @@ from qaprune_lib.report.figures.style import (
     one_source,
     panels,
     paper_style,
-    title,
 )
 from qaprune_lib.report.gather import rows_of
+from qaprune_lib.report.names import place_of
 from qaprune_lib.report.paper_tables import published_sizes
 from qaprune_lib.report.published import TABLE_1, TABLE_4, TABLE_5
 from qaprune_lib.report.published_text import TEXT
@@ -71,7 +71,7 @@ def figure4(models: pd.DataFrame) -> Figure:
                 label=str(then),
             )
         axes.set(xlabel="parameters (millions)", ylabel="short-answer F1 on dev (%)")
-        axes.set_title(title(source))
+        axes.set_title(place_of(source))
         axes.legend(fontsize="small")
     return figure
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from qaprune_lib.report.figures.style import (
     LOOKS,
     PUBLISHED,
+    legend_below,
     one_source,
     panels,
     paper_style,
-    title,
 )
 from qaprune_lib.report.gather import rows_of
+from qaprune_lib.report.names import counted, place_of
 from qaprune_lib.report.published import TABLE_2
 from qaprune_lib.report.tables import operating_points
 
@@ -29,7 +30,8 @@ def table2_figure(models: pd.DataFrame) -> Figure:
         models: rows of `scored_models`, of one model.
 
     F1 is the median over seeds with its extremes, speed that of the one model that was timed, with
-    the extremes of its rounds. Hollow markers are heads alone or activations alone.
+    the extremes of its rounds. Hollow markers are heads alone or activations alone. A range far
+    beyond all medians ends in an arrow at the edge, so that one disturbed round hides no point.
 
     Raises:
         RecordError: the rows are of several profiles, data sets or models, or of none.
@@ -37,7 +39,8 @@ def table2_figure(models: pd.DataFrame) -> Figure:
     source = one_source(models)
     points = operating_points(models).dropna(subset=["speedup"])
     with paper_style():
-        figure, (ours, theirs) = panels(8.2, 4.0, 2)
+        figure, (ours, theirs) = panels(8.2, 4.6, 2)
+        edges = _edges(points)
         for then, rows in points.groupby("then", sort=True):
             both = rows["kinds"].isin(["both", "none"])
             style = LOOKS[str(then)]
@@ -59,30 +62,40 @@ def table2_figure(models: pd.DataFrame) -> Figure:
                     capsize=2,
                     label=str(then) if filled else f"{then}, one kind only",
                 )
-        ours.set(xlabel="speed-up (× unpruned)", ylabel="F1 on dev questions (%)")
-        ours.set_title(title(source), fontsize="small")
+                _mark_cut(ours, part, edges, style.color)
+        ours.set(xlabel="speed-up (× unpruned)", ylabel="F1 on dev questions (%)", xlim=edges)
+        ours.set_title("ours")
         _draw_published(theirs)
-        ours.legend(fontsize="small", loc="lower left")
-        theirs.legend(fontsize="small", loc="lower left")
+        legend_below(figure, ours, theirs, columns=3)
+        figure.suptitle(place_of(source), fontsize="medium")
     return figure
 
 
-def speed_facts(models: pd.DataFrame) -> str:
-    """What both figure and table say of their numbers: questions, seeds, profile, provenance."""
+def score_facts(models: pd.DataFrame) -> str:
+    """What figure and table say of F1: questions, seeds, profile, provenance."""
     source, points = one_source(models), operating_points(models)
     runs = points[points["kinds"] != "none"]["runs"].max()
-    seeds = "1 seed" if runs == 1 else f"{runs:.0f} seeds"
+    spread = "is the median over" if runs > 1 else "of"
+    extremes = ", with extremes" if runs > 1 else ""
     return (
-        f"{title(source)}: n = {points['n'].max():.0f} dev questions; F1 is the median over "
-        f"{seeds}, with extremes; speed is of the first seed, with the extremes of the rounds."
+        f"{place_of(source)}: n = {points['n'].max():,.0f} dev questions; "
+        f"F1 {spread} {counted(runs, 'seed')} of the gates{extremes}."
     )
+
+
+def time_facts(models: pd.DataFrame) -> str:
+    """What figure and table say of speed."""
+    if models["speedup"].isna().all():
+        return "These models have not been timed yet."
+    return "Speed is of the first seed: median and extremes of the rounds of one measurement."
 
 
 def describe_speed(models: pd.DataFrame) -> str:
     """The caption: the facts, and what stands on the right."""
     return (
-        f"F1 against decoding speed, {speed_facts(models)} Right: the paper's Table 2 (large-qa, "
-        "published), its speed-ups computed from its times."
+        f"F1 against decoding speed, {score_facts(models)} {time_facts(models)} A range that "
+        "leaves the panel ends in an arrow. Right: the paper's Table 2 (large-qa, published), its "
+        "speed-ups computed from its times."
     )
 
 
@@ -93,6 +106,26 @@ def alt_speed(models: pd.DataFrame) -> str:
         f"{row.then} {row.f1:.1f} at {row.speedup:.2f} times the speed" for row in rows_of(points)
     ]
     return "F1 against speed-up: " + "; ".join(texts)
+
+
+def _edges(points: pd.DataFrame) -> tuple[float, float]:
+    """Left and right end of the speed axis: all medians, and ranges that are not far beyond."""
+    low, high = points["speedup"].min(), points["speedup"].max()
+    least = max(points["speedup_low"].min(), low / 1.5)
+    most = min(points["speedup_high"].max(), 1.5 * high)
+    margin = 0.05 * max(most - least, 0.1)
+    return least - margin, most + margin
+
+
+def _mark_cut(axes: Axes, points: pd.DataFrame, edges: tuple[float, float], color: str) -> None:
+    """Arrows where the range of a point goes on beyond the edge of the panel."""
+    inside = 0.02 * (edges[1] - edges[0])
+    for marker, place, cut in (
+        ("<", edges[0] + inside, points["speedup_low"] < edges[0]),
+        (">", edges[1] - inside, points["speedup_high"] > edges[1]),
+    ):
+        for height in points["f1"][cut]:
+            axes.plot(place, height, marker=marker, color=color, label="_cut")
 
 
 def _draw_published(axes: Axes) -> None:
@@ -113,4 +146,4 @@ def _draw_published(axes: Axes) -> None:
             label=name,
         )
     axes.set(xlabel="speed-up (× unpruned)", ylabel="F1 on SQuAD 2.0 dev (%)")
-    axes.set_title("the paper's Table 2, published", fontsize="small")
+    axes.set_title("the paper's Table 2, published")

@@ -82,12 +82,6 @@ def one_source(frame: pd.DataFrame) -> dict[str, str]:
     return {column: values[0] for column, values in found.items()}
 
 
-def title(source: dict[str, str]) -> str:
-    """Profile, provenance, model and data: the line above every figure of ours."""
-    where = f"profile {source['profile']} (provenance: {source['provenance']})"
-    return f"{source['model']} on {source['data']}, {where}"
-
-
 @contextmanager
 def paper_style() -> Iterator[Any]:
     """Seaborn's white grid in the sizes of a book page; yields seaborn."""
@@ -107,10 +101,13 @@ def panels(width: float, height: float, columns: int = 1) -> tuple[Figure, list[
     return figure, list(figure.subplots(1, columns, squeeze=False)[0])
 
 
-def legend_below(figure: Figure, axes: Axes, columns: int = 3) -> None:
-    """Every named series, under the axes."""
-    handles, names = axes.get_legend_handles_labels()
-    named = dict(zip(names, handles, strict=True))
+def legend_below(figure: Figure, *axes: Axes, columns: int = 3) -> None:
+    """Every named series of some axes once, under the figure."""
+    named = {
+        name: handle
+        for each in axes
+        for handle, name in zip(*each.get_legend_handles_labels(), strict=True)
+    }
     figure.legend(
         list(named.values()), list(named), loc="outside lower center", ncols=columns, frameon=False
     )
