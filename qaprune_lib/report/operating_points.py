@@ -217,4 +217,7 @@ def _scores(rows: pd.DataFrame, whole: pd.DataFrame) -> str:
 
 def _formats(table: pd.DataFrame) -> dict[str | int, Any]:
     formats: dict[str | int, Any] = {str(name): "{:.1f}".format for name in table}
-    return formats | {"against fine-tuned": "{:+.1f}".format, "questions": "{:.0f}".format}
+    return formats | {
+        "against fine-tuned": lambda points: f"{points:+.1f}".replace("-", "−"),
+        "questions": "{:,.0f}".format,
+    }
