@@ -100,18 +100,6 @@ def test_from_squad_to_natural_questions(tmp_path: Path, monkeypatch: pytest.Mon
     check_short_answers(record, questions.dev, chain.artifacts(retrained))
     assert record.metrics["parameters"] == smaller
 
-    # the paper's way: pruned on SQuAD, and trained on with its parameters
-    gates, _ = chain.run(
-        ScoreGates, model=squad, questions=12, fractions=[], curve_questions=8, **l0
-    )
-    there, record = chain.run(Prune, model=squad, attn=gates)
-    _, carried = chain.run(Retrain, model=there, **training, **NQ)
-    metrics = record.metrics
-    layers = metrics["encoder_parameters"]
-    metrics = carried.metrics
-    assert set(metrics) == {*SETS, "training"}
-    assert metrics["encoder_parameters"] == layers
-
     _, record = chain.run(DecodeTime, models=[tuned, retrained], repeats=2, max_questions=4, **NQ)
     metrics = record.metrics
     assert metrics[retrained]["macs_ratio"] > 1

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from qaprune_lib.data.natural_questions import NaturalQuestions
 from qaprune_lib.data.natural_questions_example import AnswerType, Example
 from qaprune_lib.errors import ModelError
 from qaprune_lib.evaluation.decode import decode
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from torch import Tensor
     from transformers import PreTrainedModel
+
+    from qaprune_lib.data.natural_questions import NaturalQuestions
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ def timed_windows(
 ) -> list[TimedWindows]:
     """The windows of each model; models with the same tokenizer share them."""
     from qaprune_lib.data.features import make_features
+    from qaprune_lib.data.natural_questions import NaturalQuestions
     from qaprune_lib.data.natural_questions_features import make_natural_questions_features
     from qaprune_lib.data.windows import tokenizer_state
     from qaprune_lib.models.heads import head_of
@@ -64,12 +66,21 @@ def timed_windows(
 
 def some_of(dataset: Dataset | NaturalQuestions, count: int | None) -> Dataset | NaturalQuestions:
     """So many questions, evenly spaced; of Natural Questions about so many, drawn at random."""
+    from qaprune_lib.data.natural_questions import NaturalQuestions
+
     if isinstance(dataset, NaturalQuestions):
         total = sum(1 for _ in dataset) if count else 0
         return dataset.sample(count / total) if count and count < total else dataset
     if count is None or count >= len(dataset):
         return dataset
     return dataset.select(np.linspace(0, len(dataset) - 1, count).round().astype(int))
+
+
+def examples_of(dataset: Dataset | NaturalQuestions) -> Dataset | list[Example]:
+    """What is decoded again and again: a stream is read once, and held in memory."""
+    from qaprune_lib.data.natural_questions import NaturalQuestions
+
+    return list(dataset) if isinstance(dataset, NaturalQuestions) else dataset
 
 
 def _batch(features: Dataset, tokenizer: Any, batch_size: int) -> TimedWindows:

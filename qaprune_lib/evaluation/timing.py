@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from qaprune_lib.data.natural_questions import NaturalQuestions
 from qaprune_lib.errors import ModelError, SettingsError
 from qaprune_lib.evaluation.timed_windows import (
     TimedWindows,
     decode_windows,
+    examples_of,
     some_of,
     timed_windows,
 )
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from torch import nn
     from transformers import PreTrainedModel
+
+    from qaprune_lib.data.natural_questions import NaturalQuestions
 
 WARM_UP_BATCHES = 10
 
@@ -117,7 +119,7 @@ def time_decoding(
             raise SettingsError(f"{name}={value} must be at least 1")
     device = _common_device(models)
     dataset = some_of(dataset, max_questions)
-    examples = list(dataset) if isinstance(dataset, NaturalQuestions) else dataset
+    examples = examples_of(dataset)
     windows = timed_windows(
         models,
         dataset,

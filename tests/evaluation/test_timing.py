@@ -22,7 +22,7 @@ from transformers import AutoTokenizer, BertConfig, PreTrainedTokenizerFast
 
 from qaprune_lib.data.features import make_features
 from qaprune_lib.errors import ModelError, SettingsError
-from qaprune_lib.evaluation import timing
+from qaprune_lib.evaluation import timed_windows, timing
 from qaprune_lib.evaluation.decode import Prediction, decode, predict
 from qaprune_lib.evaluation.timing import Timing, time_decoding, weights_mib
 from qaprune_lib.models.encoder import Encoder
@@ -211,13 +211,14 @@ def test_decodes_what_predict_gives(
         decoded.append(decode(*arguments, **settings))
         return decoded[-1]
 
-    monkeypatch.setattr(timing, "decode", spy)
+    monkeypatch.setattr(timed_windows, "decode", spy)
     model.train()
     time_decoding(
         [model], dataset, repeats=2, batch_size=3, max_answer_length=4, cache_dir=tmp_path, **SIZES
     )
     assert all(module.training for module in model.modules())
     expected = predict(model, dataset, max_answer_length=4, cache_dir=tmp_path, **SIZES)
+    assert len(decoded) == 3  # a warm-up and two rounds
     for predictions in decoded[1:]:
         assert [p.text for p in predictions] == [p.text for p in expected]
         for name in ("score", "null_score"):
