@@ -20,11 +20,12 @@ class DataSettings(_Part):
     """Questions of one name; counts are drawn at random (seed 0) where the data has more.
 
     `source` may be left out of the file and given where the graph is run; `folder` is a part of
-    that folder.
+    that folder. `about` is what has to be said beside every number that comes from them.
     """
 
     source: str | None = None
     folder: str = ""
+    about: str = ""
     version: Literal["1.1", "2.0"] | None = None
     train_questions: Count | None = None
     heldout_questions: Count | None = None
@@ -32,7 +33,7 @@ class DataSettings(_Part):
 
     def parameters(self) -> dict[str, Any]:
         """As parameters of a stage."""
-        return self.model_dump(exclude={"folder"})
+        return self.model_dump(exclude={"folder", "about"})
 
 
 class WindowSizes(_Part):
@@ -49,7 +50,7 @@ class NaturalQuestionsSettings(_Part):
 
     Attributes:
         after: name of the SQuAD questions that models and gates come from.
-        source, folder, train_questions, dev_questions: as of `DataSettings`.
+        source, folder, about, train_questions, dev_questions: as of `DataSettings`.
         train_files, dev_files, null_rate: as of `StageParameters`.
         windows: sizes of windows.
         others: further models that are fine-tuned and pruned likewise (the paper: RoBERTa), each
@@ -61,6 +62,8 @@ class NaturalQuestionsSettings(_Part):
         studies: further L0 runs at the selected λ, each with what it changes.
         gate_objectives: the losses that drive the gates.
         carried: multiples at which SQuAD's gates prune too.
+        carried_models: multiples at which the model pruned on SQuAD, weights and all, is trained
+            further (Table 3).
         random_choice: multiples of that control.
         retrain: parameters of `Retrain`.
         timing: parameters of `DecodeTime`.
@@ -69,6 +72,7 @@ class NaturalQuestionsSettings(_Part):
     after: str
     source: str | None = None
     folder: str = ""
+    about: str = ""
     train_questions: Count | None = None
     dev_questions: Count | None = None
     train_files: list[str] = []
@@ -83,6 +87,7 @@ class NaturalQuestionsSettings(_Part):
     gate_objectives: list[Objective] = Field(default=["cross_entropy"], min_length=1)
     multiples: list[NotNegative] = [1.0, 2.0]
     carried: list[NotNegative] = []
+    carried_models: list[NotNegative] = []
     random_choice: list[NotNegative] = []
     retrain: dict[str, Any]
     timing: dict[str, Any]
@@ -181,8 +186,11 @@ class Profile(_Part):
             raise ValueError(f"{NQ!r} names Natural Questions: give them as natural_questions")
         if nq is not None and nq.after not in self.data:
             raise ValueError(f"natural_questions come after {nq.after!r}, which is not in data")
-        if nq is not None and not set(nq.carried) <= set(self.multiples) & set(nq.multiples):
-            raise ValueError("natural_questions.carried: gates are carried from multiples of both")
+        for name in ("carried", "carried_models") if nq is not None else ():
+            if not set(getattr(nq, name)) <= set(self.multiples) & set(nq.multiples):
+                raise ValueError(
+                    f"natural_questions.{name}: gates are carried from multiples of both"
+                )
         return self
 
     def resources_of(self, stage: str) -> Resources:

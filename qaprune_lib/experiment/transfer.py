@@ -86,7 +86,11 @@ class _Model:
             yield chosen
             yield from self.retrained(id_of(chosen), ["cross_entropy"])
         for multiple in settings.carried:
-            yield from self.carried(multiple, squad)
+            gates = self.gates_of(squad, multiple)
+            yield from gates
+            yield from self.with_retrainings(self.pruned(gates))
+        for multiple in settings.carried_models:
+            yield from self.trained_on(squad, multiple)
         for changes in settings.studies:
             yield from self.gates(1.0, **changes)
 
@@ -104,26 +108,27 @@ class _Model:
             for kind, penalty in self.point.items()
         ]
 
-    def carried(self, multiple: float, squad: Finetune) -> Iterator[StageParameters]:
-        """SQuAD's gates: their topology on the model for Natural Questions; and, as in Table 3, the
-        model pruned on SQuAD with its parameters, trained on."""
-        maker, after = self.maker, self.settings.after
-        gates = [
-            next(maker.l0(after, squad, {kind: times(penalty, multiple)}))
+    def gates_of(self, squad: Finetune, multiple: float) -> list[ScoreGates]:
+        """SQuAD's gates at a multiple of the selected λ, a run for each kind."""
+        return [
+            next(self.maker.l0(self.settings.after, squad, {kind: times(penalty, multiple)}))
             for kind, penalty in self.point.items()
         ]
+
+    def trained_on(self, squad: Finetune, multiple: float) -> Iterator[StageParameters]:
+        """The model pruned on SQuAD, trained on like the unpruned one (Table 3)."""
+        gates = self.gates_of(squad, multiple)
         yield from gates
-        yield from self.with_retrainings(self.pruned(gates))
-        on_squad = maker.prune(after, id_of(squad), _ids(gates))
-        yield on_squad
+        pruned = self.maker.prune(self.settings.after, id_of(squad), _ids(gates))
+        yield pruned
         cross_entropy: Objective = "cross_entropy"
         training = {
             **self.settings.finetune,
-            "model": id_of(on_squad),
+            "model": id_of(pruned),
             "objective": cross_entropy,
             "teacher": None,
         }
-        yield maker.make(Retrain, NQ, training)
+        yield self.maker.make(Retrain, NQ, training)
 
     def pruned(self, gates: list[ScoreGates], **settings: Any) -> Prune:
         """The model for Natural Questions, pruned."""

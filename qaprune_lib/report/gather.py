@@ -85,8 +85,13 @@ def curve_points(records: Iterable[Record]) -> pd.DataFrame:
     return _frame(rows, CURVE_COLUMNS)
 
 
-def scored_models(records: Iterable[Record]) -> pd.DataFrame:
+def scored_models(records: Iterable[Record], dev_set: str = "dev") -> pd.DataFrame:
     """One row for each model that was scored on dev questions, columns `MODEL_COLUMNS`.
+
+    Args:
+        records: of any sweeps.
+        dev_set: name of one of `other_dev_sets`: scores are on that, and models without are left
+            out.
 
     `then` is "fine-tuned", "not retrained", "cross-entropy" or "distillation"; `kinds` says which
     gates were pruned ("attn", "ff", "both", "none"), `gates_from` the questions that they were
@@ -96,8 +101,16 @@ def scored_models(records: Iterable[Record]) -> pd.DataFrame:
     model's topology at the smallest batch that was timed. Cells that do not apply are missing.
     """
     runs = Runs(records)
-    rows = [_model(runs, record) for record in runs.of("finetune", "prune", "retrain")]
+    scored = runs.of("finetune", "prune", "retrain")
+    rows = [_model(runs, r, dev_set) for r in scored if dev_set in _dev_sets(r)]
     return _frame(rows, MODEL_COLUMNS)
+
+
+def other_dev_sets(records: Iterable[Record]) -> list[str]:
+    """Names of the dev sets of Natural Questions that were scored beside the first one."""
+    scored = Runs(records).of("finetune", "prune", "retrain")
+    names = dict.fromkeys(name for record in scored for name in _dev_sets(record))
+    return [name for name in names if name != "dev"]
 
 
 def layer_shares(records: Iterable[Record]) -> pd.DataFrame:
@@ -201,14 +214,19 @@ def label_of(parameters: Mapping[str, Any], penalty: float | None, variant: str)
     return name
 
 
-def _model(runs: Runs, record: Record) -> dict[str, Any]:
+def _dev_sets(record: Record) -> dict[str, Any]:
+    metrics: Any = record.metrics
+    return {"dev": metrics["dev"], **metrics.get("other_dev", {})}
+
+
+def _model(runs: Runs, record: Record, dev_set: str = "dev") -> dict[str, Any]:
     parameters: Any = record.parameters
     metrics: Any = record.metrics
     name = runs.finetune_of(record)
     tuned = runs.find(name, record)
     above = runs.find(parameters.get("model"), record) if record.stage == "retrain" else record
     pruned = above if above is not None and above.stage == "prune" else None
-    dev = metrics["dev"]
+    dev = _dev_sets(record)[dev_set]
     scores = dev.get("fitted") or dev.get("at_zero") or {}
     retrained = record.stage == "retrain"
     then = {"finetune": "fine-tuned", "prune": "not retrained"}.get(record.stage)

@@ -182,6 +182,33 @@ def natural_questions_table(
     return pd.concat([published, frame], ignore_index=True).fillna("–")
 
 
+def dev_set_table(models: pd.DataFrame) -> pd.DataFrame:
+    """All of our models on NQ-format questions of one dev set, a row for each operating point.
+
+    Args:
+        models: from `scored_models`, of one dev set.
+    """
+    import pandas as pd
+
+    points = operating_points(models[models["data"] == "nq"])
+    return pd.DataFrame(
+        [
+            {
+                SOURCE: origin_of(row._asdict()),
+                "model": f"{model_of(row._asdict())}: {point_name(row)}, {row.then}",
+                "questions": number(row.n, 0),
+                "% attn removed": number(row.attn_removed, 0),
+                "% ff removed": number(row.ff_removed, 0),
+                "parameters (M)": number(row.parameters / 1e6, 1),
+                "LA (F1)": number(row.long_f1, 1),
+                "SA (F1)": number(row.short_f1, 1),
+                "speed-up": number(row.speedup, 2),
+            }
+            for row in rows_of(measured_first(points))
+        ]
+    )
+
+
 def word_overlap_table(records: Iterable[Record]) -> pd.DataFrame:
     """What mere word overlap scores on each dev set: the paragraph most like the question."""
     import pandas as pd

@@ -17,13 +17,14 @@ from qaprune_lib.report.missing import missing_runs, profile_names
 from qaprune_lib.report.pages import (
     each_model,
     models_with,
+    show_about,
     show_figure,
     show_missing,
     show_table,
     show_text,
 )
 from tests.conftest import REPOSITORY
-from tests.report.synthetic import sweep
+from tests.report.synthetic import Sweep, sweep
 
 FOLDER = REPOSITORY / "notebooks" / "report"
 PAGES = ("table1", "figure1", "figure2", "embeddings", "table2", "figure3", "controls")
@@ -125,6 +126,27 @@ def test_what_is_shown(tmp_path: Path) -> None:
     table = show_table(pd.DataFrame({"a": ["1"]}), "t", "A caption.").myst
     assert table.startswith("```{table} A caption.\n:name: tab-t\n\n| a |")
     assert show_text("1 < 2").html == "<p>1 &lt; 2</p>"
+
+
+def test_what_must_be_said_of_the_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    made = [
+        Sweep(profile=profile, provenance=profile, data=data)
+        for profile in ("measured", "embedded")
+        for data in ("squad2", "squad1", "nq")
+    ]
+    for one in made:
+        one.finetune("minilm")
+    models = scored_models([record for one in made for record in one.records])
+    [box] = show_about(models)
+    assert box.myst.startswith("```{admonition} About the questions\n")
+    # of the reconstructed training questions, and of those in NQ's format alone
+    assert box.myst.count("**SQuAD 2.0, measured profile.** Dev is official; train is a") == 1
+    assert box.myst.count("**NQ-format questions, measured profile.** Neither split is that") == 1
+    assert box.myst.count("**") == 4
+    assert "<p>SQuAD 2.0, measured profile. Dev is official" in box.html
+    assert show_about(models[models["profile"] == "embedded"]) == []
+    assert show_about(models.assign(profile="of no file")) == []
 
 
 def test_what_is_missing_and_how_to_make_it(monkeypatch: pytest.MonkeyPatch) -> None:

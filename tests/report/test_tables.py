@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 from qaprune_lib.report import Record
-from qaprune_lib.report.gather import curve_points, rows_of, scored_models
+from qaprune_lib.report.gather import curve_points, other_dev_sets, rows_of, scored_models
 from qaprune_lib.report.paper_tables import (
+    dev_set_table,
     natural_questions_table,
     published_cells,
     table1,
@@ -137,6 +138,27 @@ def test_natural_questions_beside_the_papers() -> None:
     assert table.iloc[-1].tolist()[:2] == ["measured, profile m", "MiniLM: unpruned, fine-tuned"]
     assert table.iloc[-1][["LA (F1)", "SA (F1)"]].tolist() == ["60.5", "50.2"]
     assert len(natural_questions_table(TABLE_5, models.iloc[:0], "distillation")) == 5
+
+
+def test_each_dev_set_of_natural_questions_by_itself() -> None:
+    made = Sweep(data="nq", provenance="measured", profile="m")
+    made.finetune("minilm")
+    made.finetune("mpnet-base")
+    dev, real = (
+        {"n_examples": n, "long": {"f1": long}, "short": {"f1": short}, "f1": short}
+        for n, long, short in ((519, 60.5, 50.25), (503, 40.0, 30.0))
+    )
+    made.records[0].metrics.update(dev=dev, other_dev={"dev-real-questions": real})  # type: ignore[arg-type]
+    made.records[1].metrics.update(dev=dev)
+    assert other_dev_sets(made.records) == ["dev-real-questions"]
+    assert other_dev_sets(sweep(profile="p").records) == []
+    wanted = ["questions", "LA (F1)", "SA (F1)"]
+    first = dev_set_table(scored_models(made.records))
+    assert first[wanted].to_numpy().tolist() == [["519", "60.5", "50.2"]] * 2
+    second = dev_set_table(scored_models(made.records, "dev-real-questions"))
+    assert second[wanted].to_numpy().tolist() == [["503", "40.0", "30.0"]]
+    assert second["model"].tolist() == ["MiniLM: unpruned, fine-tuned"]
+    assert dev_set_table(scored_models(sweep(profile="p").records)).empty
 
 
 def test_numbers_as_text() -> None:
