@@ -181,12 +181,14 @@ class Profile(_Part):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
-        nq = self.natural_questions
         if NQ in self.data:
             raise ValueError(f"{NQ!r} names Natural Questions: give them as natural_questions")
-        if nq is not None and nq.after not in self.data:
+        nq = self.natural_questions
+        if nq is None:
+            return self
+        if nq.after not in self.data:
             raise ValueError(f"natural_questions come after {nq.after!r}, which is not in data")
-        for name in ("carried", "carried_models") if nq is not None else ():
+        for name in ("carried", "carried_models"):
             if not set(getattr(nq, name)) <= set(self.multiples) & set(nq.multiples):
                 raise ValueError(
                     f"natural_questions.{name}: gates are carried from multiples of both"
