@@ -82,7 +82,7 @@ def leave_one_out_prohibitive(evidence: Evidence) -> Outcome:
     return Outcome(
         (above(times, PROHIBITIVE, "times L0's training", "all passes over training L0's gates"),),
         f"{passes:,} passes of {seconds:.2g} s are {passes * seconds / 3600:.2g} hours, "
-        f"{times.value:.2g} times as long as L0 trained.",
+        f"{times.value:,.0f} times as long as L0 trained.",
     )
 
 
