@@ -183,7 +183,7 @@ def natural_questions_table(
 
 
 def dev_set_table(models: pd.DataFrame) -> pd.DataFrame:
-    """All of our models on NQ-format questions of one dev set, a row for each operating point.
+    """Every operating point of our models on NQ-format questions of one dev set.
 
     Args:
         models: from `scored_models`, of one dev set.
@@ -194,9 +194,8 @@ def dev_set_table(models: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                SOURCE: origin_of(row._asdict()),
-                "model": f"{model_of(row._asdict())}: {point_name(row)}, {row.then}",
-                "questions": number(row.n, 0),
+                "model": point_name(row),
+                "then": row.then,
                 "% attn removed": number(row.attn_removed, 0),
                 "% ff removed": number(row.ff_removed, 0),
                 "parameters (M)": number(row.parameters / 1e6, 1),
@@ -204,7 +203,7 @@ def dev_set_table(models: pd.DataFrame) -> pd.DataFrame:
                 "SA (F1)": number(row.short_f1, 1),
                 "speed-up": number(row.speedup, 2),
             }
-            for row in rows_of(measured_first(points))
+            for row in rows_of(points)
         ]
     )
 

@@ -73,19 +73,20 @@ def point_name(row: Any) -> str:
     kinds = KINDS_PRUNED[row.kinds]
     if row.kinds == "none":
         return kinds
+    origin = f", {gates_origin(row)}" if gates_origin(row) else ""
     if row.multiple == row.multiple:
-        return f"{kinds} (×{row.multiple:g}){_origin(row)}"
+        return f"{kinds} (×{row.multiple:g}){origin}"
     penalties = {"attn": row.penalty_attn, "ff": row.penalty_ff}
     given = [f"{kind} λ={value:g}" for kind, value in penalties.items() if value == value]
-    return " + ".join(given) + _origin(row)
+    return " + ".join(given) + origin
 
 
-def _origin(row: Any) -> str:
+def gates_origin(row: Any) -> str:
     """Where gates, or gates and weights, come from, if not from the questions of the row."""
     if row.gates_from in ("", row.data):
         return ""
     carried = "gates" if row.weights_from == row.data else "gates and weights"
-    return f", {carried} of {row.gates_from}"
+    return f"{carried} of {row.gates_from}"
 
 
 def operating_point_cells(frame: pd.DataFrame) -> pd.DataFrame:

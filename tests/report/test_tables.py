@@ -152,12 +152,13 @@ def test_each_dev_set_of_natural_questions_by_itself() -> None:
     made.records[1].metrics.update(dev=dev)
     assert other_dev_sets(made.records) == ["dev-real-questions"]
     assert other_dev_sets(sweep(profile="p").records) == []
-    wanted = ["questions", "LA (F1)", "SA (F1)"]
+    wanted = ["model", "LA (F1)", "SA (F1)"]
     first = dev_set_table(scored_models(made.records))
-    assert first[wanted].to_numpy().tolist() == [["519", "60.5", "50.2"]] * 2
-    second = dev_set_table(scored_models(made.records, "dev-real-questions"))
-    assert second[wanted].to_numpy().tolist() == [["503", "40.0", "30.0"]]
-    assert second["model"].tolist() == ["MiniLM: unpruned, fine-tuned"]
+    assert first[wanted].to_numpy().tolist() == [["unpruned", "60.5", "50.2"]] * 2
+    models = scored_models(made.records, "dev-real-questions")
+    assert models[["model", "n"]].to_numpy().tolist() == [["minilm", 503]]
+    second = dev_set_table(models)
+    assert second[wanted].to_numpy().tolist() == [["unpruned", "40.0", "30.0"]]
     assert dev_set_table(scored_models(sweep(profile="p").records)).empty
 
 

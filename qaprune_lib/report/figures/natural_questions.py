@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from textwrap import fill
+from typing import TYPE_CHECKING, Literal
 
 from qaprune_lib.report.figures.style import (
     LOOKS,
     PUBLISHED,
+    legend_below,
     look,
     one_source,
     panels,
@@ -17,7 +19,7 @@ from qaprune_lib.report.names import place_of
 from qaprune_lib.report.paper_tables import published_sizes
 from qaprune_lib.report.published import TABLE_1, TABLE_4, TABLE_5
 from qaprune_lib.report.published_text import TEXT
-from qaprune_lib.report.tables import operating_points
+from qaprune_lib.report.tables import gates_origin, operating_points
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,21 +61,32 @@ def figure4(models: pd.DataFrame) -> Figure:
     source = one_source(models)
     points = operating_points(models)
     with paper_style():
-        figure, (axes,) = panels(6.2, 4.4)
-        for then, rows in points.groupby("then", sort=True):
+        figure, (axes,) = panels(6.2, 4.8)
+        for (then, origin), rows in points.assign(
+            origin=[gates_origin(row) for row in rows_of(points)]
+        ).groupby(["then", "origin"], sort=True):
             style = look(str(then)) if str(then) in LOOKS else look("", 0)
             axes.plot(
                 rows["parameters"] / 1e6,
                 rows["short_f1"],
                 color=style.color,
                 marker=style.marker,
+                fillstyle=_FILL[str(origin).partition(" of ")[0]],
                 linestyle="none",
-                label=str(then),
+                label=f"{then}, {origin}" if origin else str(then),
             )
         axes.set(xlabel="parameters (millions)", ylabel="short-answer F1 on dev (%)")
-        axes.set_title(place_of(source))
-        axes.legend(fontsize="small")
+        axes.set_title(fill(place_of(source), 60))
+        legend_below(figure, axes, columns=2)
     return figure
+
+
+_FILL: dict[str, Literal["full", "none", "left"]] = {
+    "": "full",
+    "gates": "none",
+    "gates and weights": "left",
+}
+"""How markers are filled, by what comes from other questions."""
 
 
 def alt_figure4_published() -> str:
