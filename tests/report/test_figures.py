@@ -173,6 +173,33 @@ def test_published_pictures() -> None:
     assert drawn(gaps)["BERT-base"][0, 1] == pytest.approx(90.9 - (88.4 + 88.5) / 2)
 
 
+def test_on_natural_questions_the_origin_of_gates_is_seen(models: pd.DataFrame) -> None:
+    rows = models[models["then"].isin(["fine-tuned", "not retrained"])].copy()
+    pruned = rows["kinds"] != "none"
+    rows = rows.assign(data="nq", short_f1=rows["f1"], weights_from="nq")
+    rows["gates_from"] = np.where(pruned, "nq", "")
+    carried = rows[pruned].assign(gates_from="squad2", short_f1=rows["short_f1"] - 1)
+    trained_on = carried.assign(weights_from="squad2", short_f1=carried["short_f1"] - 1)
+    [axes] = figures.figure4(pd.concat([rows, carried, trained_on])).axes
+    fills = {str(line.get_label()): line.get_fillstyle() for line in axes.lines}
+    assert fills == {
+        "fine-tuned": "full",
+        "not retrained": "full",
+        "not retrained, gates of squad2": "none",
+        "not retrained, gates and weights of squad2": "left",
+    }
+    lines = drawn(axes)
+    own, carried_points = lines["not retrained"], lines["not retrained, gates of squad2"]
+    np.testing.assert_allclose(own - carried_points, np.tile([0, 1], (len(own), 1)))
+    assert axes.get_ylabel() == "short-answer F1 on dev (%)"
+
+
+def test_curves_on_natural_questions_bear_no_share_of_squad(points: pd.DataFrame) -> None:
+    [axes] = figures.figure1(points.assign(data="nq")).axes
+    assert not [label for label in drawn(axes) if label.startswith("published")]
+    assert axes.get_ylabel() == "short-answer F1 on dev questions (%)"
+
+
 def test_audit_pictures() -> None:
     [axes] = figures.decoding_times().axes
     fit = fit_decoding_time()
