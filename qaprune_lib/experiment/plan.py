@@ -7,11 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qaprune_lib.experiment.parameters import (
-    STAGES,
-    DecodeTime,
-    StageParameters,
-)
+from qaprune_lib.experiment.parameters import DecodeTime, StageParameters
 from qaprune_lib.experiment.single_runs import OperatingPoint, RunMaker, id_of, times
 from qaprune_lib.experiment.transfer import natural_questions_runs
 from qaprune_lib.report.records import run_id
@@ -71,7 +67,7 @@ class Planner(RunMaker):
                 runs.setdefault(id_of(run), run)
         for run in natural_questions_runs(self, points or {}):
             runs.setdefault(id_of(run), run)
-        return sorted(runs.values(), key=lambda run: list(STAGES).index(run.stage))
+        return list(runs.values())
 
     def selections(self) -> dict[str, Selection]:
         """The selection of each data set's operating point."""

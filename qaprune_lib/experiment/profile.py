@@ -55,6 +55,8 @@ class NaturalQuestionsSettings(_Part):
         windows: sizes of windows.
         others: further models that are fine-tuned and pruned likewise (the paper: RoBERTa), each
             with what it changes of `finetune`; they have not seen SQuAD.
+        smaller: pretrained models that the first one teaches, and that are pruned after that
+            (Figure 4), each with what it changes of `finetune`.
         finetune: parameters of `Finetune`, from the model that was fine-tuned on `after`; also of
             the continued training of one that was pruned there (Table 3).
         scorers: parameters of `ScoreGates`, a run each.
@@ -80,6 +82,7 @@ class NaturalQuestionsSettings(_Part):
     null_rate: Share | None = None
     windows: WindowSizes
     others: dict[str, dict[str, Any]] = {}
+    smaller: dict[str, dict[str, Any]] = {}
     finetune: dict[str, Any]
     scorers: list[dict[str, Any]] = []
     gates: dict[str, Any] = {}

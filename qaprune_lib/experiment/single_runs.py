@@ -52,15 +52,15 @@ class RunMaker:
             settings = {**self.profile.finetune, "model": model, "seed": seed}
             yield self.make(Finetune, data, settings)
 
-    def score(self, data: str, base: Finetune, settings: Mapping[str, Any]) -> ScoreGates:
-        """A run that scores gates of a fine-tuned model; L0's penalties are off unless set."""
+    def score(self, data: str, base: Finetune | Retrain, settings: Mapping[str, Any]) -> ScoreGates:
+        """A run that scores gates of a trained model; L0's penalties are off unless set."""
         curves = self.profile.curves.model_dump()
         unpenalised = {"penalty_attn": None, "penalty_ff": None, "penalty_emb": None}
         model = {"model": id_of(base)}
         return self.make(ScoreGates, data, {**unpenalised, **curves, **model, **settings})
 
     def l0(
-        self, data: str, base: Finetune, penalty: OperatingPoint, **changes: Any
+        self, data: str, base: Finetune | Retrain, penalty: OperatingPoint, **changes: Any
     ) -> Iterator[ScoreGates]:
         """Runs of L0 at these λ, one for each seed of the gates."""
         penalties = {f"penalty_{kind}": value for kind, value in penalty.items()}
@@ -69,7 +69,7 @@ class RunMaker:
             yield self.score(data, base, {"scorer": "l0", **gates, **changes})
 
     def prune(self, data: str, model: str, gates: Mapping[str, str], **settings: Any) -> Prune:
-        """A run that prunes a fine-tuned model by score runs, given by kind of gate."""
+        """A run that prunes a trained model by score runs, given by kind of gate."""
         return self.make(Prune, data, {"model": model, **gates, **settings})
 
     def retrainings(

@@ -82,7 +82,9 @@ class _Model:
         yield from self.runs(settings.gate_objectives)
         yield from self.retrained(self.unpruned, ["cross_entropy"])
         for multiple in settings.random_choice:
-            chosen = self.pruned(self.gates(multiple), choice="random")
+            gates = self.gates(multiple)
+            yield from gates
+            chosen = self.pruned(gates, choice="random")
             yield chosen
             yield from self.retrained(id_of(chosen), ["cross_entropy"])
         for multiple in settings.carried:
@@ -91,16 +93,23 @@ class _Model:
             yield from self.with_retrainings(self.pruned(gates))
         for multiple in settings.carried_models:
             yield from self.trained_on(squad, multiple)
+        for name, changes in settings.smaller.items():
+            yield from self.taught(name, changes)
         for changes in settings.studies:
             yield from self.gates(1.0, **changes)
 
-    def gates(self, multiple: float, **changes: Any) -> list[ScoreGates]:
-        """L0 on Natural Questions at a multiple of the λ selected on SQuAD, a run for each kind."""
+    def gates(
+        self, multiple: float, of: Finetune | Retrain | None = None, **changes: Any
+    ) -> list[ScoreGates]:
+        """L0 on Natural Questions at a multiple of the λ selected on SQuAD, a run for each kind.
+
+        The gates are those of the fine-tuned model, or `of` another.
+        """
         return [
             next(
                 self.maker.l0(
                     NQ,
-                    self.tuned,
+                    of or self.tuned,
                     {kind: times(penalty, multiple)},
                     **{**self.settings.gates, **changes},
                 )
@@ -129,6 +138,20 @@ class _Model:
             "teacher": None,
         }
         yield self.maker.make(Retrain, NQ, training)
+
+    def taught(self, name: str, changes: Mapping[str, Any]) -> Iterator[StageParameters]:
+        """A smaller pretrained model, distilled from the fine-tuned one; that one pruned, too."""
+        maker, settings = self.maker, self.settings
+        distillation: Objective = "distillation"
+        training = {**settings.finetune, "model": name, **changes, "objective": distillation}
+        smaller = maker.make(Retrain, NQ, {**training, "teacher": self.unpruned})
+        yield smaller
+        for multiple in settings.multiples:
+            gates = self.gates(multiple, of=smaller)
+            yield from gates
+            pruned = maker.prune(NQ, id_of(smaller), _ids(gates))
+            yield pruned
+            yield from self.retrained(id_of(pruned), [distillation])
 
     def pruned(self, gates: list[ScoreGates], **settings: Any) -> Prune:
         """The model for Natural Questions, pruned."""

@@ -170,6 +170,7 @@ PAGES: dict[str, Any] = {
     "carried_models": [1],
     "random_choice": [1],
     "others": {"embedded-roberta": {"max_steps": 5}},
+    "smaller": {"embedded": {"max_steps": 7}},
     "retrain": {"max_steps": 1},
     "timing": {"repeats": 2},
 }
@@ -198,13 +199,14 @@ def test_natural_questions_take_the_point_chosen_on_squad() -> None:
     runs = on_pages(POINTS)
     scores = [run for run in runs if isinstance(run, ScoreGates) and run.scorer == "l0"]
     # two kinds each: two multiples under two objectives, a study; two multiples of the other model
-    assert len(scores) == 2 * (2 * 2 + 1 + 2)
+    # and of the smaller one
+    assert len(scores) == 2 * (2 * 2 + 1 + 2 + 2)
     penalties = {(run.penalty_attn, run.penalty_ff) for run in scores}
     assert penalties == {(0.1, None), (None, 0.001), (0.2, None), (None, 0.002)}
     assert sorted({str(run.questions) for run in scores}) == ["10", "None"]
     prunes = {id_of(run): run for run in runs if isinstance(run, Prune)}
-    # own gates, random choice, SQuAD's gates; the other model
-    assert len(prunes) == 4 + 1 + 2 + 2
+    # own gates, random choice, SQuAD's gates; the other model, the smaller one
+    assert len(prunes) == 4 + 1 + 2 + 2 + 2
     [random] = [run for run in prunes.values() if run.choice == "random"]
     carried = [name for name, run in prunes.items() if "squad2" in str(run.attn)]
     assert len(carried) == 2
@@ -218,8 +220,19 @@ def test_natural_questions_take_the_point_chosen_on_squad() -> None:
     assert then.pop(on_squad) == ["cross_entropy"]
     [unpruned] = [name for name in then if name.startswith("finetune/")]
     assert then.pop(unpruned) == ["cross_entropy"]
-    assert then == dict.fromkeys(set(prunes) - {id_of(random)}, both)
+    [smaller] = [run for run in retrained if run.model == "embedded"]
+    assert (smaller.teacher, smaller.max_steps) == (unpruned, 7)
+    assert then.pop("embedded") == ["distillation"]
+    again = {name for name, run in prunes.items() if run.model == id_of(smaller)}
+    assert [then.pop(name) for name in sorted(again)] == [["distillation"]] * 2
+    assert {run.teacher for run in retrained if run.model in again} == {unpruned}
+    assert {run.model for run in scores if id_of(run) in _gates(prunes, again)} == {id_of(smaller)}
+    assert then == dict.fromkeys(set(prunes) - {id_of(random)} - again, both)
     assert by_stage(runs)["time"] == 2
+
+
+def _gates(prunes: dict[str, Prune], names: set[str]) -> set[str | None]:
+    return {gates for name in names for gates in (prunes[name].attn, prunes[name].ff)}
 
 
 @pytest.mark.parametrize(
