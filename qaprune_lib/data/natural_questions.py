@@ -107,12 +107,15 @@ class NaturalQuestions:
     def sample(self, share: float, *, seed: int = 0) -> NaturalQuestions:
         """About this share of the examples, each drawn by its id and the seed alone.
 
-        A larger share of one seed holds the smaller ones. Raises SettingsError for a share that
-        is not in (0, 1].
+        A larger share of one seed holds the smaller ones; a share of a share is their product.
+        Raises SettingsError for a share that is not in (0, 1].
         """
         if not 0 < share <= 1:
             raise SettingsError(f"share={share} must be more than 0 and at most 1")
-        return NaturalQuestions(self.source, self.on_bad, (*self.samples, (share, seed)))
+        shares = {seed: share for share, seed in self.samples}
+        shares[seed] = share * shares.get(seed, 1.0)
+        samples = tuple((share, seed) for seed, share in shares.items())
+        return NaturalQuestions(self.source, self.on_bad, samples)
 
     def _is_drawn(self, identity: int) -> bool:
         # 1: other numbers than those that draw an example's null windows
