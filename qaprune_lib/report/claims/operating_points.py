@@ -152,13 +152,17 @@ def objective_of_pruning(evidence: Evidence) -> Outcome:
     data=("nq", "squad2"),
 )
 def smaller_model_distilled(evidence: Evidence) -> Outcome:
-    """The base model distilled from the large one is better than the large one pruned to its
-    encoder size and distilled; so is the base model distilled, pruned and distilled."""
-    base, large = evidence.two_models()
+    """A smaller model distilled from the large one is better than the large one pruned to its
+    encoder size and distilled; so is the smaller model distilled, pruned and distilled."""
+    large = evidence.large
     pruned_large = _frontier(evidence)
     teachers = set(evidence.model_rows(model=large)["finetune"])
     distilled = evidence.models[evidence.models["then"] == "distillation"]
-    by_large = distilled[(distilled["model"] == base) & distilled["teacher"].isin(teachers)]
+    by_large = distilled[(distilled["model"] != large) & distilled["teacher"].isin(teachers)]
+    if by_large.empty:
+        raise Lacking(f"needs a smaller model that is distilled with {large} as its teacher")
+    base = str(by_large["model"].mode().iloc[0])
+    by_large = by_large[by_large["model"] == base]
     findings, words = [], []
     for name, rows in (
         (f"{base} distilled", by_large[by_large["kinds"] == "none"]),

@@ -126,7 +126,7 @@ def test_roberta_on_nq(lead: float, wobble: float, verdict: str) -> None:
     assert made.judge(24).verdict == verdict
 
 
-@pytest.mark.parametrize("number", [1, 15, 22, 23, 30])
+@pytest.mark.parametrize("number", [1, 15, 22, 23])
 def test_one_model_alone_cannot_be_compared(number: int) -> None:
     made = Planted()
     model = made.tuned()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from qaprune_lib.experiment.parameters import Retrain
 from tests.report.claims.planted import LOUD, QUIET, WHOLE, Planted, both_kinds
 
 
@@ -161,6 +162,24 @@ def test_smaller_model(base: float, pruned: float, wobble: float, verdict: str) 
     judgement = smaller(base, pruned, wobble=wobble).judge(30)
     assert judgement.verdict == verdict, judgement.why
     assert [f.value for f in judgement.findings] == pytest.approx([base - 76, pruned - 75.5])
+
+
+def test_smaller_model_that_is_distilled_right_after_pretraining() -> None:
+    made = Planted(large="mpnet-base")
+    large = made.tuned(model="mpnet-base")
+    made.selected(large)
+    for multiple, encoder, f1 in ((1.0, 6_000_000, 78.0), (2.0, 3_000_000, 75.0)):
+        gates = both_kinds(made, large, multiple)
+        made.retrained(made.pruned(large, 70.0, encoder=encoder, **gates), f1, teacher=large)
+    assert "a smaller model that is distilled with mpnet-base" in made.judge(30).why
+    sizes = {"parameters": 14_000_000, "encoder_parameters": 4_000_000}
+    asked = {"model": "minilm", "objective": "distillation", "teacher": large}
+    small = made.run(Retrain, {**sizes, "dev": made.dev(78.5)}, **asked)
+    point = made.pruned(small, 70.0, encoder=3_500_000, **both_kinds(made, small))
+    made.retrained(point, 77.0, teacher=large)
+    judgement = made.judge(30)
+    assert judgement.verdict == "holds", judgement.why
+    assert [f.value for f in judgement.findings] == pytest.approx([78.5 - 76, 77.0 - 75.5])
 
 
 def test_smaller_than_any_pruned_model() -> None:
