@@ -39,6 +39,11 @@ def data_of(row: Row) -> str:
     return f"generated {name}" if row["provenance"] == "embedded" else name
 
 
+def f1_of_dev(data: str) -> str:
+    """What an axis shows: on Natural Questions `f1` is that of short answers."""
+    return f"{'short-answer ' if data == 'nq' else ''}F1 on dev questions (%)"
+
+
 def place_of(row: Row) -> str:
     """Model, questions and whose numbers: what stands above every figure of ours."""
     return f"{model_of(row)} on {data_of(row)}, {origin_of(row)}"

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from qaprune_lib.report.gather import SERIES, curve_points, rows_of, scored_models
+from qaprune_lib.report.names import DATA
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +87,7 @@ def gates_origin(row: Any) -> str:
     if row.gates_from in ("", row.data):
         return ""
     carried = "gates" if row.weights_from == row.data else "gates and weights"
-    return f"{carried} of {row.gates_from}"
+    return f"{carried} of {DATA.get(str(row.gates_from), str(row.gates_from))}"
 
 
 def operating_point_cells(frame: pd.DataFrame) -> pd.DataFrame:

@@ -185,13 +185,13 @@ def test_on_natural_questions_the_origin_of_gates_is_seen(models: pd.DataFrame) 
     assert fills == {
         "fine-tuned": "full",
         "not retrained": "full",
-        "not retrained, gates of squad2": "none",
-        "not retrained, gates and weights of squad2": "left",
+        "not retrained, gates of SQuAD 2.0": "none",
+        "not retrained, gates and weights of SQuAD 2.0": "left",
     }
     lines = drawn(axes)
-    own, carried_points = lines["not retrained"], lines["not retrained, gates of squad2"]
+    own, carried_points = lines["not retrained"], lines["not retrained, gates of SQuAD 2.0"]
     np.testing.assert_allclose(own - carried_points, np.tile([0, 1], (len(own), 1)))
-    assert axes.get_ylabel() == "short-answer F1 on dev (%)"
+    assert axes.get_ylabel() == "short-answer F1 on dev questions (%)"
 
 
 def test_curves_on_natural_questions_bear_no_share_of_squad(points: pd.DataFrame) -> None:

@@ -13,7 +13,7 @@ from qaprune_lib.report.figures.style import (
     paper_style,
 )
 from qaprune_lib.report.gather import KINDS, rows_of
-from qaprune_lib.report.names import counted, place_of
+from qaprune_lib.report.names import counted, f1_of_dev, place_of
 from qaprune_lib.report.tables import point_name
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def controls(models: pd.DataFrame) -> Figure:
             )
         axes.set_yticks(range(len(names)), names)
         axes.invert_yaxis()
-        axes.set(xlabel="F1 on dev questions (%)")
+        axes.set(xlabel=f1_of_dev(source["data"]))
         figure.suptitle(place_of(source), fontsize="medium")
         legend_below(figure, axes, columns=4)
     return figure

@@ -21,7 +21,7 @@ from qaprune_lib.report.figures.style import (
     paper_style,
 )
 from qaprune_lib.report.gather import KINDS
-from qaprune_lib.report.names import counted, place_of
+from qaprune_lib.report.names import counted, f1_of_dev, place_of
 from qaprune_lib.report.published_text import of_figure
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def sparsity_curves(points: pd.DataFrame, kind: str, *, published_figure: int) -
             _mark_published(axes, chosen["unpruned_f1"].mean() - MAX_LOSS, published_figure)
         _finish(axes, kind, place_of(source))
         if source["data"] == NQ:
-            axes.set_ylabel("short-answer F1 on dev questions (%)")
+            axes.set_ylabel(f1_of_dev(NQ))
         legend_below(figure, axes, columns=2)
     return figure
 

@@ -15,7 +15,7 @@ from qaprune_lib.report.figures.style import (
     paper_style,
 )
 from qaprune_lib.report.gather import rows_of
-from qaprune_lib.report.names import place_of
+from qaprune_lib.report.names import f1_of_dev, place_of
 from qaprune_lib.report.paper_tables import published_sizes
 from qaprune_lib.report.published import TABLE_1, TABLE_4, TABLE_5
 from qaprune_lib.report.published_text import TEXT
@@ -75,7 +75,7 @@ def figure4(models: pd.DataFrame) -> Figure:
                 linestyle="none",
                 label=f"{then}, {origin}" if origin else str(then),
             )
-        axes.set(xlabel="parameters (millions)", ylabel="short-answer F1 on dev (%)")
+        axes.set(xlabel="parameters (millions)", ylabel=f1_of_dev(source["data"]))
         axes.set_title(fill(place_of(source), 60))
         legend_below(figure, axes, columns=2)
     return figure
