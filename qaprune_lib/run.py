@@ -19,6 +19,9 @@ from typing import Any
 from qaprune_lib.errors import QapruneError, SettingsError
 from qaprune_lib.experiment.parameters import STAGES, unknown_name
 
+KERNEL_SECONDS = 600
+"""How long a kernel may take to start: papermill's minute is short where many start at once."""
+
 
 def run_notebook(notebook: Path, output: Path, parameters: Mapping[str, Any]) -> None:
     """Execute a notebook with parameters; the executed notebook is kept, also when a cell fails.
@@ -40,6 +43,8 @@ def run_notebook(notebook: Path, output: Path, parameters: Mapping[str, Any]) ->
         progress_bar=sys.stderr.isatty(),
         stderr_file=sys.stderr,
         cwd=os.getcwd(),
+        start_timeout=KERNEL_SECONDS,
+        extra_arguments=["--log-level=ERROR"],  # each kernel warns that its ports are not encrypted
     )
 
 

@@ -24,6 +24,7 @@ from qaprune_lib.errors import QapruneError
 from qaprune_lib.experiment.status import records_of, stale
 from qaprune_lib.report.inputs import STAMP, inputs_digest
 from qaprune_lib.report.records import record_path
+from qaprune_lib.run import KERNEL_SECONDS
 
 REPORT = Path("notebooks/report")
 GENERATED = Path("book/_generated")
@@ -164,6 +165,7 @@ def _run(notebook: Path, root: Path, results: Path) -> str | None:
             kernel_name="python3",
             progress_bar=False,
             log_output=False,
+            start_timeout=KERNEL_SECONDS,
             resources={"metadata": {"path": str(root)}},  # cwd= would move all threads
             extra_arguments=["--log-level=CRITICAL"],
         )
