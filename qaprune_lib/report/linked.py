@@ -94,11 +94,12 @@ class Runs:
         return max(choices, key=lambda choice: choice.started).metrics if choices else {}
 
     def timings_of(self, name: str, beside: Record) -> Mapping[str, Any]:
-        """A model's decoding times at the smallest batch that it was timed at; empty if never."""
+        """A model's decoding times, on the same questions and at the smallest batch that it was timed
+        at; empty if never."""
         found: list[tuple[Any, Any]] = [
             (r.parameters["batch_size"], r.metrics[name])
             for r in self.of("time")
-            if self._place(r) == self._place(beside) and name in r.metrics
+            if self._sweep(r) == self._sweep(beside) and name in r.metrics
         ]
         return min(found, key=lambda pair: pair[0])[1] if found else {}
 

@@ -184,6 +184,15 @@ def test_the_smallest_batch_is_timed() -> None:
     assert sorted(timings(made.records)["seconds"]) == [1.0, 16.0, 64.0]
 
 
+def test_times_on_other_questions_do_not_count() -> None:
+    made = Sweep()
+    base = made.finetune("minilm")
+    made.time([base], data="squad1")
+    assert scored_models(made.records)["speedup"].isna().all()
+    made.time([base])
+    assert scored_models(made.records)["speedup"].tolist() == [1.0]
+
+
 def test_no_records() -> None:
     for frame in (curve_points([]), scored_models([]), layer_shares([]), timings([])):
         assert frame.empty
