@@ -94,8 +94,10 @@ class Runs:
         return max(choices, key=lambda choice: choice.started).metrics if choices else {}
 
     def timings_of(self, name: str, beside: Record) -> Mapping[str, Any]:
-        """A model's decoding times, on the same questions and at the smallest batch that it was timed
-        at; empty if never."""
+        """A model's decoding times on the same questions, at the smallest batch of its timings.
+
+        Empty if it was never timed.
+        """
         found: list[tuple[Any, Any]] = [
             (r.parameters["batch_size"], r.metrics[name])
             for r in self.of("time")
