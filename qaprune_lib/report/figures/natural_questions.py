@@ -61,7 +61,7 @@ def figure4(models: pd.DataFrame) -> Figure:
     source = one_source(models)
     points = operating_points(models)
     with paper_style():
-        figure, (axes,) = panels(6.2, 4.8)
+        figure, (axes,) = panels(6.2, 6.2)
         for (then, origin), rows in points.assign(
             origin=[gates_origin(row) for row in rows_of(points)]
         ).groupby(["then", "origin"], sort=True):
@@ -77,7 +77,7 @@ def figure4(models: pd.DataFrame) -> Figure:
             )
         axes.set(xlabel="parameters (millions)", ylabel=f1_of_dev(source["data"]))
         axes.set_title(fill(place_of(source), 60))
-        legend_below(figure, axes, columns=2)
+        legend_below(figure, axes, columns=1)
     return figure
 
 
