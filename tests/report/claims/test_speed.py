@@ -135,5 +135,12 @@ def test_parameters_and_time(
     assert [f.value for f in judgement.findings] == pytest.approx([1.0 if attn > 0 else -1.0] * 2)
 
 
+def test_a_correlation_on_the_line_is_high_enough() -> None:
+    # two neighbours of five are exchanged: 1 − 6·2/(5·24)
+    judgement = times(20.0, 6.0, 4.0).judge(29)
+    assert [f.value for f in judgement.findings] == [0.9, 0.9]
+    assert judgement.verdict == "holds"
+
+
 def test_few_models_do_not_correlate() -> None:
     assert fast({1.0: 1.5}, {1.0: 1.0}).judge(29).verdict == "not tested"
