@@ -118,14 +118,17 @@ def opened(browser: Any, page: Path) -> tuple[dict[str, Any], list[str]]:
     browser.get(page.as_uri())
     shown = browser.execute_async_script(DRAWN)
     problems = []
+    asked = {}  # by the page; the browser's own requests of before may fail at any time
     for entry in browser.get_log("performance"):
         message = json.loads(entry["message"])["message"]
+        event = message["params"]
         if message["method"] == "Network.requestWillBeSent":
-            address = message["params"]["request"]["url"]
+            address = asked[event["requestId"]] = event["request"]["url"]
             if not address.startswith(LOCAL):
                 problems.append(f"asks another host: {address}")
-        if message["method"] == "Network.loadingFailed" and not message["params"].get("canceled"):
-            problems.append(f"fails to load: {message['params']['errorText']}")
+        failed = message["method"] == "Network.loadingFailed" and not event.get("canceled")
+        if failed and event["requestId"] in asked:
+            problems.append(f"fails to load: {event['errorText']}: {asked[event['requestId']]}")
     said = [entry for entry in browser.get_log("browser") if entry["level"] in SERIOUS]
     problems += [
         f"console: {entry['message']}"
@@ -157,6 +160,15 @@ def test_every_page_is_drawn(book: Path, browser: Any) -> None:
     assert not problems, "\n".join(problems)
     assert totals["typeset"] > 20
     assert totals["drawn"] > 0
+
+
+def test_what_a_page_asks_for_in_vain_is_noticed(browser: Any, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text('<img src="https://example.org/a.png" alt="a"><script src="none.js"></script>')
+    problems = opened(browser, page)[1]
+    assert "asks another host: https://example.org/a.png" in problems
+    failed = [problem.split(": ")[-1] for problem in problems if problem.startswith("fails")]
+    assert sorted(failed) == [(tmp_path / "none.js").as_uri(), "https://example.org/a.png"]
 
 
 def test_widgets_move(book: Path, browser: Any) -> None:
