@@ -217,7 +217,7 @@ def word_overlap_table(records: Iterable[Record]) -> pd.DataFrame:
         found: Any = record.metrics.get("word_overlap", {})
         for name, scores in found.items():
             row = {
-                SOURCE: f"{record.provenance} (profile {record.profile})",
+                SOURCE: origin_of(vars(record)),
                 "dev set": name,
                 "questions": str(scores["n_examples"]),
                 "with a long answer": str(scores["long"]["n_gold"]),
