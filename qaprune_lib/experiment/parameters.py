@@ -13,6 +13,7 @@ from qaprune_lib.errors import SettingsError
 Kind = Literal["attn", "ff", "emb"]
 Objective = Literal["cross_entropy", "distillation"]
 Task = Literal["squad", "natural_questions"]
+ComputeDtype = Literal["float32", "bfloat16"]
 Count = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -37,6 +38,7 @@ class StageParameters(BaseModel):
             Questions alone.
         train_files, dev_files: of Natural Questions, where `source` is a folder that holds more
             than one dev set; the first one scores, and the others are scored beside it.
+        compute_dtype: of models, as of `load_model`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -66,6 +68,7 @@ class StageParameters(BaseModel):
     null_rate: Share | None = None
     train_files: list[str] = []
     dev_files: list[str] = []
+    compute_dtype: ComputeDtype = "float32"
 
     @model_validator(mode="after")
     def _natural_questions_have_their_own(self) -> Self:
@@ -105,9 +108,16 @@ class StageParameters(BaseModel):
             raise SettingsError(f"stage {cls.stage}: {message}") from None
 
     def identity(self) -> dict[str, Any]:
-        """The parameters of the run's record; those of Natural Questions only where they apply."""
-        others = self.OF_NATURAL_QUESTIONS if self.task == "squad" else frozenset()
-        return self.model_dump(exclude=set(self.PLACE | others))
+        """The parameters of the run's record.
+
+        Those of Natural Questions, and a `compute_dtype` of bfloat16, only where they apply.
+        """
+        absent = set(self.PLACE)
+        if self.task == "squad":
+            absent |= self.OF_NATURAL_QUESTIONS
+        if self.compute_dtype == "float32":
+            absent.add("compute_dtype")
+        return self.model_dump(exclude=absent)
 
     def place(self) -> dict[str, Any]:
         """The rest: where the run reads and writes."""

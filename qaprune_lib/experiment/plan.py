@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,8 @@ class Planner(RunMaker):
         """
         runs: dict[str, StageParameters] = {}
         for data in self.profile.data:
-            for run in self._of_data(data, (points or {}).get(data)):
+            point = (points or {}).get(data)
+            for run in (*self._of_data(data, point), *self._of_others(data, point)):
                 runs.setdefault(id_of(run), run)
         for run in natural_questions_runs(self, points or {}):
             runs.setdefault(id_of(run), run)
@@ -96,6 +97,15 @@ class Planner(RunMaker):
             yield self.score(data, base, {"scorer": "l0", **profile.gates, **changes})
         if point is not None:
             yield from self._operating_points(data, point)
+
+    def _of_others(self, data: str, point: OperatingPoint | None) -> Iterator[StageParameters]:
+        """The runs of further models, as if each were the large one."""
+        for name, other in self.profile.others.items():
+            if data in other.data:
+                planner = replace(self, profile=self.profile.with_large(name))
+                yield from planner.finetunes(data, name)
+                if point is not None:
+                    yield from planner._operating_points(data, point)
 
     def _operating_points(self, data: str, point: OperatingPoint) -> Iterator[StageParameters]:
         profile, target = self.profile, self.finetuned(data, self.profile.target)

@@ -9,7 +9,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qaprune_lib.errors import SettingsError
-from qaprune_lib.experiment.parameters import Count, Kind, NotNegative, Objective, Share
+from qaprune_lib.experiment.parameters import (
+    ComputeDtype,
+    Count,
+    Kind,
+    NotNegative,
+    Objective,
+    Share,
+)
 
 
 class _Part(BaseModel):
@@ -106,6 +113,21 @@ class NaturalQuestionsSettings(_Part):
         }
 
 
+class OtherModel(_Part):
+    """A further model that is pruned at the operating points, and what it changes of the profile.
+
+    Attributes:
+        data: names of the questions that it is trained and pruned on.
+        compute_dtype, finetune, retrain, timing: as of `Profile`; of the last three, what changes.
+    """
+
+    data: list[str] = Field(min_length=1)
+    compute_dtype: ComputeDtype = "float32"
+    finetune: dict[str, Any] = {}
+    retrain: dict[str, Any] = {}
+    timing: dict[str, Any] = {}
+
+
 class CurveSettings(_Part):
     """Shares at which every ranking is cut (Figures 1 and 2), and the held-out questions there."""
 
@@ -139,7 +161,9 @@ class Profile(_Part):
         data: the questions, by name.
         base: model on which gates are swept and the operating point is chosen.
         large: model that the operating points go to; None: base.
+        others: further models that they go to as well, by name.
         windows: sizes of windows.
+        compute_dtype: of models; the parameters of a stage may differ.
         finetune: parameters of `Finetune`; a run for each of finetune_seeds.
         curves: sparsity curves.
         scorers: parameters of `ScoreGates`, a run each, on base; without L0.
@@ -162,7 +186,9 @@ class Profile(_Part):
     data: dict[str, DataSettings] = Field(min_length=1)
     base: str
     large: str | None = None
+    others: dict[str, OtherModel] = {}
     windows: WindowSizes
+    compute_dtype: ComputeDtype = "float32"
     finetune: dict[str, Any]
     finetune_seeds: list[int] = Field(default=[0], min_length=1)
     curves: CurveSettings
@@ -184,6 +210,9 @@ class Profile(_Part):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
+        for name, other in self.others.items():
+            if unknown := set(other.data) - set(self.data):
+                raise ValueError(f"others.{name}.data: {min(unknown)!r} is not in data")
         if NQ in self.data:
             raise ValueError(f"{NQ!r} names Natural Questions: give them as natural_questions")
         nq = self.natural_questions
@@ -206,6 +235,17 @@ class Profile(_Part):
     def target(self) -> str:
         """The model that is pruned at the operating points."""
         return self.large or self.base
+
+    def with_large(self, name: str) -> Profile:
+        """The same profile with one of the `others` as its large model."""
+        other = self.others[name]
+        changed = {
+            part: {**getattr(self, part), **getattr(other, part)}
+            for part in ("finetune", "retrain", "timing")
+        }
+        return self.model_copy(
+            update={"large": name, "compute_dtype": other.compute_dtype, **changed}
+        )
 
 
 def read_profile(path: str | Path, *, source: str | None = None) -> Profile:

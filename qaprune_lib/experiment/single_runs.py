@@ -104,13 +104,14 @@ class RunMaker:
                 f"profile {self.profile.name}: data {data!r} has no source: name the folder of its "
                 "files (--source FOLDER)"
             )
-        place = {
+        common = {
             "profile": self.profile.name,
             "provenance": self.profile.provenance,
             "results": self.results,
             "runs": self.runs,
+            "compute_dtype": self.profile.compute_dtype,
         }
-        return stage.checked({**_unlimited(stage), **place, "data": data, **questions, **settings})
+        return stage.checked({**_unlimited(stage), **common, "data": data, **questions, **settings})
 
     def _questions(self, data: str) -> dict[str, Any]:
         if data == NQ and self.profile.natural_questions is not None:

@@ -79,7 +79,8 @@ class StageRun(Generic[P]):
     def load_model(self, name: str) -> QuestionAnsweringModel:
         """The model of another run, or what `qaprune_lib.load_model` finds, for this run's task."""
         source = artifacts(self.parameters) / name / "model" if is_run_id(name) else name
-        return load_model(source, task=self.parameters.task)
+        parameters = self.parameters
+        return load_model(source, task=parameters.task, compute_dtype=parameters.compute_dtype)
 
     def load_scores(self, name: str) -> GateScores:
         """The gate scores of a score run."""

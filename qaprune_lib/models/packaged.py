@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -138,11 +138,12 @@ _MINILM = PackagedModel(
     "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
 )
 
-_EMBEDDED = PackagedModel(_MINILM.package, _MINILM.folder, _MINILM.sha256, layers=4)
+_EMBEDDED = replace(_MINILM, layers=4)
 
 PACKAGED: Mapping[str, PackagedModel | SplitModel | ConvertedModel] = {
     "minilm": _MINILM,
     "embedded": _EMBEDDED,
+    "embedded-small": replace(_MINILM, layers=2),
     "embedded-roberta": ConvertedModel(_EMBEDDED, layers=4),
     "mpnet-base": SplitModel(
         parts=tuple(
@@ -162,8 +163,8 @@ PACKAGED: Mapping[str, PackagedModel | SplitModel | ConvertedModel] = {
     ),
 }
 """Names that `load_model` knows: MiniLM-L6-H384, whole ("minilm"), its first four layers
-("embedded") and these as a RoBERTa ("embedded-roberta"), and MPNet-base as all-mpnet-base-v2 has
-it."""
+("embedded"), these as a RoBERTa ("embedded-roberta"), its first two ("embedded-small"), and
+MPNet-base as all-mpnet-base-v2 has it."""
 
 
 def _package_folder(package: str) -> Path | None:

@@ -14,7 +14,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 import transformers
@@ -32,6 +32,7 @@ from qaprune_lib.models.encoder import kept_slices as _kept_slices
 from qaprune_lib.models.heads import HEADS, Head, NaturalQuestionsHead, Task, head_of
 
 TOPOLOGY_FILE = "topology.json"
+ComputeDtype = Literal["float32", "bfloat16"]
 
 
 class NoHeads(nn.Module):
@@ -140,12 +141,24 @@ class QuestionAnsweringModel(PreTrainedModel):
 
     `save_pretrained` writes safetensors, the configuration, the tokenizer and, for a pruned model,
     `topology.json`; `load_model` reads such a folder in one call.
+
+    Attributes:
+        compute_dtype: what matrix products are computed in; for "bfloat16" by autocast, and weights
+            stay as they are.
     """
 
     head: ClassVar[Head] = HEADS["squad"]
+    compute_dtype: ComputeDtype = "float32"
     tokenizer: PreTrainedTokenizerFast
     training_report: Any  # of the run that trained it, if one did
     config_class: type[PretrainedConfig]
+
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        """The forward pass, in the model's precision."""
+        if self.compute_dtype == "float32":  # a caller's own autocast goes on
+            return super().__call__(*inputs, **named)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            return super().__call__(*inputs, **named)
 
     def save_pretrained(  # type: ignore[override]
         self, save_directory: str | os.PathLike[str], **kwargs: Any

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -23,6 +23,7 @@ from qaprune_lib.models.encoder import PRUNED_PREFIX, Architecture, architecture
 from qaprune_lib.models.heads import HEADS, Head, Task
 from qaprune_lib.models.packaged import PACKAGED
 from qaprune_lib.models.pruned import (
+    ComputeDtype,
     QuestionAnsweringModel,
     full_class,
     pruned_class,
@@ -36,14 +37,15 @@ def load_model(
     layers: int | Sequence[int] | None = None,
     attn_implementation: str | None = None,
     head_seed: int = 0,
+    compute_dtype: ComputeDtype = "float32",
     device: str | torch.device | None = None,
 ) -> QuestionAnsweringModel:
     """Load a question-answering model together with its tokenizer, in evaluation mode.
 
     Args:
-        source: "embedded", "embedded-roberta" (the same weights as a RoBERTa: see
-            `ConvertedModel`), "minilm", "mpnet-base", a folder (stock or pruned) or a Hub id. Only
-            safetensors are read; no pickle is loaded and no code of the source is run.
+        source: one of `PACKAGED` ("embedded", "embedded-roberta", "embedded-small", "minilm",
+            "mpnet-base"), a folder (stock or pruned) or a Hub id. Only safetensors are read; no
+            pickle is loaded and no code of the source is run.
         task: "squad" for a span head, "natural_questions" for one of spans and answer types; by
             default what the source was saved for, and "squad" for a bare encoder. A model saved
             for "squad" gives its span layer to "natural_questions". There, a tokenizer without
@@ -52,6 +54,9 @@ def load_model(
         attn_implementation: "sdpa" or "eager"; by default what transformers chooses. MPNet has
             "eager" only.
         head_seed: seed of all weights that the source lacks: of a head, or of markup tokens.
+        compute_dtype: "float32", or "bfloat16": matrix products are computed in it, in training
+            too, while weights, losses and what is saved stay in float32. Faster where the device
+            has instructions for it (most GPUs, a CPU with AMX).
         device: by default the GPU if there is one.
 
     Raises:
@@ -70,6 +75,9 @@ def load_model(
     if is_pruned:
         check_topology(folder, config, shape)
     saved = _saved_head(config, architecture, is_pruned)
+    if compute_dtype not in get_args(ComputeDtype):
+        known = " and ".join(get_args(ComputeDtype))
+        raise ModelError(f"compute_dtype={compute_dtype!r} is unknown; there are {known}")
     if task is not None and task not in HEADS:
         raise ModelError(f"task={task!r} is unknown; there are {', '.join(HEADS)}")
     if task is None:
@@ -105,7 +113,7 @@ def load_model(
         if is_pruned:
             raise ModelError("layers= chooses among the layers of an unpruned model only")
         _keep_layers(model, layers)
-    model.tokenizer = tokenizer
+    model.tokenizer, model.compute_dtype = tokenizer, compute_dtype
     target = device or ("cuda" if torch.cuda.is_available() else "cpu")
     model.to(target)
     return cast(QuestionAnsweringModel, model.eval())
@@ -226,8 +234,12 @@ def _keep_layers(model: QuestionAnsweringModel, layers: int | Sequence[int]) -> 
 
 
 def weights_digest(model: nn.Module) -> str:
-    """A sha256 over names, shapes and values of all weights: the identity of a teacher."""
-    digest = hashlib.sha256()
+    """A sha256 over names, shapes and values of all weights: the identity of a teacher.
+
+    A model that computes in bfloat16 is another one.
+    """
+    is_exact = getattr(model, "compute_dtype", "float32") == "float32"
+    digest = hashlib.sha256(b"" if is_exact else b"bfloat16")
     for name, weights in sorted(model.state_dict().items()):
         digest.update(f"{name}{tuple(weights.shape)}".encode())
         digest.update(weights.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())

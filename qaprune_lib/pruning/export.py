@@ -114,7 +114,9 @@ def export_onnx(
 
 
 def _write(model: QuestionAnsweringModel, folder: Path, *, int8: bool, opset: int | None) -> None:
-    reference = _Logits(copy.deepcopy(model)).to(device="cpu", dtype=torch.float32).eval()
+    whole = copy.deepcopy(model)
+    whole.compute_dtype = "float32"
+    reference = _Logits(whole).to(device="cpu", dtype=torch.float32).eval()
     batches = _batches(model)
     path = folder / MODEL_FILE
     used_opset = _export(reference, batches[-1], path, opset)

@@ -50,7 +50,7 @@ def prune(
     reference = next(model.parameters())
     nn.Module.to(small, device=reference.device, dtype=reference.dtype)
     small.load_state_dict(weights)
-    small.tokenizer = model.tokenizer
+    small.tokenizer, small.compute_dtype = model.tokenizer, model.compute_dtype
     return small.train(model.training)
 
 

@@ -31,7 +31,8 @@ class Evidence:
         runs: all records of the profile, of these questions and others.
         points: of `curve_points`, of these questions. models: of `scored_models`, likewise.
         base: model on which gates are swept and the operating point is chosen.
-        large: model that is pruned at the operating points; the base, where that serves as both.
+        large: the largest model that is pruned at the operating points; the base, where that serves
+            as both.
     """
 
     def __init__(self, records: Iterable[Record], data: str) -> None:
@@ -62,9 +63,12 @@ class Evidence:
 
     @cached_property
     def large(self) -> str:
-        """The model of the pruned models; the base, before there are any."""
+        """The model with most weights of those that were pruned; the base, before any was."""
         pruned = self.models[self.models["kinds"] != "none"]
-        return str(pruned["model"].mode().iloc[0]) if len(pruned) else self.base
+        whole = self.models[self.models["model"].isin(pruned["model"])]
+        if whole.empty:
+            return self.base
+        return str(whole.sort_values("parameters")["model"].iloc[-1])
 
     def two_models(self) -> tuple[str, str]:
         """Base and large, where they differ."""
