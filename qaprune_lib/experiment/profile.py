@@ -119,6 +119,8 @@ class OtherModel(_Part):
     Attributes:
         data: names of the questions that it is trained and pruned on.
         compute_dtype, finetune, retrain, timing: as of `Profile`; of the last three, what changes.
+        smaller: pretrained models that it teaches, and that are pruned and taught again after that,
+            each with what it changes of `finetune`.
     """
 
     data: list[str] = Field(min_length=1)
@@ -126,6 +128,7 @@ class OtherModel(_Part):
     finetune: dict[str, Any] = {}
     retrain: dict[str, Any] = {}
     timing: dict[str, Any] = {}
+    smaller: dict[str, dict[str, Any]] = {}
 
 
 class CurveSettings(_Part):

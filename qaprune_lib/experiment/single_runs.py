@@ -68,6 +68,20 @@ class RunMaker:
             gates = {**self.profile.gates, **penalties, "kinds": list(penalty), "seed": seed}
             yield self.score(data, base, {"scorer": "l0", **gates, **changes})
 
+    def gates(
+        self,
+        data: str,
+        base: Finetune | Retrain,
+        point: OperatingPoint,
+        multiple: float,
+        **changes: Any,
+    ) -> list[ScoreGates]:
+        """Runs of L0 at a multiple of the selected λ, one for each kind, with the first seed."""
+        return [
+            next(self.l0(data, base, {kind: times(penalty, multiple)}, **changes))
+            for kind, penalty in point.items()
+        ]
+
     def prune(self, data: str, model: str, gates: Mapping[str, str], **settings: Any) -> Prune:
         """A run that prunes a trained model by score runs, given by kind of gate."""
         return self.make(Prune, data, {"model": model, **gates, **settings})
@@ -91,6 +105,37 @@ class RunMaker:
                     "seed": seed,
                 }
                 yield self.make(Retrain, data, given)
+
+    def taught(
+        self,
+        data: str,
+        teacher: str,
+        point: OperatingPoint,
+        *,
+        training: Mapping[str, Any],
+        gates: Mapping[str, Any],
+        multiples: Sequence[float],
+        retrain: Mapping[str, Any],
+    ) -> Iterator[StageParameters]:
+        """A smaller pretrained model that a large one teaches; that one pruned, and taught again.
+
+        Args:
+            data: name of the questions.
+            teacher: id of the large model's run.
+            point: the selected λ; the smaller model is pruned at its `multiples`.
+            training: parameters of `Retrain`, its `model` the smaller one.
+            gates, retrain: what changes of the profile's gates, and parameters of `Retrain`.
+        """
+        distillation: Objective = "distillation"
+        lesson = {"objective": distillation, "teacher": teacher}
+        smaller = self.make(Retrain, data, {**training, **lesson})
+        yield smaller
+        for multiple in multiples:
+            scores = self.gates(data, smaller, point, multiple, **gates)
+            yield from scores
+            pruned = self.prune(data, id_of(smaller), ids_by_kind(scores))
+            yield pruned
+            yield from self.retrainings(data, id_of(pruned), teacher, retrain, [distillation])
 
     def make(self, stage: type[Stage], data: str, settings: Mapping[str, Any]) -> Stage:
         """A run of a stage on the questions of that name.
@@ -117,6 +162,11 @@ class RunMaker:
         if data == NQ and self.profile.natural_questions is not None:
             return self.profile.natural_questions.parameters()
         return {**self.profile.data[data].parameters(), **self.profile.windows.model_dump()}
+
+
+def ids_by_kind(gates: Sequence[ScoreGates]) -> dict[str, str]:
+    """Ids of runs that score one kind of gates each, by the kind."""
+    return {run.kinds[0]: id_of(run) for run in gates}
 
 
 def times(penalty: float, multiple: float) -> float:

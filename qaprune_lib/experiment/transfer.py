@@ -15,7 +15,7 @@ from qaprune_lib.experiment.parameters import (
     StageParameters,
 )
 from qaprune_lib.experiment.profile import NQ, NaturalQuestionsSettings
-from qaprune_lib.experiment.single_runs import OperatingPoint, RunMaker, id_of, times
+from qaprune_lib.experiment.single_runs import OperatingPoint, RunMaker, id_of, ids_by_kind
 
 
 def natural_questions_runs(
@@ -94,41 +94,32 @@ class _Model:
         for multiple in settings.carried_models:
             yield from self.trained_on(squad, multiple)
         for name, changes in settings.smaller.items():
-            yield from self.taught(name, changes)
+            yield from self.maker.taught(
+                NQ,
+                self.unpruned,
+                self.point,
+                training={**settings.finetune, "model": name, **changes},
+                gates=settings.gates,
+                multiples=settings.multiples,
+                retrain=settings.retrain,
+            )
         for changes in settings.studies:
             yield from self.gates(1.0, **changes)
 
-    def gates(
-        self, multiple: float, of: Finetune | Retrain | None = None, **changes: Any
-    ) -> list[ScoreGates]:
-        """L0 on Natural Questions at a multiple of the λ selected on SQuAD, a run for each kind.
-
-        The gates are those of the fine-tuned model, or `of` another.
-        """
-        return [
-            next(
-                self.maker.l0(
-                    NQ,
-                    of or self.tuned,
-                    {kind: times(penalty, multiple)},
-                    **{**self.settings.gates, **changes},
-                )
-            )
-            for kind, penalty in self.point.items()
-        ]
+    def gates(self, multiple: float, **changes: Any) -> list[ScoreGates]:
+        """L0 on Natural Questions at a multiple of the λ selected on SQuAD, a run for each kind."""
+        settings = {**self.settings.gates, **changes}
+        return self.maker.gates(NQ, self.tuned, self.point, multiple, **settings)
 
     def gates_of(self, squad: Finetune, multiple: float) -> list[ScoreGates]:
         """SQuAD's gates at a multiple of the selected λ, a run for each kind."""
-        return [
-            next(self.maker.l0(self.settings.after, squad, {kind: times(penalty, multiple)}))
-            for kind, penalty in self.point.items()
-        ]
+        return self.maker.gates(self.settings.after, squad, self.point, multiple)
 
     def trained_on(self, squad: Finetune, multiple: float) -> Iterator[StageParameters]:
         """The model pruned on SQuAD, trained on like the unpruned one (Table 3)."""
         gates = self.gates_of(squad, multiple)
         yield from gates
-        pruned = self.maker.prune(self.settings.after, id_of(squad), _ids(gates))
+        pruned = self.maker.prune(self.settings.after, id_of(squad), ids_by_kind(gates))
         yield pruned
         cross_entropy: Objective = "cross_entropy"
         training = {
@@ -139,23 +130,9 @@ class _Model:
         }
         yield self.maker.make(Retrain, NQ, training)
 
-    def taught(self, name: str, changes: Mapping[str, Any]) -> Iterator[StageParameters]:
-        """A smaller pretrained model, distilled from the fine-tuned one; that one pruned, too."""
-        maker, settings = self.maker, self.settings
-        distillation: Objective = "distillation"
-        training = {**settings.finetune, "model": name, **changes, "objective": distillation}
-        smaller = maker.make(Retrain, NQ, {**training, "teacher": self.unpruned})
-        yield smaller
-        for multiple in settings.multiples:
-            gates = self.gates(multiple, of=smaller)
-            yield from gates
-            pruned = maker.prune(NQ, id_of(smaller), _ids(gates))
-            yield pruned
-            yield from self.retrained(id_of(pruned), [distillation])
-
     def pruned(self, gates: list[ScoreGates], **settings: Any) -> Prune:
         """The model for Natural Questions, pruned."""
-        return self.maker.prune(NQ, self.unpruned, _ids(gates), **settings)
+        return self.maker.prune(NQ, self.unpruned, ids_by_kind(gates), **settings)
 
     def with_retrainings(self, run: Prune) -> Iterator[StageParameters]:
         """A pruned model, and that model retrained."""
@@ -168,7 +145,3 @@ class _Model:
         """Runs that continue the training of a model."""
         settings = self.settings.retrain
         return self.maker.retrainings(NQ, model, self.unpruned, settings, objectives)
-
-
-def _ids(gates: list[ScoreGates]) -> dict[str, str]:
-    return {run.kinds[0]: id_of(run) for run in gates}

@@ -50,9 +50,15 @@ def test_a_place_is_no_part_of_the_identity() -> None:
     assert not {"source", "results", "runs", "profile", "provenance"} & set(here.identity())
 
 
+def test_the_precision_is_named_where_it_is_not_the_usual_one() -> None:
+    assert "compute_dtype" not in Finetune().identity()
+    assert Finetune(compute_dtype="bfloat16").identity()["compute_dtype"] == "bfloat16"
+
+
 @pytest.mark.parametrize(
     ("stage", "values", "message"),
     [
+        (Finetune, {"compute_dtype": "float16"}, "compute_dtype: .*'float32' or 'bfloat16'"),
         (Finetune, {"learning_rate": "0.1"}, "learning_rate: .*valid number.*'0.1'"),
         (Finetune, {"learning_rate": math.nan}, "learning_rate: .*finite number"),
         (Finetune, {"seed": True}, "seed: .*valid integer"),

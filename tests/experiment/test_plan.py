@@ -100,6 +100,54 @@ def test_a_large_model_gets_the_penalties_selected_on_base() -> None:
     assert {r.model for r in runs if isinstance(r, Prune)} == {large}
 
 
+def test_other_models_are_pruned_beside_the_base() -> None:
+    other = {
+        "data": ["squad2"],
+        "compute_dtype": "bfloat16",
+        "finetune": {"max_steps": 9},
+        "retrain": {"questions": 5},
+        "timing": {"compute_dtype": "float32", "batch_size": 4},
+    }
+    alone = planner().plan(POINTS)
+    changed = planner(others={"minilm": other})
+    runs = changed.plan(POINTS)
+    assert {id_of(run) for run in alone} < {id_of(run) for run in runs}
+    added = [run for run in runs if id_of(run) not in {id_of(run) for run in alone}]
+    assert by_stage(added) == {"finetune": 1, "score": 4, "prune": 2, "retrain": 6, "time": 1}
+    tuned, *later = added
+    assert isinstance(tuned, Finetune)
+    assert (tuned.model, tuned.max_steps, tuned.batch_size) == ("minilm", 9, Finetune().batch_size)
+    assert all(set(run.upstream()) & {id_of(earlier) for earlier in added} for run in later)
+    scores = [run for run in added if isinstance(run, ScoreGates)]
+    assert {r.penalty_attn or r.penalty_ff for r in scores} == {0.1, 0.2, 0.001, 0.002}
+    assert {(r.questions, r.max_steps) for r in added if isinstance(r, Retrain)} == {(5, 1)}
+    coarse = {"compute_dtype": "bfloat16"}
+    for run in added:
+        assert (coarse.items() <= run.identity().items()) == (run.stage != "time")
+    assert not any("compute_dtype" in run.identity() for run in alone)
+    assert by_stage(changed.plan())["finetune"] == 2  # before there is a selection
+
+
+def test_another_model_teaches_a_smaller_one() -> None:
+    other = {"data": ["squad2"], "finetune": {"max_steps": 9}}
+    smaller = {"embedded": {"max_steps": None, "questions": 7}}
+    without = planner(others={"minilm": other}).plan(POINTS)
+    runs = planner(others={"minilm": {**other, "smaller": smaller}}).plan(POINTS)
+    added = runs[len(without) :]
+    assert runs[: len(without)] == without
+    taught, *later = added
+    teacher = id_of(next(run for run in runs if isinstance(run, Finetune) and run.max_steps == 9))
+    assert isinstance(taught, Retrain)
+    assert (taught.model, taught.teacher) == ("embedded", teacher)
+    assert (taught.questions, taught.max_steps, taught.objective) == (7, None, "distillation")
+    assert by_stage(later) == {"finetune": 0, "score": 4, "prune": 2, "retrain": 2, "time": 0}
+    for run in later:
+        if isinstance(run, ScoreGates | Prune):
+            assert run.model == id_of(taught)
+        elif isinstance(run, Retrain):
+            assert (run.teacher, run.max_steps) == (teacher, 1)
+
+
 def test_controls() -> None:
     runs = planner(single_kinds=[1], random_choice=[2]).plan(POINTS)
     pruned = [run for run in runs if isinstance(run, Prune)]
@@ -140,6 +188,10 @@ def test_bad_settings_are_refused_before_anything_runs(
         (yaml.safe_dump({**MINIMAL, "surprise": 1}), "surprise: Extra inputs"),
         (yaml.safe_dump({k: v for k, v in MINIMAL.items() if k != "base"}), "base: Field required"),
         (yaml.safe_dump({**MINIMAL, "data": {}}), "data: .*at least 1"),
+        (
+            yaml.safe_dump({**MINIMAL, "others": {"minilm": {"data": ["squad1"]}}}),
+            "the file: .*others.minilm.data: 'squad1' is not in data",
+        ),
         (yaml.safe_dump({**MINIMAL, "penalties": {"heads": [1]}}), "penalties.heads"),
     ],
 )

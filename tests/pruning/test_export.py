@@ -48,9 +48,12 @@ def bert() -> QuestionAnsweringModel:
 @pytest.fixture(scope="module")
 def exported(bert: QuestionAnsweringModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     bert.train()
+    bert.compute_dtype = "bfloat16"  # of the model here, not of the file
     path = export_onnx(bert, tmp_path_factory.mktemp("onnx") / "new" / "bert", int8=True)
     assert bert.training
+    assert bert.compute_dtype == "bfloat16"
     bert.eval()
+    bert.compute_dtype = "float32"
     return path
 
 

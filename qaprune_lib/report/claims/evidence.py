@@ -63,12 +63,14 @@ class Evidence:
 
     @cached_property
     def large(self) -> str:
-        """The model with most weights of those that were pruned; the base, before any was."""
+        """Of the models that were pruned the one with the largest encoder, or most often pruned of
+        several; the base, before any was."""
         pruned = self.models[self.models["kinds"] != "none"]
-        whole = self.models[self.models["model"].isin(pruned["model"])]
-        if whole.empty:
+        if pruned.empty:
             return self.base
-        return str(whole.sort_values("parameters")["model"].iloc[-1])
+        sizes = self.models.groupby("model")["encoder_parameters"].max()[pruned["model"].unique()]
+        largest = sizes.index[sizes == sizes.max()]
+        return str(pruned.loc[pruned["model"].isin(largest), "model"].mode().iloc[0])
 
     def two_models(self) -> tuple[str, str]:
         """Base and large, where they differ."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from qaprune_lib.report.claims import gather_evidence
 from tests.report.claims.planted import LOUD, QUIET, WHOLE, Planted, both_kinds
 
 
@@ -13,6 +14,19 @@ def two(**settings: float | str) -> tuple[Planted, str, str]:
     base, large = made.tuned(model="minilm"), made.tuned(model="mpnet-base")
     made.selected(base)
     return made, base, large
+
+
+def test_the_large_model_is_the_largest_that_was_pruned() -> None:
+    made = Planted()
+    base, other = made.tuned(model="minilm"), made.tuned(model="mpnet-base", encoder=85_000_000)
+    evidence = gather_evidence(made.records)["squad2"]
+    assert (evidence.base, evidence.large) == ("minilm", "minilm")
+    for penalty in (0.1, 0.2):
+        made.pruned(base, 70.0, attn=made.gates(base, "attn", penalty, 40, 4.0))
+    assert gather_evidence(made.records)["squad2"].large == "minilm"  # the other one is whole
+    gates = {"attn": made.gates(other, "attn", 0.1, 40, 4.0)}
+    made.pruned(other, 70.0, **gates, encoder=5_000_000)
+    assert gather_evidence(made.records)["squad2"].large == "mpnet-base"
 
 
 @pytest.mark.parametrize(
