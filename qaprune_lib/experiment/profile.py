@@ -118,12 +118,14 @@ class OtherModel(_Part):
 
     Attributes:
         data: names of the questions that it is trained and pruned on.
+        about: what has to be said beside every number that comes from it.
         compute_dtype, finetune, retrain, timing: as of `Profile`; of the last three, what changes.
         smaller: pretrained models that it teaches, and that are pruned and taught again after that,
             each with what it changes of `finetune`.
     """
 
     data: list[str] = Field(min_length=1)
+    about: str = ""
     compute_dtype: ComputeDtype = "float32"
     finetune: dict[str, Any] = {}
     retrain: dict[str, Any] = {}

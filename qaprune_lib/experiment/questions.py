@@ -110,6 +110,11 @@ def _natural_questions(parameters: StageParameters) -> list[NaturalQuestions]:
         return [splits["train"], splits["dev"]]
     folder = Path(parameters.source)
     train = load_natural_questions([folder / name for name in parameters.train_files])
+    if set(train) != {"train"}:
+        raise DataError(
+            f"{folder}: train_files={parameters.train_files} are, by their names, questions of "
+            f"{' and '.join(train)}: name those of train"
+        )
     found = [train["train"]]
     for name in parameters.dev_files:
         found += load_natural_questions(folder / name).values()

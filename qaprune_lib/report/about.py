@@ -1,10 +1,10 @@
-"""What has to be said of a profile's questions beside every number that comes from them."""
+"""What a profile's file says of its questions and models, for beside every number from them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from qaprune_lib.experiment.profile import NQ, read_profile
+from qaprune_lib.experiment.profile import NQ, Profile, read_profile
 from qaprune_lib.report.missing import PROFILES
 
 
@@ -18,13 +18,30 @@ def about_questions(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], s
     Raises:
         SettingsError: the file is not a profile.
     """
+    return _about(pairs, _of_questions)
+
+
+def about_models(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """The same by profile and name of the model: what sets a model apart from the profile's."""
+    return _about(pairs, lambda profile, name: profile.others[name].about)
+
+
+def _of_questions(profile: Profile, name: str) -> str:
+    if name == NQ and profile.natural_questions is not None:
+        return profile.natural_questions.about
+    return profile.data[name].about
+
+
+def _about(
+    pairs: Iterable[tuple[str, str]], text_of: Callable[[Profile, str], str]
+) -> dict[tuple[str, str], str]:
     found = {}
-    for profile_name, data in dict.fromkeys(pairs):
+    for profile_name, name in dict.fromkeys(pairs):
         path = PROFILES / f"{profile_name}.yml"
-        if not path.is_file():
+        try:
+            text = text_of(read_profile(path), name).strip() if path.is_file() else ""
+        except KeyError:  # the profile has changed since, or has nothing of that name to say
             continue
-        profile = read_profile(path)
-        settings = profile.natural_questions if data == NQ else profile.data.get(data)
-        if settings is not None and settings.about:
-            found[profile_name, data] = settings.about.strip()
+        if text:
+            found[profile_name, name] = text
     return found

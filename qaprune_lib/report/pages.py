@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qaprune_lib.report.about import about_questions
+from qaprune_lib.report.about import about_models, about_questions
 from qaprune_lib.report.figures.style import save
 from qaprune_lib.report.gather import SERIES
 from qaprune_lib.report.interactive import picture
 from qaprune_lib.report.missing import how_to_make, missing_runs, profile_names
-from qaprune_lib.report.names import data_of, origin_of
+from qaprune_lib.report.names import data_of, model_of, origin_of
 from qaprune_lib.report.records import Record
 from qaprune_lib.report.tables import markdown
 
@@ -89,18 +89,24 @@ def show_text(text: str) -> Shown:
 
 
 def show_about(frame: pd.DataFrame) -> list[Shown]:
-    """What has to be said of the questions that the rows of a frame come from: one box, or none.
+    """What has to be said of the questions and models of a frame's rows: one box, or none.
 
     Args:
         frame: with the columns `SERIES`.
     """
-    places = frame[["profile", "provenance", "data"]].drop_duplicates().to_dict("records")
-    named = {(str(p["profile"]), str(p["data"])): f"{data_of(p)}, {origin_of(p)}" for p in places}
-    about = about_questions(named)
-    if not about:
+    lines = []
+    for column, name_of, about in (
+        ("data", data_of, about_questions),
+        ("model", model_of, about_models),
+    ):
+        places = frame[["profile", "provenance", column]].drop_duplicates().to_dict("records")
+        named = {
+            (str(p["profile"]), str(p[column])): f"{name_of(p)}, {origin_of(p)}" for p in places
+        }
+        lines += [f"**{named[pair]}.** {text}" for pair, text in about(named).items()]
+    if not lines:
         return []
-    lines = [f"**{named[pair]}.** {text}" for pair, text in about.items()]
-    box = "```{admonition} About the questions\n:class: note\n\n" + "\n\n".join(lines) + "\n```"
+    box = "```{admonition} About these numbers\n:class: note\n\n" + "\n\n".join(lines) + "\n```"
     return [Shown(box, "".join(f"<p>{_plain(line)}</p>" for line in lines))]
 
 

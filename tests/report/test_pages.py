@@ -139,7 +139,7 @@ def test_what_must_be_said_of_the_questions(monkeypatch: pytest.MonkeyPatch) -> 
         one.finetune("minilm")
     models = scored_models([record for one in made for record in one.records])
     [box] = show_about(models)
-    assert box.myst.startswith("```{admonition} About the questions\n")
+    assert box.myst.startswith("```{admonition} About these numbers\n")
     # of the reconstructed training questions, and of those in NQ's format alone
     assert box.myst.count("**SQuAD 2.0, measured profile.** Dev is official; train is a") == 1
     assert box.myst.count("**NQ-format questions, measured profile.** Neither split is that") == 1
@@ -147,6 +147,17 @@ def test_what_must_be_said_of_the_questions(monkeypatch: pytest.MonkeyPatch) -> 
     assert "<p>SQuAD 2.0, measured profile. Dev is official" in box.html
     assert show_about(models[models["profile"] == "embedded"]) == []
     assert show_about(models.assign(profile="of no file")) == []
+    assert show_about(models.assign(data="of no profile")) == []
+
+
+def test_what_must_be_said_of_a_further_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    made = Sweep(profile="measured", provenance="measured", data="squad1")
+    for model in ("minilm", "mpnet-base"):
+        made.finetune(model)
+    [box] = show_about(scored_models(made.records))
+    assert box.myst.count("**MPNet, measured profile.** The base model of all-mpnet-base-v2") == 1
+    assert box.myst.count("**") == 2
 
 
 def test_what_is_missing_and_how_to_make_it(monkeypatch: pytest.MonkeyPatch) -> None:
