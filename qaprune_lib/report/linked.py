@@ -25,6 +25,8 @@ SETTINGS = {
 """Settings of L0 beside its penalty and seed, and how to name the ones that a study changes."""
 
 
+TAUGHT_BY = " taught by "
+
 CHOSEN_ON = {"nq": "squad2"}
 """Where the operating point of some questions comes from, if not from themselves."""
 
@@ -64,13 +66,18 @@ class Runs:
         return name if above is None else self.finetune_of(above)
 
     def model_of(self, record: Record) -> str:
-        """Name of the model that was fine-tuned first, for instance "minilm"."""
-        name = self.finetune_of(record)
-        above = self.find(name, record)
-        if above is None:
-            return name
-        first = self.find(above.parameters["model"], above)
-        return str(above.parameters["model"]) if first is None else self.model_of(first)
+        """Name of the model that was fine-tuned first, for instance "minilm".
+
+        One that a larger model taught from the start is another: "minilm taught by mpnet-base".
+        """
+        name = record.parameters["model"]
+        if (above := self.find(name, record)) is not None:
+            return self.model_of(above)
+        teacher = record.parameters.get("teacher")
+        if teacher is None:
+            return str(name)
+        by = self.find(teacher, record)
+        return f"{name}{TAUGHT_BY}{teacher if by is None else self.model_of(by)}"
 
     def variant_of(self, record: Record) -> str:
         """What a run of L0 changes of the settings that most L0 runs of its data share; or ""."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from qaprune_lib.report.linked import TAUGHT_BY
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -30,8 +32,9 @@ def origin_of(row: Row) -> str:
 
 
 def model_of(row: Row) -> str:
-    """The name of a row's model."""
-    return MODELS.get(str(row["model"]), str(row["model"]))
+    """The name of a row's model, and of the one that taught it, if one did."""
+    parts = str(row["model"]).split(TAUGHT_BY)
+    return TAUGHT_BY.join(MODELS.get(part, part) for part in parts)
 
 
 def data_of(row: Row) -> str:

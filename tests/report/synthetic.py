@@ -182,6 +182,13 @@ class Sweep:
             Retrain, metrics, model=model, objective=objective, teacher=taught, seed=seed
         )
 
+    def taught(self, model: str, teacher: str, f1: float = UNPRUNED_F1) -> str:
+        """A smaller pretrained model that a larger one teaches from the start."""
+        metrics = {"training": training(100, 50.0), "dev": dev(f1)}
+        metrics |= {"parameters": 8_000_000, "encoder_parameters": 4_000_000}
+        lesson = {"objective": "distillation", "teacher": teacher}
+        return self.run(Retrain, metrics, model=model, **lesson)
+
     def time(self, models: list[str], **values: Any) -> str:
         """Decoding takes 10 seconds, of which 1 does not depend on the layers' sizes."""
         whole = self.metrics(models[0])["encoder_parameters"]

@@ -18,6 +18,7 @@ from qaprune_lib.report.audit import audit
 from qaprune_lib.report.audit.times import fit_decoding_time
 from qaprune_lib.report.figures.style import LOOKS, SEQUENCE
 from qaprune_lib.report.gather import curve_points, layer_shares, scored_models
+from qaprune_lib.report.linked import id_of
 from qaprune_lib.report.paper_tables import tasks_published
 from qaprune_lib.report.published import TABLE_2, TABLE_5
 from tests.report.synthetic import sweep
@@ -173,6 +174,46 @@ def test_published_pictures() -> None:
     assert drawn(gaps)["BERT-base"][0, 1] == pytest.approx(90.9 - (88.4 + 88.5) / 2)
 
 
+def test_figure4_has_the_series_of_the_paper() -> None:
+    made = sweep(large="mpnet", profile="p", gate_seeds=1, multiples=(1.0, 2.0))
+    large = id_of(made.records[1])
+    small = made.taught("minilm", large, f1=70.0)
+    gates = {kind: made.l0(small, kind, 0.04) for kind in ("attn", "ff")}
+    point = made.retrain(made.prune(small, **gates), "distillation", large)
+    by_distillation = {
+        kind: made.l0(large, kind, penalty, objective="distillation")
+        for kind, penalty in (("attn", 0.04), ("ff", 0.04))
+    }
+    taught = made.retrain(made.prune(large, **by_distillation), "distillation", large)
+    models = scored_models(made.records)
+    [axes] = figures.figure4(models).axes
+    lines = drawn(axes)
+    assert set(lines) == {
+        "mpnet",
+        "MiniLM",
+        "mpnet, pr(x-ent) + dist",
+        "mpnet, pr(dist) + dist",
+        "MiniLM taught by mpnet",
+        "MiniLM taught by mpnet, pr(x-ent) + dist",
+    }
+    f1 = models.set_index("run")["f1"]
+    sizes = models.set_index("run")["parameters"] / 1e6
+    assert lines["MiniLM taught by mpnet"].tolist() == [[8.0, 70.0]]
+    for name, run in (
+        ("MiniLM taught by mpnet, pr(x-ent) + dist", point),
+        ("mpnet, pr(dist) + dist", taught),
+    ):
+        np.testing.assert_allclose(lines[name], [[sizes[run], f1[run]]])
+    both = models[(models["kinds"] == "both") & (models["choice"] == "scores")]
+    both = both[(both["model"] == "mpnet") & (both["then"] == "distillation")]
+    both = both[both["gate_objective"] == "cross_entropy"].sort_values("parameters")
+    expected = both[["parameters", "f1"]].to_numpy() / [1e6, 1]
+    np.testing.assert_allclose(lines["mpnet, pr(x-ent) + dist"], expected)
+    assert len(expected) == 2
+    alt = figures.alt_figure4(models)
+    assert "MiniLM taught by mpnet 70.0 with 8.0 million" in alt
+
+
 def test_on_natural_questions_the_origin_of_gates_is_seen(models: pd.DataFrame) -> None:
     rows = models[models["then"].isin(["fine-tuned", "not retrained"])].copy()
     pruned = rows["kinds"] != "none"
@@ -180,7 +221,7 @@ def test_on_natural_questions_the_origin_of_gates_is_seen(models: pd.DataFrame) 
     rows["gates_from"] = np.where(pruned, "nq", "")
     carried = rows[pruned].assign(gates_from="squad2", short_f1=rows["short_f1"] - 1)
     trained_on = carried.assign(weights_from="squad2", short_f1=carried["short_f1"] - 1)
-    [axes] = figures.figure4(pd.concat([rows, carried, trained_on])).axes
+    [axes] = figures.arms(pd.concat([rows, carried, trained_on])).axes
     fills = {str(line.get_label()): line.get_fillstyle() for line in axes.lines}
     assert fills == {
         "fine-tuned": "full",

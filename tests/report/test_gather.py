@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pandas as pd
 import pytest
 
 from qaprune_lib.report import Record
@@ -41,6 +42,26 @@ def test_every_point_of_every_curve_is_a_row(records: list[Record]) -> None:
     assert (points["loss"] == points["unpruned_f1"] - points["f1"]).all()
     assert (points["n"] == 240).all()
     assert set(points["provenance"]) == {"embedded"}
+
+
+def test_a_model_that_another_one_taught_is_a_model_of_its_own() -> None:
+    made = sweep(large="mpnet", profile="p", gate_seeds=1)
+    before = scored_models(made.records)
+    large = made.records[1]
+    small = made.taught("minilm", id_of(large))
+    gates = {kind: made.l0(small, kind, penalty) for kind, penalty in (("attn", 0.1), ("ff", 0.1))}
+    pruned = made.prune(small, **gates)
+    later = made.retrain(pruned, "distillation", id_of(large))
+    models = scored_models(made.records).set_index("run")
+    name = "minilm taught by mpnet"
+    assert models.loc[[small, pruned, later], "model"].tolist() == [name] * 3
+    assert models.loc[[small, pruned, later], "kinds"].tolist() == ["none", "both", "both"]
+    pd.testing.assert_frame_equal(models.drop([small, pruned, later]), before.set_index("run"))
+    points = curve_points(made.records).set_index("run")
+    assert set(points.loc[list(gates.values()), "model"]) == {name}
+    # the unpruned model that is its own teacher stays what it was
+    control = before[(before["kinds"] == "none") & (before["then"] == "distillation")]
+    assert set(control["model"]) == {"mpnet"}
 
 
 def test_a_point_by_hand(records: list[Record]) -> None:

@@ -149,12 +149,13 @@ class Evidence:
         return {scorer: self.curve(scorer, kind) for scorer in scorers}
 
     def score_runs(self, scorer: str, kind: Kind | None = None) -> list[Record]:
-        """Records of a scorer's runs on these questions, of one kind or of any; no studies."""
+        """Records of a scorer's runs on the base model, of one kind or of any; no studies."""
         found = [
             record
             for record in self.runs.of("score")
             if record.parameters["data"] == self.data
             and record.parameters["scorer"] == scorer
+            and self.runs.model_of(record) == self.base
             and not self.runs.variant_of(record)
             and kind in (None, *cast("list[Kind]", record.parameters["kinds"]))
         ]

@@ -121,7 +121,7 @@ def high_learning_rate(evidence: Evidence) -> Outcome:
 )
 def gates_cost_an_epoch(evidence: Evidence) -> Outcome:
     """An epoch of gate training takes 0.5 to 1.2 times as long as one of fine-tuning: seconds a
-    window, over the profile's L0 runs."""
+    window, over the L0 runs on the base model."""
     ratios = [
         _seconds_a_window(run) / _seconds_a_window(evidence.finetuning_of(run))
         for run in evidence.score_runs("l0")

@@ -6,6 +6,7 @@ from qaprune_lib.report.claims.evidence import Evidence, f1_of
 from qaprune_lib.report.claims.judgement import Lacking, Outcome, above, claim, within
 from qaprune_lib.report.claims.statistics import Estimate, average
 from qaprune_lib.report.gather import KINDS
+from qaprune_lib.report.linked import TAUGHT_BY
 from qaprune_lib.report.published_text import TEXT
 
 F1 = "F1 points"
@@ -131,6 +132,7 @@ def roberta_better_on_nq(evidence: Evidence) -> Outcome:
 def _families(evidence: Evidence) -> tuple[str, str]:
     """A model like BERT and one like RoBERTa: of each those with most points of L0."""
     names = evidence.own_points()["model"]
+    names = names[~names.str.contains(TAUGHT_BY)]
     like_roberta = names.map(lambda name: any(part in name for part in LIKE_ROBERTA))
     if like_roberta.all() or not like_roberta.any():
         raise Lacking("needs gates at equal λ for a model like BERT and for one like RoBERTa")

@@ -8,6 +8,7 @@ from qaprune_lib.report.claims.curve import Curve
 from qaprune_lib.report.claims.evidence import Evidence, f1_of
 from qaprune_lib.report.claims.judgement import Lacking, Outcome, above, below, claim, within
 from qaprune_lib.report.claims.statistics import average
+from qaprune_lib.report.linked import TAUGHT_BY
 
 F1 = "F1 points"
 
@@ -161,8 +162,9 @@ def smaller_model_distilled(evidence: Evidence) -> Outcome:
     by_large = distilled[(distilled["model"] != large) & distilled["teacher"].isin(teachers)]
     if by_large.empty:
         raise Lacking(f"needs a smaller model that is distilled with {large} as its teacher")
-    base = str(by_large["model"].mode().iloc[0])
-    by_large = by_large[by_large["model"] == base]
+    chosen = str(by_large["model"].mode().iloc[0])
+    by_large = by_large[by_large["model"] == chosen]
+    base = chosen.partition(TAUGHT_BY)[0]
     findings, words = [], []
     for name, rows in (
         (f"{base} distilled", by_large[by_large["kinds"] == "none"]),

@@ -26,7 +26,9 @@ from qaprune_lib.report.figures.curves import (
 )
 from qaprune_lib.report.figures.layers import alt_layers, describe_layers, figure3
 from qaprune_lib.report.figures.natural_questions import (
+    alt_figure4,
     alt_figure4_published,
+    arms,
     figure4,
     figure4_published,
 )
@@ -43,11 +45,13 @@ from qaprune_lib.report.figures.tasks import alt_gaps, gaps
 __all__ = [
     "alt_controls",
     "alt_curves",
+    "alt_figure4",
     "alt_figure4_published",
     "alt_gaps",
     "alt_layers",
     "alt_speed",
     "alt_studies",
+    "arms",
     "control_rows",
     "controls",
     "curve_facts",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from textwrap import fill
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from qaprune_lib.report.figures.style import (
     LOOKS,
     PUBLISHED,
+    SEQUENCE,
     legend_below,
     look,
     one_source,
@@ -15,7 +16,8 @@ from qaprune_lib.report.figures.style import (
     paper_style,
 )
 from qaprune_lib.report.gather import rows_of
-from qaprune_lib.report.names import f1_of_dev, place_of
+from qaprune_lib.report.linked import TAUGHT_BY
+from qaprune_lib.report.names import data_of, f1_of_dev, model_of, origin_of, place_of
 from qaprune_lib.report.paper_tables import published_sizes
 from qaprune_lib.report.published import TABLE_1, TABLE_4, TABLE_5
 from qaprune_lib.report.published_text import TEXT
@@ -53,7 +55,80 @@ def figure4_published() -> Figure:
 
 
 def figure4(models: pd.DataFrame) -> Figure:
-    """Ours: short-answer F1 against parameters, from `scored_models` of one model on NQ.
+    """Ours: F1 against parameters of all models of one profile and data set, in the paper's series.
+
+    Args:
+        models: rows of `scored_models`; those of `figure4_points` are drawn.
+    """
+    points = figure4_points(models)
+    with paper_style():
+        figure, (axes,) = panels(6.2, 5.2)
+        for position, (name, rows) in enumerate(points.groupby("series", sort=False)):
+            style = SEQUENCE[position % len(SEQUENCE)]
+            axes.plot(
+                rows["parameters"],
+                rows["f1"],
+                color=style.color,
+                marker=style.marker,
+                linestyle=style.linestyle,
+                linewidth=0.8,
+                label=str(name),
+            )
+        one = models.iloc[0]
+        axes.set(xlabel="parameters (millions)", ylabel=f1_of_dev(str(one["data"])))
+        axes.set_title(f"{data_of(one)}, {origin_of(one)}")
+        legend_below(figure, axes, columns=1)
+    return figure
+
+
+def figure4_points(models: pd.DataFrame) -> pd.DataFrame:
+    """The points of Figure 4, in the order of its series: series, parameters (millions) and f1.
+
+    Fine-tuned models; models pruned at multiples of λ by gates of the same questions, driven by
+    cross-entropy or by distillation, and distilled; models that a larger one taught. Medians over
+    seeds.
+    """
+    both = (models["kinds"] == "both") & models["choice"].eq("scores") & models["fraction"].isna()
+    both &= models["scorer"].eq("l0") & models["gates_from"].eq(models["data"])
+    both &= models["weights_from"].isin(["", models["data"].iloc[0]])
+    taught = models["model"].str.contains(TAUGHT_BY)
+    whole = (models["kinds"] == "none") & (
+        models["then"].eq("fine-tuned") | models["then"].eq("distillation") & taught
+    )
+    chosen = models[whole | both & models["then"].eq("distillation")].copy()
+    chosen["series"] = [_series(row) for _, row in chosen.iterrows()]
+    chosen["parameters"] /= 1e6
+    key = ["series", "penalty_attn", "penalty_ff"]
+    points = chosen.groupby(key, dropna=False, sort=False)[["parameters", "f1"]].median()
+    points = points.reset_index().sort_values("parameters", kind="stable")
+    order = list(dict.fromkeys(chosen.sort_values("parameters", ascending=False)["series"]))
+    rank = points["series"].map(order.index)
+    return points.assign(rank=rank).sort_values("rank", kind="stable")[
+        ["series", "parameters", "f1"]
+    ]
+
+
+def _series(row: Any) -> str:
+    name = model_of(row)
+    if row["kinds"] == "none":
+        return name
+    by = "dist" if row["gate_objective"] == "distillation" else "x-ent"
+    return f"{name}, pr({by}) + dist"
+
+
+def alt_figure4(models: pd.DataFrame) -> str:
+    """Each of our points in words."""
+    return "F1 against parameters: " + "; ".join(
+        f"{row.series} {row.f1:.1f} with {row.parameters:.1f} million"
+        for row in rows_of(figure4_points(models))
+    )
+
+
+def arms(models: pd.DataFrame) -> Figure:
+    """All arms of one model on Natural Questions: short-answer F1 against parameters.
+
+    Args:
+        models: rows of `scored_models`, of one model.
 
     Raises:
         RecordError: the rows are of several profiles, data sets or models, or of none.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qaprune_lib.report.claims import gather_evidence
+from qaprune_lib.report.linked import id_of
 from tests.report.claims.planted import LOUD, QUIET, WHOLE, Planted, both_kinds
 
 
@@ -99,6 +100,17 @@ def test_roberta_is_pruned_alike(less: float, spread: float, verdict: str) -> No
     assert judgement.verdict == verdict
     assert judgement.effect is not None
     assert judgement.effect.value == pytest.approx(-less)
+
+
+def test_a_model_that_the_large_one_taught_is_of_neither_family() -> None:
+    made = equal_penalties(3.0, 1.0)
+    before = made.judge(22)
+    small = made.taught("minilm", id_of(made.records[1]))
+    for penalty in (0.05, 0.1, 0.2, 0.4):
+        for seed in range(9):
+            made.gates(small, "attn", penalty, 90.0, 4.0, seed=seed)
+    assert made.judge(22) == before
+    assert made.judge(14).why == equal_penalties(3.0, 1.0).judge(14).why  # nor of the base's runs
 
 
 def test_one_seed_leaves_shares_undecided() -> None:
