@@ -70,6 +70,11 @@ class Planner(RunMaker):
             runs.setdefault(id_of(run), run)
         return list(runs.values())
 
+    def ids(self, points: Mapping[str, OperatingPoint] | None = None) -> list[str]:
+        """Ids of the runs of `plan`, and of the selections."""
+        runs = [id_of(run) for run in self.plan(points)]
+        return runs + [selection.id for selection in self.selections().values()]
+
     def selections(self) -> dict[str, Selection]:
         """The selection of each data set's operating point."""
         found = {}

@@ -14,7 +14,6 @@ from qaprune_lib.errors import QapruneError, RecordError
 from qaprune_lib.experiment.plan import Planner, record_file
 from qaprune_lib.experiment.profile import read_profile
 from qaprune_lib.experiment.select import selected_points
-from qaprune_lib.experiment.single_runs import id_of
 from qaprune_lib.report.code import code_digest
 from qaprune_lib.report.records import Record, read_record, read_records, run_id
 
@@ -39,13 +38,11 @@ def profile_status(planner: Planner, *, read_data: bool = False) -> list[RunStat
         planner: of the profile.
         read_data: read the questions too, and compare them with those of the records.
     """
-    plan = planner.plan(selected_points(planner))
-    ids = [id_of(run) for run in plan]
-    ids += [selection.id for selection in planner.selections().values()]
+    points = selected_points(planner)
     accepted = read_accepted(Path(planner.results))
     found = []
     digests: dict[str, set[str | None]] = {}
-    for run in ids:
+    for run in planner.ids(points):
         path = record_file(planner, run)
         if not path.is_file():
             found.append(RunStatus(run, "missing"))
@@ -61,7 +58,7 @@ def profile_status(planner: Planner, *, read_data: bool = False) -> list[RunStat
         elif read_data:
             from qaprune_lib.experiment.questions import Questions
 
-            reads = next(run for run in plan if run.data == data)
+            reads = next(run for run in planner.plan(points) if run.data == data)
             if Questions.load(reads).digest not in seen:
                 found.append(RunStatus(data, f"stale: {reads.source} holds other questions by now"))
     return found

@@ -17,7 +17,7 @@ from qaprune_lib.errors import QapruneError
 from qaprune_lib.report.linked import Runs, id_of
 from qaprune_lib.report.missing import how_to_make
 from qaprune_lib.report.names import place_of
-from qaprune_lib.report.operating_points import operating_points
+from qaprune_lib.report.operating_points import named_points
 from qaprune_lib.report.records import Record
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def saved_pairs(records: Sequence[Record], runs_folder: Path) -> list[Pair]:
     runs = Runs(records)
     by_id = {(r.provenance, r.profile, id_of(r)): r for r in runs.records}
     pairs = []
-    points = operating_points(records)
+    points = named_points(records)
     for row in points[points["kinds"] != "none"].to_dict("records"):
         place = row["provenance"], row["profile"]
         pruned, full = by_id[*place, row["run"]], by_id.get((*place, row["finetune"]))

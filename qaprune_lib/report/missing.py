@@ -8,7 +8,6 @@ from typing import Any
 
 from qaprune_lib.experiment.plan import SELECT, Planner
 from qaprune_lib.experiment.profile import read_profile
-from qaprune_lib.experiment.single_runs import id_of
 from qaprune_lib.report.gather import KINDS
 from qaprune_lib.report.records import Record, run_id
 
@@ -35,9 +34,7 @@ def missing_runs(profile_name: str, records: Iterable[Record]) -> list[str]:
             points[str(record.parameters["data"])] = {
                 kind: chosen[kind] for kind in KINDS if kind in chosen
             }
-    wanted = [id_of(run) for run in planner.plan(points)]
-    wanted += [selection.id for selection in planner.selections().values()]
-    return [name for name in wanted if name not in have]
+    return [name for name in planner.ids(points) if name not in have]
 
 
 def profile_names() -> list[str]:

@@ -30,7 +30,7 @@ _POINT = [
 _PRUNED = {"attn": "heads", "ff": "activations", "both": "both", "none": "unpruned"}
 
 
-def operating_points(records: Iterable[Record]) -> pd.DataFrame:
+def named_points(records: Iterable[Record]) -> pd.DataFrame:
     """The models of each operating point: rows of `scored_models` with a column `name` in front.
 
     A point is pruned by L0 at its own threshold. Of gate seeds and of seeds of retraining the
@@ -59,7 +59,7 @@ def leaf_through_points(records: Sequence[Record]) -> dict[str, Widget]:
     runs = Runs(records)
     tuned = {(r.provenance, r.profile, id_of(r)): r for r in runs.of("finetune")}
     sliders = {}
-    points = measured_first(operating_points(records))
+    points = measured_first(named_points(records))
     for key, rows in points.groupby(["provenance", "profile", "finetune"], sort=False):
         if key in tuned and rows["kinds"].ne("none").any():
             shape: Any = tuned[key].metrics["shape"]

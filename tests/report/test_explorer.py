@@ -32,7 +32,7 @@ from qaprune_lib.report.operating_points import (
     draw_layers,
     leaf_through_gates,
     leaf_through_points,
-    operating_points,
+    named_points,
 )
 from tests.report.synthetic import D_INTERMEDIATE, N_HEADS, N_LAYERS, sweep
 
@@ -60,7 +60,7 @@ def slider_and_stack(widget: Any) -> tuple[widgets.SelectionSlider, widgets.Stac
 
 
 def test_operating_points_have_one_topology_each(records: list[Record]) -> None:
-    points = operating_points(records)
+    points = named_points(records)
     assert list(points["name"].unique()) == [
         *("unpruned", "heads ×1", "activations ×1", "both ×1", "both ×2")
     ]
@@ -74,7 +74,7 @@ def test_operating_points_have_one_topology_each(records: list[Record]) -> None:
 
 
 def test_page_says_what_its_rows_say(records: list[Record]) -> None:
-    points = operating_points(records)
+    points = named_points(records)
     (place, widget), *others = leaf_through_points(records).items()
     assert place == "MiniLM on generated SQuAD 2.0, embedded, profile tiny"
     assert not others
@@ -137,14 +137,14 @@ def test_gates_of_each_run_in_order_of_penalty(records: list[Record]) -> None:
 
 
 def test_no_records_give_no_pages() -> None:
-    assert operating_points([]).empty
+    assert named_points([]).empty
     assert leaf_through_points([]) == {}
     assert leaf_through_gates([]) == {}
 
 
 def test_pairs_are_those_whose_folders_are_there(records: list[Record], tmp_path: Path) -> None:
     assert saved_pairs(records, tmp_path) == []
-    points = operating_points(records)
+    points = named_points(records)
     row = points[points["name"].eq("both ×2") & points["then"].eq("distillation")].iloc[0]
     for run in (row["run"], row["finetune"]):
         (tmp_path / "embedded" / "tiny" / run / "model").mkdir(parents=True)
