@@ -33,6 +33,7 @@ MENTIONED = [
 """Classes that no package exports, but that public signatures name."""
 
 ALIASES = {
+    "ComputeDtype",
     "JsonValue",
     "OnBad",
     "PenaltyOn",

@@ -111,21 +111,18 @@ class Planner(RunMaker):
                 yield from planner.finetunes(data, name)
                 if point is not None:
                     yield from planner._operating_points(data, point)
-                    yield from planner._taught(data, point, other.smaller)
+                    yield from planner._pupils(data, point, other.smaller)
 
-    def _taught(
+    def _pupils(
         self, data: str, point: OperatingPoint, smaller: Mapping[str, Mapping[str, Any]]
     ) -> Iterator[StageParameters]:
         profile = self.profile
+        teacher = id_of(self.finetuned(data, profile.target))
         for name, changes in smaller.items():
-            yield from self.taught(
-                data,
-                id_of(self.finetuned(data, profile.target)),
-                point,
-                training={**profile.finetune, "model": name, **changes},
-                gates={},
-                multiples=profile.multiples,
-                retrain=profile.retrain,
+            pupil = self.pupil(data, teacher, {**profile.finetune, "model": name, **changes})
+            yield pupil
+            yield from self.pupil_pruned(
+                pupil, point, gates={}, multiples=profile.multiples, retrain=profile.retrain
             )
 
     def _operating_points(self, data: str, point: OperatingPoint) -> Iterator[StageParameters]:

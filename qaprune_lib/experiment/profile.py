@@ -50,6 +50,18 @@ class WindowSizes(_Part):
     doc_stride: Count = 128
 
 
+class FurtherModel(_Part):
+    """What a further model on Natural Questions changes of how it is trained.
+
+    Attributes:
+        squad: of the profile's `finetune`, before Natural Questions.
+        finetune: of that on Natural Questions.
+    """
+
+    squad: dict[str, Any] = {}
+    finetune: dict[str, Any] = {}
+
+
 class NaturalQuestionsSettings(_Part):
     """Section 4.3: models and gates that go from SQuAD to Natural Questions.
 
@@ -60,10 +72,10 @@ class NaturalQuestionsSettings(_Part):
         source, folder, about, train_questions, dev_questions: as of `DataSettings`.
         train_files, dev_files, null_rate: as of `StageParameters`.
         windows: sizes of windows.
-        others: further models that are fine-tuned and pruned likewise (the paper: RoBERTa), each
-            with what it changes of `finetune`; they have not seen SQuAD.
-        smaller: pretrained models that the first one teaches, and that are pruned after that
-            (Figure 4), each with what it changes of `finetune`.
+        others: further models that are fine-tuned, on `after` first, and pruned likewise (the
+            paper: RoBERTa).
+        smaller: pretrained models that the first one teaches, on `after` first, and that are pruned
+            and taught again after that (Figure 4).
         finetune: parameters of `Finetune`, from the model that was fine-tuned on `after`; also of
             the continued training of one that was pruned there (Table 3).
         scorers: parameters of `ScoreGates`, a run each.
@@ -88,8 +100,8 @@ class NaturalQuestionsSettings(_Part):
     dev_files: list[str] = []
     null_rate: Share | None = None
     windows: WindowSizes
-    others: dict[str, dict[str, Any]] = {}
-    smaller: dict[str, dict[str, Any]] = {}
+    others: dict[str, FurtherModel] = {}
+    smaller: dict[str, FurtherModel] = {}
     finetune: dict[str, Any]
     scorers: list[dict[str, Any]] = []
     gates: dict[str, Any] = {}

@@ -41,15 +41,15 @@ class RunMaker:
     results: str = "results"
     runs: str = "runs"
 
-    def finetuned(self, data: str, model: str) -> Finetune:
+    def finetuned(self, data: str, model: str, **changes: Any) -> Finetune:
         """The fine-tuning run of a model that gates are scored on."""
-        [run, *_] = self.finetunes(data, model)
+        [run, *_] = self.finetunes(data, model, **changes)
         return run
 
-    def finetunes(self, data: str, model: str) -> Iterator[Finetune]:
+    def finetunes(self, data: str, model: str, **changes: Any) -> Iterator[Finetune]:
         """Runs that fine-tune a model, one for each seed."""
         for seed in self.profile.finetune_seeds:
-            settings = {**self.profile.finetune, "model": model, "seed": seed}
+            settings = {**self.profile.finetune, **changes, "model": model, "seed": seed}
             yield self.make(Finetune, data, settings)
 
     def score(self, data: str, base: Finetune | Retrain, settings: Mapping[str, Any]) -> ScoreGates:
@@ -106,36 +106,40 @@ class RunMaker:
                 }
                 yield self.make(Retrain, data, given)
 
-    def taught(
-        self,
-        data: str,
-        teacher: str,
-        point: OperatingPoint,
-        *,
-        training: Mapping[str, Any],
-        gates: Mapping[str, Any],
-        multiples: Sequence[float],
-        retrain: Mapping[str, Any],
-    ) -> Iterator[StageParameters]:
-        """A smaller pretrained model that a large one teaches; that one pruned, and taught again.
+    def pupil(self, data: str, teacher: str, training: Mapping[str, Any]) -> Retrain:
+        """The run in which a large model teaches a smaller one.
 
         Args:
             data: name of the questions.
             teacher: id of the large model's run.
-            point: the selected λ; the smaller model is pruned at its `multiples`.
             training: parameters of `Retrain`, its `model` the smaller one.
-            gates, retrain: what changes of the profile's gates, and parameters of `Retrain`.
         """
         distillation: Objective = "distillation"
         lesson = {"objective": distillation, "teacher": teacher}
-        smaller = self.make(Retrain, data, {**training, **lesson})
-        yield smaller
+        return self.make(Retrain, data, {**training, **lesson})
+
+    def pupil_pruned(
+        self,
+        pupil: Retrain,
+        point: OperatingPoint,
+        *,
+        gates: Mapping[str, Any],
+        multiples: Sequence[float],
+        retrain: Mapping[str, Any],
+    ) -> Iterator[StageParameters]:
+        """A smaller model, pruned at multiples of the selected λ and taught again as before.
+
+        Args:
+            pupil: the run in which it was taught.
+            point: the selected λ.
+            gates, retrain: what changes of the profile's gates, and parameters of `Retrain`.
+        """
         for multiple in multiples:
-            scores = self.gates(data, smaller, point, multiple, **gates)
+            scores = self.gates(pupil.data, pupil, point, multiple, **gates)
             yield from scores
-            pruned = self.prune(data, id_of(smaller), ids_by_kind(scores))
+            pruned = self.prune(pupil.data, id_of(pupil), ids_by_kind(scores))
             yield pruned
-            yield from self.retrainings(data, id_of(pruned), teacher, retrain, [distillation])
+            yield self.pupil(pupil.data, str(pupil.teacher), {**retrain, "model": id_of(pruned)})
 
     def make(self, stage: type[Stage], data: str, settings: Mapping[str, Any]) -> Stage:
         """A run of a stage on the questions of that name.

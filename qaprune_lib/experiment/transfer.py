@@ -14,7 +14,7 @@ from qaprune_lib.experiment.parameters import (
     ScoreGates,
     StageParameters,
 )
-from qaprune_lib.experiment.profile import NQ, NaturalQuestionsSettings
+from qaprune_lib.experiment.profile import NQ, FurtherModel, NaturalQuestionsSettings
 from qaprune_lib.experiment.single_runs import OperatingPoint, RunMaker, id_of, ids_by_kind
 
 
@@ -43,7 +43,10 @@ def natural_questions_runs(
         model = _Model(maker, settings, point, tuned)
         yield from model.with_controls(squad)
     for name, changes in settings.others.items():
-        other = maker.make(Finetune, NQ, {**settings.finetune, "model": name, **changes})
+        begun = maker.finetuned(settings.after, name, **changes.squad)
+        training = {**settings.finetune, "model": id_of(begun), **changes.finetune}
+        other = maker.make(Finetune, NQ, training)
+        yield begun
         yield other
         if point is not None:
             yield from _Model(maker, settings, point, other).runs()
@@ -93,16 +96,8 @@ class _Model:
             yield from self.with_retrainings(self.pruned(gates))
         for multiple in settings.carried_models:
             yield from self.trained_on(squad, multiple)
-        for name, changes in settings.smaller.items():
-            yield from self.maker.taught(
-                NQ,
-                self.unpruned,
-                self.point,
-                training={**settings.finetune, "model": name, **changes},
-                gates=settings.gates,
-                multiples=settings.multiples,
-                retrain=settings.retrain,
-            )
+        for name, further in settings.smaller.items():
+            yield from self.pupil(squad, name, further)
         for changes in settings.studies:
             yield from self.gates(1.0, **changes)
 
@@ -129,6 +124,23 @@ class _Model:
             "teacher": None,
         }
         yield self.maker.make(Retrain, NQ, training)
+
+    def pupil(self, squad: Finetune, name: str, changes: FurtherModel) -> Iterator[StageParameters]:
+        """A smaller model that learns from `squad`, then from this one; and pruned."""
+        maker, settings = self.maker, self.settings
+        training = {**maker.profile.finetune, "model": name, **changes.squad}
+        begun = maker.pupil(settings.after, id_of(squad), training)
+        training = {**settings.finetune, "model": id_of(begun), **changes.finetune}
+        pupil = maker.pupil(NQ, self.unpruned, training)
+        yield begun
+        yield pupil
+        yield from maker.pupil_pruned(
+            pupil,
+            self.point,
+            gates=settings.gates,
+            multiples=settings.multiples,
+            retrain=settings.retrain,
+        )
 
     def pruned(self, gates: list[ScoreGates], **settings: Any) -> Prune:
         """The model for Natural Questions, pruned."""

@@ -221,8 +221,8 @@ PAGES: dict[str, Any] = {
     "carried": [1, 2],
     "carried_models": [1],
     "random_choice": [1],
-    "others": {"embedded-roberta": {"max_steps": 5}},
-    "smaller": {"embedded": {"max_steps": 7}},
+    "others": {"embedded-roberta": {"squad": {"max_steps": 4}, "finetune": {"max_steps": 5}}},
+    "smaller": {"embedded": {"squad": {"max_steps": 6}, "finetune": {"max_steps": 7}}},
     "retrain": {"max_steps": 1},
     "timing": {"repeats": 2},
 }
@@ -237,11 +237,13 @@ def test_natural_questions_begin_where_squad_ends() -> None:
     runs = on_pages()
     assert by_stage(runs) == {"finetune": 2, "score": 1, "prune": 0, "retrain": 0, "time": 0}
     squad, *others = [run for run in planner(natural_questions=PAGES).plan() if run.data != "nq"]
+    begun = next(run for run in others if isinstance(run, Finetune))
+    assert (begun.model, begun.max_steps) == ("embedded-roberta", 4)
     tuned, roberta = (run for run in runs if isinstance(run, Finetune))
     assert (tuned.model, tuned.max_steps) == (id_of(squad), 3)
-    assert (roberta.model, roberta.max_steps) == ("embedded-roberta", 5)
+    assert (roberta.model, roberta.max_steps) == (id_of(begun), 5)
     assert tuned.upstream() == [id_of(squad)]
-    assert roberta.upstream() == []
+    assert roberta.upstream() == [id_of(begun)]
     assert {run.task for run in runs} == {"natural_questions"}
     assert {run.null_rate for run in runs} == {0.1}
     assert {run.task for run in [squad, *others]} == {"squad"}
@@ -268,13 +270,18 @@ def test_natural_questions_take_the_point_chosen_on_squad() -> None:
         then.setdefault(run.model, []).append(run.objective)
     both = ["cross_entropy", "distillation"]
     assert then.pop(id_of(random)) == ["cross_entropy"]
-    [on_squad] = [name for name in then if "squad2" in name]  # Table 3: goes on with its weights
+    # Table 3: goes on with its weights
+    [on_squad] = [name for name in then if name.startswith("prune/squad2")]
     assert then.pop(on_squad) == ["cross_entropy"]
     [unpruned] = [name for name in then if name.startswith("finetune/")]
     assert then.pop(unpruned) == ["cross_entropy"]
-    [smaller] = [run for run in retrained if run.model == "embedded"]
+    on_squad_data = planner(natural_questions=PAGES).plan(POINTS)
+    [begun] = [r for r in on_squad_data if isinstance(r, Retrain) and r.model == "embedded"]
+    squad = planner().finetuned("squad2", "embedded")
+    assert (begun.teacher, begun.max_steps, begun.data) == (id_of(squad), 6, "squad2")
+    [smaller] = [run for run in retrained if run.model == id_of(begun)]
     assert (smaller.teacher, smaller.max_steps) == (unpruned, 7)
-    assert then.pop("embedded") == ["distillation"]
+    assert then.pop(id_of(begun)) == ["distillation"]
     again = {name for name, run in prunes.items() if run.model == id_of(smaller)}
     assert [then.pop(name) for name in sorted(again)] == [["distillation"]] * 2
     assert {run.teacher for run in retrained if run.model in again} == {unpruned}
