@@ -143,7 +143,7 @@ _EMBEDDED = replace(_MINILM, layers=4)
 PACKAGED: Mapping[str, PackagedModel | SplitModel | ConvertedModel] = {
     "minilm": _MINILM,
     "embedded": _EMBEDDED,
-    "embedded-small": replace(_MINILM, layers=2),
+    "embedded-small": replace(_MINILM, layers=3),
     "embedded-roberta": ConvertedModel(_EMBEDDED, layers=4),
     "mpnet-base": SplitModel(
         parts=tuple(
@@ -163,7 +163,7 @@ PACKAGED: Mapping[str, PackagedModel | SplitModel | ConvertedModel] = {
     ),
 }
 """Names that `load_model` knows: MiniLM-L6-H384, whole ("minilm"), its first four layers
-("embedded"), these as a RoBERTa ("embedded-roberta"), its first two ("embedded-small"), and
+("embedded"), these as a RoBERTa ("embedded-roberta"), its first three ("embedded-small"), and
 MPNet-base as all-mpnet-base-v2 has it."""
 
 

@@ -19,7 +19,7 @@ MODELS = {
     "minilm": "MiniLM",
     "mpnet-base": "MPNet",
     "embedded": "four-layer MiniLM",
-    "embedded-small": "two-layer MiniLM",
+    "embedded-small": "three-layer MiniLM",
     "embedded-roberta": "four-layer MiniLM as a RoBERTa",
 }
 """Models by the names that `load_model` knows; all others keep theirs."""

@@ -63,13 +63,18 @@ def packaged() -> Path:
     return PACKAGED["minilm"].locate("minilm")
 
 
-def test_embedded_is_the_first_four_layers_of_minilm(packaged: Path) -> None:
-    model = load("embedded")
+@pytest.mark.parametrize(("name", "layers"), [("embedded", 4), ("embedded-small", 3)])
+def test_embedded_models_are_the_first_layers_of_minilm(
+    name: str, layers: int, packaged: Path
+) -> None:
+    model = load(name)
     assert shape_of(model.config) == ModelShape(
-        n_layers=4, n_heads=12, head_size=32, d_intermediate=1536, d_embedding=384
+        n_layers=layers, n_heads=12, head_size=32, d_intermediate=1536, d_embedding=384
     )
     assert not model.training
-    plain = BertModel.from_pretrained(packaged, num_hidden_layers=4, add_pooling_layer=False).eval()
+    plain = BertModel.from_pretrained(
+        packaged, num_hidden_layers=layers, add_pooling_layer=False
+    ).eval()
     batch = tiny_batch(model)
     with torch.no_grad():
         expected = plain(**batch).last_hidden_state
