@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from textwrap import fill
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from qaprune_lib.report.figures.style import (
     LOOKS,
@@ -55,24 +55,25 @@ def figure4_published() -> Figure:
 
 
 def figure4(models: pd.DataFrame) -> Figure:
-    """Ours: F1 against parameters of all models of one profile and data set, in the paper's series.
+    """Ours: F1 against parameters of all models of one profile and data set, as in the paper.
 
     Args:
         models: rows of `scored_models`; those of `figure4_points` are drawn.
     """
     points = figure4_points(models)
+    names = list(dict.fromkeys(points["model"]))
     with paper_style():
         figure, (axes,) = panels(6.2, 5.2)
-        for position, (name, rows) in enumerate(points.groupby("series", sort=False)):
-            style = SEQUENCE[position % len(SEQUENCE)]
+        for (name, series), rows in points.groupby(["model", "series"], sort=False):
+            style = SEQUENCE[names.index(name) % len(SEQUENCE)]
             axes.plot(
                 rows["parameters"],
                 rows["f1"],
                 color=style.color,
-                marker=style.marker,
+                marker=_MARKERS[str(series)],
                 linestyle=style.linestyle,
                 linewidth=0.8,
-                label=str(name),
+                label=_label(str(name), str(series)),
             )
         one = models.iloc[0]
         axes.set(xlabel="parameters (millions)", ylabel=f1_of_dev(str(one["data"])))
@@ -81,12 +82,15 @@ def figure4(models: pd.DataFrame) -> Figure:
     return figure
 
 
-def figure4_points(models: pd.DataFrame) -> pd.DataFrame:
-    """The points of Figure 4, in the order of its series: series, parameters (millions) and f1.
+_MARKERS = {"": "o", "pr(x-ent) + dist": "s", "pr(dist) + dist": "^"}
+"""By series: whole models; pruned by gates that cross-entropy or distillation drove, distilled."""
 
-    Fine-tuned models; models pruned at multiples of λ by gates of the same questions, driven by
-    cross-entropy or by distillation, and distilled; models that a larger one taught. Medians over
-    seeds.
+
+def figure4_points(models: pd.DataFrame) -> pd.DataFrame:
+    """The points of Figure 4, larger models first: model, series, parameters (millions) and f1.
+
+    Fine-tuned models and those that a larger one taught; models pruned at multiples of λ by gates
+    of the same questions, then distilled. Medians over seeds.
     """
     both = (models["kinds"] == "both") & models["choice"].eq("scores") & models["fraction"].isna()
     both &= models["scorer"].eq("l0") & models["gates_from"].eq(models["data"])
@@ -96,30 +100,28 @@ def figure4_points(models: pd.DataFrame) -> pd.DataFrame:
         models["then"].eq("fine-tuned") | models["then"].eq("distillation") & taught
     )
     chosen = models[whole | both & models["then"].eq("distillation")].copy()
-    chosen["series"] = [_series(row) for _, row in chosen.iterrows()]
+    by_distillation = chosen["gate_objective"].eq("distillation")
+    chosen["series"] = by_distillation.map({True: "pr(dist) + dist", False: "pr(x-ent) + dist"})
+    chosen.loc[chosen["kinds"] == "none", "series"] = ""
     chosen["parameters"] /= 1e6
-    key = ["series", "penalty_attn", "penalty_ff"]
-    points = chosen.groupby(key, dropna=False, sort=False)[["parameters", "f1"]].median()
-    points = points.reset_index().sort_values("parameters", kind="stable")
-    order = list(dict.fromkeys(chosen.sort_values("parameters", ascending=False)["series"]))
-    rank = points["series"].map(order.index)
-    return points.assign(rank=rank).sort_values("rank", kind="stable")[
-        ["series", "parameters", "f1"]
-    ]
+    size = chosen.groupby("model")["parameters"].transform("max")
+    chosen["model"] = [model_of(row) for _, row in chosen.iterrows()]
+    key = ["model", "series", "penalty_attn", "penalty_ff"]
+    points = chosen.assign(size=size).groupby(key, dropna=False, sort=False)
+    order = ["size", "model", "series", "parameters"]
+    medians = points[["size", "parameters", "f1"]].median().reset_index()
+    medians = medians.sort_values(order, ascending=[False, True, True, True], ignore_index=True)
+    return medians[["model", "series", "parameters", "f1"]]
 
 
-def _series(row: Any) -> str:
-    name = model_of(row)
-    if row["kinds"] == "none":
-        return name
-    by = "dist" if row["gate_objective"] == "distillation" else "x-ent"
-    return f"{name}, pr({by}) + dist"
+def _label(name: str, series: str) -> str:
+    return f"{name}, {series}" if series else name
 
 
 def alt_figure4(models: pd.DataFrame) -> str:
     """Each of our points in words."""
     return "F1 against parameters: " + "; ".join(
-        f"{row.series} {row.f1:.1f} with {row.parameters:.1f} million"
+        f"{_label(row.model, row.series)} {row.f1:.1f} with {row.parameters:.1f} million"
         for row in rows_of(figure4_points(models))
     )
 
