@@ -184,7 +184,7 @@ class NaturalQuestionsScorer:
 
 def write_predictions(path: Path, predictions: Iterable[NaturalQuestionsPrediction]) -> None:
     """Write the official prediction file, one entry after the other."""
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f".{path.name}.partial")
     with partial.open("w", encoding="utf-8") as file:
         file.write('{"predictions": [')
         for number, prediction in enumerate(predictions):

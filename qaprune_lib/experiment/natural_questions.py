@@ -43,8 +43,9 @@ def score(
 ) -> dict[str, Any]:
     """Official scores as plain numbers; `articles` are those of short answers, by document.
 
-    An article is a pair [answers given and answers due, 200 × right answers], so that the sum of
-    the second over the sum of the first is F1 in percent, over any choice of documents.
+    An article is [answers given and answers due, 200 × right answers, questions], so that the sum
+    of the second over the sum of the first is F1 in percent, over any choice of documents.
+    Those without answers are there too, so that all models have the same articles.
     """
     scorer = NaturalQuestionsScorer()
     documents: list[str] = []
@@ -55,11 +56,11 @@ def score(
     sums: dict[str, list[float]] = {}
     for document, outcome in zip(documents, scorer.short, strict=True):
         given = outcome.given and outcome.score >= result.short.threshold
-        article = sums.setdefault(document, [0, 0.0])
+        article = sums.setdefault(document, [0, 0.0, 0])
         article[0] += outcome.due + given
         article[1] += 200 * (outcome.right and given)
-    articles = [article for article in sums.values() if article[0]]
-    return {"f1": result.short.f1, **result.model_dump(), "articles": articles}
+        article[2] += 1
+    return {"f1": result.short.f1, **result.model_dump(), "articles": list(sums.values())}
 
 
 def natural_questions_point(scores: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -76,7 +78,15 @@ class StageParameters(BaseModel):
             raise ValueError("null_rate and dev_files are for Natural Questions alone")
         if bool(self.train_files) != bool(self.dev_files):
             raise ValueError("train_files and dev_files go together: name both or none")
+        names = ["dev", *self.other_dev_sets]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"dev_files: two dev sets would be called {twice[0]!r}")
         return self
+
+    @property
+    def other_dev_sets(self) -> list[str]:
+        """Further dev sets of Natural Questions, by their files' names without their endings."""
+        return [re.sub(r"\.jsonl(\.gz)?$", "", Path(file).name) for file in self.dev_files[1:]]
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qaprune_lib.errors import SettingsError
 from qaprune_lib.experiment.parameters import (
+    STAGES,
     ComputeDtype,
     Count,
     Kind,
@@ -212,7 +213,7 @@ class Profile(_Part):
     scorers: list[dict[str, Any]] = []
     gates: dict[str, Any]
     gate_seeds: list[int] = Field(default=[0], min_length=1)
-    penalties: dict[Kind, list[NotNegative]]
+    penalties: dict[Kind, Annotated[list[NotNegative], Field(min_length=1)]]
     studies: list[dict[str, Any]] = []
     max_loss: NotNegative = 5.0
     multiples: list[NotNegative] = [1.0, 2.0, 3.0, 4.0]
@@ -230,6 +231,13 @@ class Profile(_Part):
         for name, other in self.others.items():
             if unknown := set(other.data) - set(self.data):
                 raise ValueError(f"others.{name}.data: {min(unknown)!r} is not in data")
+        if unknown := set(self.resources) - set(STAGES):
+            raise ValueError(f"resources.{min(unknown)}: the stages are {', '.join(STAGES)}")
+        for name in ("single_kinds", "random_choice"):
+            if not set(getattr(self, name)) <= set(self.multiples):
+                raise ValueError(f"{name}: each has to be one of multiples")
+        if not {"attn", "ff"} & set(self.penalties):
+            raise ValueError("penalties: an operating point needs those of attn, of ff or of both")
         if NQ in self.data:
             raise ValueError(f"{NQ!r} names Natural Questions: give them as natural_questions")
         nq = self.natural_questions

@@ -45,7 +45,7 @@ class Questions:
         if parameters.task == "natural_questions":
             train, dev, *others = _natural_questions(parameters)
             count = parameters.dev_questions
-            names = [name.partition(".")[0] for name in parameters.dev_files[1:]]
+            names = parameters.other_dev_sets
             return cls(
                 train=draw(train, parameters.train_questions),
                 dev=draw(dev, count),

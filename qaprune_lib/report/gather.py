@@ -116,8 +116,8 @@ def other_dev_sets(records: Iterable[Record]) -> list[str]:
 def layer_shares(records: Iterable[Record]) -> pd.DataFrame:
     """One row for each pruned model, kind and layer, with the percentage remaining (Figure 3).
 
-    Of models pruned by L0 at its own threshold, both kinds together; layers count from 1, the one
-    next to the embeddings.
+    Of models pruned by L0 at its own threshold, both kinds together, with gates of their own
+    questions as in the sweep; layers count from 1, the one next to the embeddings.
     """
     runs = Runs(records)
     rows = []
@@ -125,7 +125,8 @@ def layer_shares(records: Iterable[Record]) -> pd.DataFrame:
         model = _model(runs, record)
         finetune = runs.find(model["finetune"], record)
         at_own_threshold = model["fraction"] is None and model["choice"] == "scores"
-        if finetune is None or model["kinds"] != "both" or not at_own_threshold:
+        is_own = model["gates_from"] == model["data"] and not model["variant"]
+        if finetune is None or model["kinds"] != "both" or not (at_own_threshold and is_own):
             continue
         shape: Any = finetune.metrics["shape"]
         for kind, size in (("attn", shape["n_heads"]), ("ff", shape["d_intermediate"])):

@@ -27,9 +27,6 @@ SETTINGS = {
 
 TAUGHT_BY = " taught by "
 
-CHOSEN_ON = {"nq": "squad2"}
-"""Where the operating point of some questions comes from, if not from themselves."""
-
 
 class Runs:
     """Complete records, found by stage and by run id.
@@ -91,14 +88,14 @@ class Runs:
     def selected(self, record: Record) -> Mapping[str, Any]:
         """λ of each kind at the operating point chosen on this record's data; empty if none is.
 
-        Where nothing is chosen on Natural Questions, λ comes from SQuAD 2.0 (section 4.3).
+        Where nothing is chosen, as on Natural Questions, λ comes from the questions that the model
+        learnt before (section 4.3).
         """
-        data = str(record.parameters["data"])
-        sweeps = [(*self._place(record), name) for name in (data, CHOSEN_ON.get(data, data))]
-        found = [[r for r in self.of("select") if self._sweep(r) == sweep] for sweep in sweeps]
-        choices = found[0] or found[1]
-        # a sweep that was extended has chosen again
-        return max(choices, key=lambda choice: choice.started).metrics if choices else {}
+        choices = [r for r in self.of("select") if self._sweep(r) == self._sweep(record)]
+        if choices:  # a sweep that was extended has chosen again
+            return max(choices, key=lambda choice: choice.started).metrics
+        above = self.find(record.parameters.get("model"), record)
+        return {} if above is None else self.selected(above)
 
     def timings_of(self, name: str, beside: Record) -> Mapping[str, Any]:
         """A model's decoding times on the same questions, at the smallest batch of its timings.

@@ -48,6 +48,11 @@ def f1_of_dev(data: str) -> str:
     return f"{'short-answer ' if data == 'nq' else ''}F1 on dev questions (%)"
 
 
+def f1_of_curves(data: str) -> str:
+    """As `f1_of_dev`, of sparsity curves: there are held-out questions of SQuAD alone."""
+    return f1_of_dev(data) if data == "nq" else "F1 on held-out questions (%)"
+
+
 def place_of(row: Row) -> str:
     """Model, questions and whose numbers: what stands above every figure of ours."""
     return f"{model_of(row)} on {data_of(row)}, {origin_of(row)}"

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qaprune_lib.report.gather import KINDS, scored_models
+from qaprune_lib.report.gather import KINDS, SERIES, rows_of, scored_models
 from qaprune_lib.report.interactive import picture, slider_pages
 from qaprune_lib.report.linked import Runs, id_of
 from qaprune_lib.report.names import measured_first, place_of
 from qaprune_lib.report.records import Record
+from qaprune_lib.report.tables import gates_origin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +25,7 @@ ORDER = {"fine-tuned": 0, "not retrained": 1, "cross-entropy": 2, "distillation"
 """What was done after pruning, in the order of rows."""
 
 _POINT = [
-    *("provenance", "profile", "data", "finetune"),
+    *("provenance", "profile", "data", "finetune", "gates_from", "weights_from"),
     *("kinds", "multiple", "penalty_attn", "penalty_ff", "gate_objective"),
 ]
 _PRUNED = {"attn": "heads", "ff": "activations", "both": "both", "none": "unpruned"}
@@ -43,7 +44,7 @@ def named_points(records: Iterable[Record]) -> pd.DataFrame:
     chosen = chosen.sort_values(["gate_seed", "retrain_seed"], kind="stable")
     first = chosen.groupby(_POINT, dropna=False)["point"].transform("first")
     chosen = chosen[chosen["point"] == first].drop_duplicates([*_POINT, "then"])
-    chosen.insert(0, "name", [_name(row) for row in chosen.to_dict("records")])
+    chosen.insert(0, "name", [_name(row) for row in rows_of(chosen)])
     by_kind = chosen["kinds"].map(["none", "attn", "ff", "both"].index)
     removed = chosen["attn_removed"] + chosen["ff_removed"]
     after = chosen["then"].map(ORDER)
@@ -54,15 +55,21 @@ def named_points(records: Iterable[Record]) -> pd.DataFrame:
 def leaf_through_points(records: Sequence[Record]) -> dict[str, Widget]:
     """For each fine-tuned model, a slider over its operating points.
 
-    A page has F1, size, speed, and what each layer keeps. The keys are as in `place_of`.
+    A page has F1, size, speed, and what each layer keeps. The keys are as in `place_of`. Models
+    that a larger one taught from the start were never fine-tuned, and have no slider.
     """
     runs = Runs(records)
     tuned = {(r.provenance, r.profile, id_of(r)): r for r in runs.of("finetune")}
     sliders = {}
     points = measured_first(named_points(records))
-    for key, rows in points.groupby(["provenance", "profile", "finetune"], sort=False):
-        if key in tuned and rows["kinds"].ne("none").any():
-            shape: Any = tuned[key].metrics["shape"]
+    # those whose weights come from other questions stand beside the fine-tuned model of these
+    own = points["finetune"].where(points["weights_from"] == points["data"])
+    first = own.groupby([points[name] for name in SERIES]).transform("first")
+    points["finetune"] = own.fillna(first)
+    for key, rows in points.groupby([*SERIES, "finetune"], sort=False):
+        where = rows["provenance"].iloc[0], rows["profile"].iloc[0], rows["finetune"].iloc[0]
+        if where in tuned and rows["kinds"].ne("none").any():
+            shape: Any = tuned[where].metrics["shape"]
             pages = {
                 str(name): _page(str(name), of_point, rows, shape)
                 for name, of_point in rows.groupby("name", sort=False)
@@ -158,16 +165,17 @@ def _order(record: Record, runs: Runs) -> tuple[bool, str, float, Any]:
     return not measured, runs.variant_of(record), penalty, parameters["seed"]
 
 
-def _name(row: Mapping[Any, Any]) -> str:
-    name = _PRUNED[row["kinds"]]
-    if row["kinds"] == "none":
+def _name(row: Any) -> str:
+    name = _PRUNED[row.kinds]
+    if row.kinds == "none":
         return name
-    if np.isfinite(row["multiple"]):
-        name += f" ×{row['multiple']:g}"
+    if np.isfinite(row.multiple):
+        name += f" ×{row.multiple:g}"
     else:
-        each = {"heads": row["penalty_attn"], "activations": row["penalty_ff"]}
+        each = {"heads": row.penalty_attn, "activations": row.penalty_ff}
         name += " at λ " + ", ".join(f"{v:g} ({k})" for k, v in each.items() if np.isfinite(v))
-    return name + (", gates distilled" if row["gate_objective"] == "distillation" else "")
+    origin = gates_origin(row)
+    return name + (f", {origin}" if origin else "")
 
 
 def _page(name: str, rows: pd.DataFrame, model: pd.DataFrame, shape: Mapping[str, int]) -> str:

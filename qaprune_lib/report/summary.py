@@ -9,23 +9,31 @@ from pathlib import Path
 
 from qaprune_lib.errors import QapruneError
 from qaprune_lib.experiment.status import records_of
-from qaprune_lib.report.gather import KINDS, curve_points
+from qaprune_lib.report.gather import KINDS, SERIES, curve_points, scored_models
+from qaprune_lib.report.names import f1_of_curves, f1_of_dev, place_of
 from qaprune_lib.report.records import Record
-from qaprune_lib.report.tables import curve_table, operating_point_table
+from qaprune_lib.report.tables import (
+    curve_cells,
+    markdown,
+    operating_point_cells,
+    operating_points,
+)
 
 
 def summary(records: Sequence[Record]) -> str:
-    """Curves and operating points of the records of one profile, data set by data set."""
+    """Curves and operating points of the records of one profile, model by model."""
     parts = []
-    for data in sorted({str(record.parameters["data"]) for record in records}):
-        own = [record for record in records if record.parameters["data"] == data]
-        where = f"{data}, profile {own[0].profile}, provenance {own[0].provenance}"
+    for _, points in curve_points(records).groupby(list(SERIES)):
+        where, data = place_of(points.iloc[0]), str(points["data"].iloc[0])
         for kind, name in KINDS.items():
-            if kind in curve_points(own)["kind"].to_numpy():
-                parts.append(f"Best F1 on held-out questions, by share of {name} removed: {where}")
-                parts.append(curve_table(own, kind))
-        parts.append(f"Operating points, F1 on dev questions: {where}")
-        parts.append(operating_point_table(own))
+            of_kind = points[points["kind"] == kind]
+            if len(of_kind):
+                parts.append(f"Best {f1_of_curves(data)}, by share of {name} removed: {where}")
+                parts.append(markdown(curve_cells(of_kind)))
+    for _, models in operating_points(scored_models(records)).groupby(list(SERIES)):
+        where, data = place_of(models.iloc[0]), str(models["data"].iloc[0])
+        parts.append(f"Operating points, {f1_of_dev(data)}: {where}")
+        parts.append(markdown(operating_point_cells(models)))
     return "\n\n".join(parts)
 
 

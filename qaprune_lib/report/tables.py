@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from qaprune_lib.report.gather import SERIES, curve_points, rows_of, scored_models
+from qaprune_lib.report.gather import SERIES, rows_of
 from qaprune_lib.report.names import DATA
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from qaprune_lib.report.records import Record
 
 KINDS_PRUNED = {"none": "unpruned", "attn": "attn", "ff": "ff", "both": "ff + attn"}
 """What was pruned, by `kinds` of `scored_models`, in the words of the paper's Table 2."""
@@ -194,17 +192,6 @@ def curve_cells(points: pd.DataFrame) -> pd.DataFrame:
     shares = {name for cells in rows for name in cells if name.endswith("%")}
     columns = ["scorer", *sorted(shares, key=lambda name: float(name[:-1])), "own threshold"]
     return pd.DataFrame(rows, columns=columns).fillna("–")
-
-
-def operating_point_table(records: Iterable[Record]) -> str:
-    """Markdown of `operating_point_cells`, of the records of one profile."""
-    return markdown(operating_point_cells(operating_points(scored_models(records))))
-
-
-def curve_table(records: Iterable[Record], kind: str) -> str:
-    """Markdown of `curve_cells` for one kind of gate, of the records of one profile."""
-    points = curve_points(records)
-    return markdown(curve_cells(points[points["kind"] == kind]))
 
 
 def markdown(frame: pd.DataFrame) -> str:

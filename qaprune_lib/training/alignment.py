@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,7 @@ from qaprune_lib.errors import SettingsError
 from qaprune_lib.evaluation.logits import window_logits
 from qaprune_lib.models.encoder import architecture_of
 from qaprune_lib.models.pruned import QuestionAnsweringModel
+from qaprune_lib.training import aligned_windows
 from qaprune_lib.training.aligned_windows import AlignedWindow, align_pages, align_windows
 
 NO_MASS = -1e4  # a logit without probability at any temperature that makes sense, yet finite
@@ -38,11 +40,14 @@ class Alignment:
     data: Dataset | NaturalQuestions
 
     def digest(self, teacher: PreTrainedTokenizerBase) -> str:
-        """Identity (hex) of the data and of both tokenizers."""
+        """Identity (hex) of the data, of both tokenizers, and of the code that aligns them."""
         states = (tokenizer_state(tokenizer) for tokenizer in (self.student, teacher))
         is_pages = isinstance(self.data, NaturalQuestions)
         data = self.data.digest() if is_pages else data_digest(self.data)
-        return hashlib.sha256("".join([data, *states]).encode()).hexdigest()
+        code = [
+            Path(file).read_text(encoding="utf-8") for file in (__file__, aligned_windows.__file__)
+        ]
+        return hashlib.sha256("".join([data, *states, *code]).encode()).hexdigest()
 
     def logits(
         self, features: Dataset, teacher: QuestionAnsweringModel, *, progress: bool = True

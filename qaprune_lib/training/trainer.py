@@ -144,7 +144,6 @@ class SpanTrainer(Trainer):
         ][: max_steps * batch_size]
         self.objective: Objective = objective
         self.folder = folder
-        use_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
         columns = [name for name in _COLUMNS if name in features.column_names]
         arguments = TrainingArguments(
             output_dir=str(folder),
@@ -158,7 +157,6 @@ class SpanTrainer(Trainer):
             max_grad_norm=settings.max_grad_norm,
             optim="adamw_torch_fused",
             seed=settings.seed,
-            bf16=use_bf16,
             use_cpu=not torch.cuda.is_available(),
             save_strategy="steps" if keep_checkpoints else "no",
             save_steps=settings.checkpoint_steps,

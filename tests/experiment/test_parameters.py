@@ -72,6 +72,11 @@ def test_the_precision_is_named_where_it_is_not_the_usual_one() -> None:
         (ScoreGates, {"kinds": ["ff"]}, "kinds are ff, penalties are given for attn"),
         (ScoreGates, {"kinds": []}, "kinds is empty"),
         (ScoreGates, {"scorer": "l1"}, "scorer: .*'l1'"),
+        (
+            Finetune,
+            {"task": "natural_questions", "train_files": ["t"], "dev_files": ["a", "b/dev.jsonl"]},
+            "two dev sets would be called 'dev'",
+        ),
         (Retrain, {"objective": "distillation"}, "distillation needs a teacher"),
         (Retrain, {"teacher": "embedded"}, "cross-entropy takes none"),
     ],
@@ -87,6 +92,13 @@ def test_read_picks_its_own_names_and_checks_them() -> None:
     assert Finetune.read({"seed": 3, "np": object()}).seed == 3
     with pytest.raises(SettingsError, match="seed"):
         Finetune.read({"seed": "3"})
+
+
+def test_dev_sets_are_named_by_their_files() -> None:
+    files = ["dev.jsonl.gz", "dev/nq-dev-00.jsonl.gz", "v1.0-a.jsonl", "v1.0-b.jsonl.gz"]
+    values = {"task": "natural_questions", "train_files": ["t.jsonl"], "dev_files": files}
+    assert Finetune.checked(values).other_dev_sets == ["nq-dev-00", "v1.0-a", "v1.0-b"]
+    assert Finetune.checked({}).other_dev_sets == []
 
 
 def test_upstream_runs_are_told_from_models() -> None:

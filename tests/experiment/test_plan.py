@@ -193,6 +193,16 @@ def test_bad_settings_are_refused_before_anything_runs(
             "the file: .*others.minilm.data: 'squad1' is not in data",
         ),
         (yaml.safe_dump({**MINIMAL, "penalties": {"heads": [1]}}), "penalties.heads"),
+        (yaml.safe_dump({**MINIMAL, "penalties": {"emb": [1]}}), "the file: .*of attn, of ff or"),
+        (yaml.safe_dump({**MINIMAL, "penalties": {"attn": []}}), "penalties.attn: .*at least 1"),
+        (
+            yaml.safe_dump({**MINIMAL, "resources": {"finetun": {"gpu": 1}}}),
+            "the file: .*resources.finetun: the stages are finetune, score",
+        ),
+        (
+            yaml.safe_dump({**MINIMAL, "multiples": [1], "random_choice": [2]}),
+            "the file: .*random_choice: each has to be one of multiples",
+        ),
     ],
 )
 def test_bad_profiles_are_refused(tmp_path: Path, content: str, message: str) -> None:

@@ -26,6 +26,7 @@ from qaprune_lib.report.explorer import (
     replies_html,
     saved_pairs,
 )
+from qaprune_lib.report.gather import SERIES
 from qaprune_lib.report.linked import id_of
 from qaprune_lib.report.operating_points import (
     draw_gates,
@@ -34,6 +35,7 @@ from qaprune_lib.report.operating_points import (
     leaf_through_points,
     named_points,
 )
+from qaprune_lib.report.records import read_records
 from tests.report.synthetic import D_INTERMEDIATE, N_HEADS, N_LAYERS, sweep
 
 SHAPE = {"n_layers": N_LAYERS, "n_heads": N_HEADS, "d_intermediate": D_INTERMEDIATE}
@@ -71,6 +73,24 @@ def test_operating_points_have_one_topology_each(records: list[Record]) -> None:
     whole = points[points["name"] == "unpruned"]
     assert list(whole["then"]) == ["fine-tuned", "cross-entropy", "distillation"]
     assert not points["choice"].eq("random").any()
+
+
+def test_carried_gates_and_weights_are_named_beside_the_model_of_the_same_questions() -> None:
+    """On the committed records: nothing of Natural Questions stands on a page of SQuAD."""
+    records = read_records(Path(__file__).parents[2] / "results" / "measured")
+    points = named_points(records)
+    assert not points.duplicated([*SERIES, "name", "then"]).any()
+    on_nq = points[points["data"] == "nq"]
+    names = {f"both ×{multiple}" for multiple in (1, 2)}
+    names |= {f"{name}, gates of SQuAD 2.0" for name in names}
+    names |= {"unpruned", "both ×1, gates and weights of SQuAD 2.0"}
+    assert set(on_nq["name"]) == names
+    sliders = leaf_through_points(records)
+    (place,) = [place for place in sliders if "NQ-format" in place]
+    assert set(slider_and_stack(sliders[place])[0].options) == names
+    for place, widget in sliders.items():
+        if "NQ-format" not in place:
+            assert not any("gates of" in name for name in slider_and_stack(widget)[0].options)
 
 
 def test_page_says_what_its_rows_say(records: list[Record]) -> None:

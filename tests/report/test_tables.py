@@ -16,11 +16,11 @@ from qaprune_lib.report.paper_tables import (
 )
 from qaprune_lib.report.published import TABLE_1, TABLE_2, TABLE_5
 from qaprune_lib.report.tables import (
+    curve_cells,
     curve_means,
-    curve_table,
     markdown,
     number,
-    operating_point_table,
+    operating_point_cells,
     operating_points,
     removable,
     removable_text,
@@ -38,7 +38,9 @@ def cells(table: str) -> list[list[str]]:
 
 
 def test_operating_points_stand_with_their_own_numbers(records: list[Record]) -> None:
-    header, rule, *body = cells(operating_point_table(records))
+    header, rule, *body = cells(
+        markdown(operating_point_cells(operating_points(scored_models(records))))
+    )
     assert set(rule) == {"---"}
     rows = [dict(zip(header, row, strict=True)) for row in body]
     assert [(row["model"], row["then"]) for row in rows] == [
@@ -77,7 +79,8 @@ def test_controls_and_studies_are_no_operating_points(records: list[Record]) -> 
 
 
 def test_curves_gather_seeds_and_keep_runs_of_l0_apart(records: list[Record]) -> None:
-    header, _, *body = cells(curve_table(records, "attn"))
+    points = curve_points(records)
+    header, _, *body = cells(markdown(curve_cells(points[points["kind"] == "attn"])))
     assert header == ["scorer", "20%", "40%", "60%", "own threshold"]
     rows = {row[0]: row[1:] for row in body}
     # draws lose 45·(r / 50)² + 0.1 for each seed from 0 to 4

@@ -44,7 +44,7 @@ def gates_transfer(evidence: Evidence) -> Outcome:
     same = {"then": "cross-entropy", "kinds": "both", "variant": "", "weights_from": "nq"}
     rows = evidence.model_rows(**same)
     rows = rows[rows["multiple"] == rows["multiple"].min()]
-    squad = rows[(rows["gates_from"] == "squad2") & (rows["choice"] == "scores")]
+    squad = rows[(rows["gates_from"] != "nq") & (rows["choice"] == "scores")]
     nq = rows[(rows["gates_from"] == "nq") & (rows["choice"] == "scores")]
     random = rows[rows["choice"] == "random"]
     for arm, name in ((squad, "SQuAD's gates"), (nq, "NQ's gates"), (random, "random gates")):

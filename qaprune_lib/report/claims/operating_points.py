@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Literal
 
 from qaprune_lib.report.claims.curve import Curve
 from qaprune_lib.report.claims.evidence import Evidence, f1_of
@@ -166,22 +167,28 @@ def smaller_model_distilled(evidence: Evidence) -> Outcome:
     by_large = by_large[by_large["model"] == chosen]
     base = chosen.partition(TAUGHT_BY)[0]
     findings, words = [], []
-    for name, rows in (
+    for name, chosen_rows in (
         (f"{base} distilled", by_large[by_large["kinds"] == "none"]),
         (f"{base} distilled and pruned", by_large[by_large["kinds"] != "none"]),
     ):
-        if rows.empty:
+        if chosen_rows.empty:
             raise Lacking(f"needs {name}, with {large} as its teacher")
-        size = float(rows["encoder_parameters"].median())
-        ahead = f1_of(rows) - pruned_large.at(size)
-        # the smallest pruned model is at least as good as a still smaller one would be
-        smaller = size < pruned_large.x[0]
-        label = f"{name} minus {large} pruned as far"
-        findings.append(above(ahead, 0, F1, label, bound="at least" if smaller else None))
-        words.append(f"{name} ({_millions([size])}) is {ahead} F1 points ahead")
+        for _, rows in chosen_rows.groupby(["penalty_attn", "penalty_ff"], dropna=False):
+            size = float(rows["encoder_parameters"].median())
+            ahead = f1_of(rows) - pruned_large.at(size)
+            label = f"{name} ({_millions([size])}) minus {large} pruned as far"
+            findings.append(above(ahead, 0, F1, label, bound=_beyond(pruned_large, size)))
+            words.append(f"{name} ({_millions([size])}) is {ahead} F1 points ahead")
     return Outcome(
         tuple(findings), f"Of {large} pruned to its encoder size and distilled, {', '.join(words)}."
     )
+
+
+def _beyond(frontier: Curve, size: float) -> Literal["at least", "at most"] | None:
+    """What the nearest model of a frontier stands for beyond its ends: larger is not worse."""
+    if size < frontier.x[0]:
+        return "at least"
+    return "at most" if size > frontier.end else None
 
 
 def _frontier(evidence: Evidence, **where: str) -> Curve:

@@ -147,12 +147,12 @@ def _distance(outcome: Outcome) -> float:
 
 
 def _rounds(evidence: Evidence) -> tuple[Record, list[str], np.ndarray]:
-    """The timing run of most models, these models, and their seconds, [n_rounds, n_models]."""
+    """The timing run of most of the models, these, and their seconds, [n_rounds, n_models]."""
     runs = [run for run in evidence.runs.of("time") if run.parameters["data"] == evidence.data]
     if not runs:
         raise Lacking(f"needs a timing run on {evidence.data}")
-    run = max(runs, key=lambda run: len(run.metrics))
     known = {*evidence.model_rows()["point"], *evidence.model_rows()["finetune"]}
+    run = max(runs, key=lambda run: len(known & run.metrics.keys()))
     models: Any = run.parameters["models"]
     timings: Any = run.metrics
     names = [name for name in models if name in known]

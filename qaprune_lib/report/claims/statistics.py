@@ -31,7 +31,11 @@ LEVEL = 95
 """Draws of each bootstrap, and the percentage of them that an interval holds."""
 
 Articles = Sequence[Sequence[float]]
-"""For each article its number of questions and their summed F1, in percent points."""
+"""For each article its number of questions and their summed F1, in percent points.
+
+On Natural Questions the first number counts the answers given and due, which depend on the model,
+and a third one the questions.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,13 +104,15 @@ def mean_f1(runs: Sequence[Articles], *, seeds: int | None = None) -> Estimate:
     Raises:
         RecordError: no run, or runs that were scored on different articles.
     """
-    if not runs or any([n for n, _ in run] != [n for n, _ in runs[0]] for run in runs):
+    questions = {tuple(_questions(article) for article in run) for run in runs}
+    if len(questions) != 1:
         raise RecordError("F1 can be averaged over runs on the same articles only")
-    questions, summed = np.moveaxis(np.array(runs, dtype=float), 2, 0)
-    weights = _article_weights(tuple(questions[0]))
-    scores = (summed @ weights.T) / (questions[0] @ weights.T)
-    value = summed.sum(axis=1).mean() / questions[0].sum()
-    return Estimate(float(value), _over_runs(scores), int(questions[0].sum()), seeds)
+    (same,) = questions
+    counts, summed = np.moveaxis(np.array(runs, dtype=float)[..., :2], 2, 0)
+    weights = _article_weights(same)
+    scores = (summed @ weights.T) / (counts @ weights.T)
+    value = (summed.sum(axis=1) / counts.sum(axis=1)).mean()
+    return Estimate(float(value), _over_runs(scores), int(sum(same)), seeds)
 
 
 def mean_of(values: Iterable[float], *, seeds: int | None = None) -> Estimate:
@@ -149,13 +155,18 @@ def standard_deviation(values: Sequence[float], *, seeds: int | None = None) -> 
     return Estimate(deviation, deviation * ratio, None, seeds)
 
 
+def _questions(article: Sequence[float]) -> float:
+    count, _, *questions = article
+    return questions[0] if questions else count
+
+
 @lru_cache(maxsize=64)
 def _article_weights(questions: tuple[float, ...]) -> Draws:
     """[DRAWS, n_articles], how often each article is drawn; the same for the same articles."""
     n = len(questions)
     if n < 2:
         return np.full((DRAWS, n), np.nan)
-    generator = _generator(np.array(questions))
+    generator = _generator(np.array(questions, dtype=float))
     return generator.multinomial(n - 1, [1 / n] * n, size=DRAWS).astype(float)
 
 

@@ -13,7 +13,7 @@ from qaprune_lib.report.figures.style import (
     paper_style,
 )
 from qaprune_lib.report.gather import KINDS, rows_of
-from qaprune_lib.report.names import counted, f1_of_dev, place_of
+from qaprune_lib.report.names import counted, f1_of_curves, f1_of_dev, place_of
 from qaprune_lib.report.tables import point_name
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def studies(points: pd.DataFrame) -> Figure:
             axis.set(xlabel=f"{KINDS[kind]}\nremoved (%)")
             axis.set_xlim(-5, 105)
             axis.margins(y=0.1)
-        axes[0].set_ylabel("F1 on held-out questions (%)")
+        axes[0].set_ylabel(f1_of_curves(str(source["data"])))
         legend_below(figure, *axes, columns=4)
         figure.suptitle(place_of(source), fontsize="medium")
     return figure
@@ -120,8 +120,9 @@ def describe_studies(points: pd.DataFrame) -> str:
     own = points[points["own_threshold"].astype(bool)]
     source, seeds = one_source(own), own["seed"].nunique()
     return (
-        f"L0 at its own threshold, {place_of(source)}: n = {own['n'].max():,.0f} held-out "
-        f"questions, {counted(seeds, 'seed')} of the gates."
+        f"L0 at its own threshold, {place_of(source)}: n = {own['n'].max():,.0f} "
+        f"{'dev' if source['data'] == 'nq' else 'held-out'} questions, "
+        f"{counted(seeds, 'seed')} of the gates."
     )
 
 

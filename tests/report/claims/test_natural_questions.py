@@ -42,7 +42,8 @@ def transferred(squad: float, random: float, nq: float, wobble: float = QUIET) -
     """F1 after retraining on NQ, by where the gates come from."""
     made = Planted(data="nq", wobble=wobble)
     elsewhere = Planted(data="squad2")
-    model, squad_model = made.tuned(), elsewhere.tuned()
+    squad_model = elsewhere.tuned()
+    model = made.tuned(model=squad_model)
     elsewhere.selected(squad_model)
     by_squad = both_kinds(elsewhere, squad_model)
     pruned_on_squad = elsewhere.pruned(squad_model, 75.0, **by_squad)

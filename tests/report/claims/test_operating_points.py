@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qaprune_lib.experiment.parameters import Retrain
+from qaprune_lib.report.linked import id_of
 from tests.report.claims.planted import LOUD, QUIET, WHOLE, Planted, both_kinds
 
 
@@ -187,6 +188,23 @@ def test_smaller_than_any_pruned_model() -> None:
     assert judgement.verdict == "undecided"  # a large model pruned to 1M may be worse still
     assert judgement.effect is not None
     assert judgement.effect.bound == "at least"
+
+
+def test_larger_than_any_pruned_model() -> None:
+    judgement = smaller(79.0, 77.0, size=9_000_000).judge(30)
+    assert judgement.verdict == "undecided"  # a large model pruned to 9M may be better still
+    assert [f.bound for f in judgement.findings] == ["at most", None]
+
+
+def test_each_pruned_smaller_model_by_itself() -> None:
+    made = smaller(78.0, 77.0)
+    small = id_of(next(r for r in made.records if r.parameters.get("model") == "minilm"))
+    large = id_of(next(r for r in made.records if r.parameters.get("model") == "mpnet-base"))
+    point = made.pruned(small, 70.0, encoder=3_200_000, **both_kinds(made, small, 2.0))
+    made.retrained(point, 74.0, teacher=large)
+    judgement = made.judge(30)
+    assert judgement.verdict == "does not hold"
+    assert sorted(f.value for f in judgement.findings) == pytest.approx([-1.2, 1.5, 2.0])
 
 
 @pytest.mark.parametrize("number", [16, 17, 18, 26])

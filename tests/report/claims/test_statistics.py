@@ -70,6 +70,35 @@ def test_other_articles_are_drawn_independently() -> None:
     assert (one - other).draws.std() == pytest.approx(spread, rel=0.1)
 
 
+def test_models_that_answer_more_or_less_are_paired_by_questions() -> None:
+    """On Natural Questions the denominators differ by model; documents are drawn together."""
+    rng = np.random.default_rng(12)
+    due = rng.integers(0, 2, 60)
+    runs = []
+    for share in (0.5, 0.8):
+        given = rng.random(60) < share
+        right = due * given * (rng.random(60) < 0.8)
+        rows = zip(due + given, 200.0 * right, strict=True)
+        runs.append([[int(count), float(summed), 1] for count, summed in rows])
+    one, other = (mean_f1([run]) for run in runs)
+    assert one.questions == other.questions == 60
+    assert one.value == pytest.approx(overall([article[:2] for article in runs[0]]))
+    assert np.corrcoef(one.draws, other.draws)[0, 1] > 0.2
+    assert mean_f1(runs, seeds=2).value == pytest.approx((one.value + other.value) / 2)
+    python = random.Random(2)
+    drawn = []
+    for _ in range(6000):
+        places = python.choices(range(60), k=59)
+        few, many = (overall([run[i][:2] for i in places]) for run in runs)
+        drawn.append(many - few)
+    assert (other - one).draws.std() == pytest.approx(python_statistics.stdev(drawn), rel=0.06)
+    # records that leave out documents without answers cannot be paired, nor averaged
+    fewer = [[article[:2] for article in run if article[0]] for run in runs]
+    assert abs(np.corrcoef(*(mean_f1([run]).draws for run in fewer))[0, 1]) < 0.1
+    with pytest.raises(RecordError, match="same articles"):
+        mean_f1(fewer)
+
+
 def test_intervals_cover_the_truth() -> None:
     """Of 300 data sets with a known difference, 95% of the intervals should hold it."""
     rng = np.random.default_rng(0)
