@@ -44,4 +44,7 @@ def profile_names() -> list[str]:
 
 def how_to_make(profile_name: str) -> str:
     """The command that makes the records that a profile lacks."""
-    return f"python -m qaprune_lib.experiment.graph {PROFILES / f'{profile_name}.yml'}"
+    path = PROFILES / f"{profile_name}.yml"
+    command = f"python -m qaprune_lib.experiment.graph {path}"
+    lacks_source = any(data.source is None for data in read_profile(path).data.values())
+    return f"{command} --source FOLDER" if lacks_source else command

@@ -126,7 +126,8 @@ def show_missing(records: Sequence[Record], what: str, shown: Sequence[str] = ()
             counts = ", ".join(f"{n} of stage {stage}" for stage, n in stages.items())
             state = "drawn from what is there" if profile in shown else f"no {what} yet"
             lines.append(
-                f"- Profile `{profile}`, {state}: it lacks {len(missing)} runs ({counts}). "
+                f"- Profile `{profile}`, {state}: it lacks {len(missing)} runs that can be named "
+                f"already ({counts}). "
                 f"`{how_to_make(profile)}` makes them."
             )
     if not lines:

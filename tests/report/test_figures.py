@@ -17,6 +17,7 @@ from qaprune_lib.report import Record, figures
 from qaprune_lib.report.audit import audit
 from qaprune_lib.report.audit.times import fit_decoding_time
 from qaprune_lib.report.figures.style import LOOKS, SEQUENCE
+from qaprune_lib.report.figures.tasks import gaps_frame
 from qaprune_lib.report.gather import curve_points, layer_shares, scored_models
 from qaprune_lib.report.linked import id_of
 from qaprune_lib.report.paper_tables import tasks_published
@@ -307,3 +308,13 @@ def test_saved_twice_is_the_same_svg(points: pd.DataFrame, tmp_path: Path) -> No
     assert ElementTree.parse(svg).getroot().tag.endswith("svg")
     assert png.read_bytes().startswith(b"\x89PNG")
     assert sorted(path.name for path in svg.parent.iterdir()) == ["one.png", "one.svg"]
+
+
+def test_gaps_are_to_one_model_whatever_its_head_weighs() -> None:
+    rows = [("big", 10, "squad2", 80.0), ("big", 11, "nq", 60.0)]
+    rows += [("small", 5, "squad2", 70.0), ("small", 6, "nq", 55.0)]
+    tasks = pd.DataFrame(rows, columns=["model", "parameters", "task", "f1"])
+    behind = gaps_frame(tasks).set_index(["model", "task"])["gap"].to_dict()
+    assert behind == {
+        ("big", "squad2"): 0, ("big", "nq"): 0, ("small", "squad2"): 10, ("small", "nq"): 5
+    }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ from qaprune_lib.report import Record
 from qaprune_lib.report.gather import (
     CURVE_COLUMNS,
     MODEL_COLUMNS,
+    SERIES,
     curve_points,
     layer_shares,
     rows_of,
@@ -18,6 +20,7 @@ from qaprune_lib.report.gather import (
     timings,
 )
 from qaprune_lib.report.linked import Runs, id_of
+from qaprune_lib.report.records import read_records
 from tests.report.synthetic import N_HEADS, N_LAYERS, Sweep, kept, sweep
 
 
@@ -220,3 +223,11 @@ def test_no_records() -> None:
         assert {"profile", "provenance", "data"} <= set(frame.columns)
     assert Runs([]).records == []
     assert math.isnan(scored_models(Sweep().records)["f1"].mean())
+
+
+def test_layers_of_carried_gates_stay_out_of_a_models_own() -> None:
+    """On the committed records, where models of NQ have gates of their own and of SQuAD."""
+    committed = read_records(Path(__file__).parents[2] / "results" / "measured")
+    layers = layer_shares(committed)
+    assert "nq" in set(layers["data"])
+    assert not layers.duplicated([*SERIES, "multiple", "gate_seed", "kind", "layer"]).any()

@@ -168,6 +168,7 @@ def test_what_is_missing_and_how_to_make_it(monkeypatch: pytest.MonkeyPatch) -> 
     text = show_missing([], "curves").myst
     assert "Profile `embedded`, no curves yet" in text
     assert "`python -m qaprune_lib.experiment.graph profiles/embedded.yml`" in text
+    assert "profiles/measured.yml --source FOLDER`" in text
     assert "drawn from what is there" in show_missing([], "curves", ["embedded"]).myst
     with pytest.raises(SettingsError, match="no such profile"):
         missing_runs("nowhere", [])

@@ -59,10 +59,10 @@ def large_pruned_less(evidence: Evidence) -> Outcome:
             above(less, 0, POINTS, f"{KINDS[kind]} removed, base minus large"),
             above(saved, 0, F1, f"lost by pruning {KINDS[kind]}, base minus large"),
         ]
-        words.append(f"{less} percentage points less of the {KINDS[kind]} and {saved} F1 points")
-    return Outcome(
-        tuple(findings), f"At equal λ {large} loses {', and '.join(words)} less than {base}."
-    )
+        words.append(
+            f"{less} percentage points of the {KINDS[kind]} removed, {saved} F1 points lost"
+        )
+    return Outcome(tuple(findings), f"At equal λ, {base} minus {large}: {'; '.join(words)}.")
 
 
 @claim(
