@@ -29,10 +29,10 @@ def load(asked: dict[str, Any], **files: Any) -> Questions:
 
 
 def test_the_first_dev_file_scores_and_others_beside_it(asked: dict[str, Any]) -> None:
-    files = {"train_files": ["train.jsonl"], "dev_files": ["dev-other.jsonl", "dev.jsonl"]}
+    files = {"train_files": ["train.jsonl"], "dev_files": ["dev.jsonl", "dev-other.jsonl"]}
     questions = load(asked, **files)
-    assert [size(split) for split in (questions.train, questions.dev)] == [5, 2]  # type: ignore[arg-type]
-    assert {name: size(split) for name, split in questions.other_dev.items()} == {"dev": 3}
+    assert [size(split) for split in (questions.train, questions.dev)] == [5, 3]  # type: ignore[arg-type]
+    assert {name: size(split) for name, split in questions.other_dev.items()} == {"dev-other": 2}
 
 
 def test_a_dev_file_is_not_trained_on(asked: dict[str, Any]) -> None:
