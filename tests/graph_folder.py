@@ -115,7 +115,8 @@ class Graph:
                 check_artifacts(folder)
                 assert not list(folder.glob(".*"))
         incomplete = self.folder / ".snakemake" / "incomplete"
-        assert not [path for path in incomplete.rglob("*") if path.is_file()]
+        left = [str(path) for path in incomplete.rglob("*") if path.is_file()]
+        assert not left, left
 
     def jobs(self) -> list[psutil.Process]:
         """Processes that a call in this folder has started."""

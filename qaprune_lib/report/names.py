@@ -48,9 +48,14 @@ def f1_of_dev(data: str) -> str:
     return f"{'short-answer ' if data == 'nq' else ''}F1 on dev questions (%)"
 
 
+def split_of_curves(data: str) -> str:
+    """The questions that score sparsity curves: there are held-out ones of SQuAD alone."""
+    return "dev" if data == "nq" else "held-out"
+
+
 def f1_of_curves(data: str) -> str:
-    """As `f1_of_dev`, of sparsity curves: there are held-out questions of SQuAD alone."""
-    return f1_of_dev(data) if data == "nq" else "F1 on held-out questions (%)"
+    """As `f1_of_dev`, of sparsity curves."""
+    return f1_of_dev(data).replace("dev", split_of_curves(data))
 
 
 def place_of(row: Row) -> str:

@@ -13,7 +13,7 @@ from qaprune_lib.report.figures.style import (
     paper_style,
 )
 from qaprune_lib.report.gather import KINDS, rows_of
-from qaprune_lib.report.names import counted, f1_of_curves, f1_of_dev, place_of
+from qaprune_lib.report.names import counted, f1_of_curves, f1_of_dev, place_of, split_of_curves
 from qaprune_lib.report.tables import point_name
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def describe_studies(points: pd.DataFrame) -> str:
     source, seeds = one_source(own), own["seed"].nunique()
     return (
         f"L0 at its own threshold, {place_of(source)}: n = {own['n'].max():,.0f} "
-        f"{'dev' if source['data'] == 'nq' else 'held-out'} questions, "
+        f"{split_of_curves(str(source['data']))} questions, "
         f"{counted(seeds, 'seed')} of the gates."
     )
 
