@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -139,7 +141,7 @@ class NaturalQuestionsCutter:
 
     def documents(self, pages: Sequence[tuple[str, tuple[Candidate, ...]]]) -> list[Document]:
         """The tokens of each page, given as text and candidates."""
-        passages = [_passages(text.split(" "), candidates) for text, candidates in pages]
+        passages = [_passages(text, candidates) for text, candidates in pages]
         texts = list(dict.fromkeys(passage.text for page in passages for passage in page))
         located = {
             text: locate_tokens(encoding, text)
@@ -221,23 +223,36 @@ class _Rows:
         return pa.table({name: columns[name] for name in WINDOW_FEATURES})
 
 
-def _passages(tokens: Sequence[str], candidates: Sequence[Candidate]) -> list[_Passage]:
+def _passages(text: str, candidates: Sequence[Candidate]) -> list[_Passage]:
     """The top-level candidates that have text, numbered by kind."""
     passages = []
     counts: dict[str, int] = {}
+    # whole arrays of places, as pages have many tokens for each tag
+    codes = np.frombuffer(f"{text} ".encode("utf-32-le"), np.uint32)
+    ends = np.flatnonzero(codes == ord(" "))
+    begins = np.append(0, ends[:-1] + 1)
+    angled = np.flatnonzero(codes[begins] == ord("<")).tolist()
+    tags = [place for place in angled if tag_name(text[begins[place] : ends[place]])]
+    is_text = np.ones(len(begins), bool)
+    is_text[tags] = False
     for start, end, _ in sorted(candidate for candidate in candidates if candidate.top_level):
-        places = [i for i in range(start, end) if tag_name(tokens[i]) is None]
-        text = " ".join([tokens[i] for i in places])
-        if text.strip():
-            kind = _KINDS.get(tag_name(tokens[start]) or "", "Other")
+        around = [start - 1, *tags[bisect_left(tags, start) : bisect_left(tags, end)], end]
+        inside = " ".join(
+            text[begins[before + 1] : ends[after - 1]]
+            for before, after in pairwise(around)
+            if before + 1 < after
+        )
+        if inside.strip():
+            kind = _KINDS.get(tag_name(text[begins[start] : ends[start]]) or "", "Other")
             counts[kind] = min(counts.get(kind, 0) + 1, _LARGEST_NUMBER)
-            lengths = np.fromiter((len(tokens[i]) + 1 for i in places), np.int64, len(places))
+            places = start + np.flatnonzero(is_text[start:end])
+            widths = ends[places] + 1 - begins[places]
             passages.append(
                 _Passage(
                     f"[{kind}={counts[kind]}]",
-                    text,
-                    np.array(places, np.int32),
-                    np.cumsum(lengths) - lengths,
+                    inside,
+                    places.astype(np.int32),
+                    np.cumsum(widths) - widths,
                 )
             )
     return passages
