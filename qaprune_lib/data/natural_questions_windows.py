@@ -21,7 +21,7 @@ from qaprune_lib.data.natural_questions_example import (
     tag_name,
     target,
 )
-from qaprune_lib.data.offsets import locate_tokens
+from qaprune_lib.data.offsets import trim_tokens
 from qaprune_lib.data.windows import split_tokenizer, tokenizer_state
 from qaprune_lib.errors import DataError, SettingsError
 
@@ -144,7 +144,7 @@ class NaturalQuestionsCutter:
         passages = [_passages(text, candidates) for text, candidates in pages]
         texts = list(dict.fromkeys(passage.text for page in passages for passage in page))
         located = {
-            text: locate_tokens(encoding, text)
+            text: trim_tokens(encoding, text)
             for text, encoding in zip(texts, self.backend.encode_batch(texts), strict=True)
         }
         documents = []

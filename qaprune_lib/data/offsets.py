@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import unicodedata
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -24,20 +22,27 @@ class TokenizedContext:
     end: np.ndarray
 
 
-@cache
-def _is_mark() -> np.ndarray:
-    """Of each code point whether it is a mark; made once, in a fifth of a second."""
-    points = range(sys.maxunicode + 1)
-    marks = (unicodedata.category(chr(code)) in _MARKS for code in points)
-    return np.fromiter(marks, bool, len(points))
-
-
 def locate_tokens(encoding: Encoding, context: str) -> TokenizedContext:
     """Tokens with the characters they stand for: never empty, no space at the edges.
 
     Marks that the tokenizer drops (accents, vowel points, joiners) belong to the token before,
     so that an answer keeps them.
     """
+    tokens = trim_tokens(encoding, context)
+    marks: list[int] = []
+    if not context.isascii():
+        marks = [ord(char) for char in set(context) if unicodedata.category(char) in _MARKS]
+    if not marks or not len(tokens.ids):
+        return tokens
+    codes = np.frombuffer(context.encode("utf-32-le"), np.uint32)
+    after = _next(~np.isin(codes, marks))
+    following = np.append(tokens.start[1:], len(context))
+    end = np.maximum(tokens.end, np.minimum(after[tokens.end], following)).astype(np.int32)
+    return replace(tokens, end=end)
+
+
+def trim_tokens(encoding: Encoding, context: str) -> TokenizedContext:
+    """As `locate_tokens`, but without the marks: enough to know where tokens begin."""
     ids = np.array(encoding.ids, np.int32)
     offsets = np.fromiter(chain.from_iterable(encoding.offsets), np.int32).reshape(-1, 2)
     start = np.minimum(offsets[:, 0], len(context) - 1)
@@ -46,12 +51,6 @@ def locate_tokens(encoding: Encoding, context: str) -> TokenizedContext:
     is_space = _IS_SPACE[np.minimum(codes, len(_IS_SPACE) - 1)]
     if is_space[start].any() or is_space[end - 1].any():
         start, end = _trim(start, end, is_space)
-    if not context.isascii():
-        is_mark = _is_mark()[codes]
-        if is_mark.any() and len(ids):
-            after = _next(~is_mark)
-            following = np.append(start[1:], len(context))
-            end = np.maximum(end, np.minimum(after[end], following)).astype(np.int32)
     return TokenizedContext(ids, start, end)
 
 
