@@ -1,7 +1,9 @@
-"""Every row of results in README.md is a recorded run."""
+"""Every result in README.md is a recorded one."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -94,3 +96,17 @@ def test_row_is_recorded(row: dict[str, str]) -> None:
 def test_rows_are_found() -> None:
     """A changed layout of the tables would leave nothing to check."""
     assert len(list(_rows())) >= 38
+
+
+def test_memory_and_speed_of_reading_are_measured() -> None:
+    measured = json.loads(
+        (ROOT / "benchmarks" / "natural_questions_memory.json").read_text(encoding="utf-8")
+    )
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    found = re.search(
+        r"(\S+) GB of pages are read and cut into windows in (\S+) GiB, at (\S+)", text
+    )
+    assert found is not None
+    gigabytes = measured["megabytes"] / 1000
+    ratio = measured["ratio_to_tokenizer"]
+    assert found.groups() == (f"{gigabytes:.0f}", f"{measured['peak_gib']:.2f}", f"{ratio:.2f}")
