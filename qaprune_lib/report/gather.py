@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from qaprune_lib.report.linked import Runs, id_of
+from qaprune_lib.report.names import counted
 from qaprune_lib.report.records import Record
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ MODEL_COLUMNS = (
     *("gates_from", "weights_from"),
     *("attn_removed", "ff_removed", "kept_attn", "kept_ff", "parameters", "encoder_parameters"),
     *("f1", "exact", "has_answer_f1", "no_answer_f1", "long_f1", "short_f1", "n", "articles"),
-    *("speedup", "speedup_low", "speedup_high", "seconds", "macs_ratio", "size_mib", "run"),
+    *("speedup", "speedup_low", "speedup_high", "seconds", "macs_ratio", "size_mib"),
+    *("timed_on", "run"),
 )
 
 LAYER_COLUMNS = (
@@ -68,7 +70,7 @@ _NUMBERS = {
 """Columns of numbers: what is missing there is NaN."""
 
 _TEXTS = {"label", "variant", "objective", "choice", "scorer", "gate_objective", "teacher"}
-_TEXTS |= {"gates_from", "weights_from"}
+_TEXTS |= {"gates_from", "weights_from", "timed_on"}
 """Columns of text: what is missing there is empty."""
 
 
@@ -256,8 +258,16 @@ def _model(runs: Runs, record: Record, dev_set: str = "dev") -> dict[str, Any]:
         "articles": dev.get("articles"),
         **{key: timing.get(key) for key in ("speedup", "speedup_low", "speedup_high")},
         **{key: timing.get(key) for key in ("seconds", "macs_ratio", "size_mib")},
+        "timed_on": _timed_on(timing) if timing else None,
         "run": id_of(record),
     }
+
+
+def _timed_on(timing: Mapping[str, Any]) -> str:
+    threads = counted(timing["threads"], "thread")
+    windows = f"{timing['windows']:,} windows, batch size {timing['batch_size']}"
+    rounds = counted(len(timing["rounds"]), "round")
+    return f"{timing['device']}, {threads}, {timing['compute_dtype']}, {windows}, {rounds}"
 
 
 _NO_GATES = {"point": "", "kinds": "none", "attn_removed": 0.0, "ff_removed": 0.0, "variant": ""}

@@ -100,10 +100,10 @@ class Runs:
     def timings_of(self, name: str, beside: Record) -> Mapping[str, Any]:
         """A model's decoding times on the same questions, at the smallest batch of its timings.
 
-        Empty if it was never timed.
+        With the precision they were taken in, `compute_dtype`. Empty if it was never timed.
         """
         found: list[tuple[Any, Any]] = [
-            (r.parameters["batch_size"], r.metrics[name])
+            (r.parameters["batch_size"], _timing(r, name))
             for r in self.of("time")
             if self._sweep(r) == self._sweep(beside) and name in r.metrics
         ]
@@ -126,6 +126,11 @@ class Runs:
     @classmethod
     def _sweep(cls, record: Record) -> tuple[Any, ...]:
         return *cls._place(record), record.parameters["data"]
+
+
+def _timing(record: Record, name: str) -> dict[str, Any]:
+    timing: Any = record.metrics[name]
+    return {**timing, "compute_dtype": record.parameters.get("compute_dtype", "float32")}
 
 
 def id_of(record: Record) -> str:

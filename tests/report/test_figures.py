@@ -280,6 +280,7 @@ def test_captions_say_n_seeds_profile_and_provenance(
     for text in texts:
         assert "embedded, profile p" in text
         assert "2 seeds" in text
+    assert "(a device, 1 thread, float32, 25 windows, batch size 1, 3 rounds)" in texts[1]
     assert "n = 240 held-out questions" in texts[0]
     assert "mean of 5 draws ± sd" in texts[0]
     assert "Stars" in texts[0]

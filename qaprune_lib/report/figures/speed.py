@@ -87,7 +87,11 @@ def time_facts(models: pd.DataFrame) -> str:
     """What figure and table say of speed."""
     if models["speedup"].isna().all():
         return "These models have not been timed yet."
-    return "Speed is of the first seed: median and extremes of the rounds of one measurement."
+    measurements = sorted(set(models["timed_on"]) - {""})
+    return (
+        "Speed is of the first seed: median and extremes of the rounds of one measurement "
+        f"({'; '.join(measurements)})."
+    )
 
 
 def describe_speed(models: pd.DataFrame) -> str:

@@ -116,6 +116,10 @@ class Planted(Sweep):
                 "macs_ratio": 2.0,
                 "size_mib": 50.0,
                 "parameters": self.metrics(model)["parameters"],
+                "windows": 25,
+                "batch_size": 1,
+                "device": "a device",
+                "threads": 1,
             }
         return self.run(DecodeTime, metrics, models=list(seconds))
 
