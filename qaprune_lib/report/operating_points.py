@@ -61,7 +61,8 @@ def leaf_through_points(records: Sequence[Record]) -> dict[str, Widget]:
     runs = Runs(records)
     tuned = {(r.provenance, r.profile, id_of(r)): r for r in runs.of("finetune")}
     sliders = {}
-    points = measured_first(named_points(records))
+    points = named_points(records).sort_values("data", key=lambda d: d.eq("nq"), kind="stable")
+    points = measured_first(points)
     # those whose weights come from other questions stand beside the fine-tuned model of these
     own = points["finetune"].where(points["weights_from"] == points["data"])
     first = own.groupby([points[name] for name in SERIES]).transform("first")
