@@ -63,6 +63,17 @@ class FurtherModel(_Part):
     finetune: dict[str, Any] = {}
 
 
+class FurtherLargeModel(FurtherModel):
+    """One that is pruned as the first model on Natural Questions is (the paper: RoBERTa-large).
+
+    Attributes:
+        gate_objectives, smaller: as of `NaturalQuestionsSettings`.
+    """
+
+    gate_objectives: list[Objective] = Field(default=["cross_entropy"], min_length=1)
+    smaller: dict[str, FurtherModel] = {}
+
+
 class NaturalQuestionsSettings(_Part):
     """Section 4.3: models and gates that go from SQuAD to Natural Questions.
 
@@ -73,10 +84,9 @@ class NaturalQuestionsSettings(_Part):
         source, folder, about, train_questions, dev_questions: as of `DataSettings`.
         train_files, dev_files, null_rate: as of `StageParameters`.
         windows: sizes of windows.
-        others: further models that are fine-tuned, on `after` first, and pruned likewise (the
-            paper: RoBERTa).
+        others: further models that are fine-tuned, on `after` first, and pruned likewise.
         smaller: pretrained models that the first one teaches, on `after` first, and that are pruned
-            and taught again after that (Figure 4).
+            and taught again after that (Table 5, Figure 4).
         finetune: parameters of `Finetune`, from the model that was fine-tuned on `after`; also of
             the continued training of one that was pruned there (Table 3).
         scorers: parameters of `ScoreGates`, a run each.
@@ -101,7 +111,7 @@ class NaturalQuestionsSettings(_Part):
     dev_files: list[str] = []
     null_rate: Share | None = None
     windows: WindowSizes
-    others: dict[str, FurtherModel] = {}
+    others: dict[str, FurtherLargeModel] = {}
     smaller: dict[str, FurtherModel] = {}
     finetune: dict[str, Any]
     scorers: list[dict[str, Any]] = []

@@ -64,6 +64,21 @@ def profile_status(planner: Planner, *, read_data: bool = False) -> list[RunStat
     return found
 
 
+def unplanned(planner: Planner) -> list[str]:
+    """Ids of recorded runs that the profile does not ask for: made by hand, or of an older profile.
+
+    Tables and figures have them too. None before all operating points are selected, which name
+    further runs.
+    """
+    points = selected_points(planner)
+    if set(points) != set(planner.selections()):
+        return []
+    folder = Path(planner.results) / planner.profile.provenance / planner.profile.name
+    recorded = (f"{path.parent.name}/{path.stem}" for path in sorted(folder.glob("*/*.json")))
+    planned = set(planner.ids(points))
+    return [run for run in recorded if run not in planned]
+
+
 def why_stale(record: Record, accepted: Iterable[Sequence[str]] = ()) -> str | None:
     """What has changed since a record was made, or None.
 
@@ -146,7 +161,7 @@ def accept(results: Path, reason: str) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Command line: `python -m qaprune_lib.experiment.status profiles/embedded.yml`.
 
-    Exit status 1 if anything is missing or stale.
+    Exit status 1 if anything is missing or stale; runs that were not planned are only listed.
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("profiles", nargs="*", type=Path, help="profiles/NAME.yml")
@@ -167,6 +182,8 @@ def main(arguments: list[str] | None = None) -> int:
             lacking += sum(run.state != "complete" for run in runs)
             for run in runs:
                 print(f"{run.state:10} {run.id}")  # noqa: T201
+            for name in unplanned(planner):
+                print(f"{'unplanned':10} {name}: in the figures until its record is deleted")  # noqa: T201
             complete = sum(run.state == "complete" for run in runs)
             print(f"{path}: {complete} of {len(runs)} runs are complete")  # noqa: T201
         old = stale(options.results)

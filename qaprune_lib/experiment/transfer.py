@@ -49,7 +49,8 @@ def natural_questions_runs(
         yield begun
         yield other
         if point is not None:
-            yield from _Model(maker, settings, point, other).runs()
+            model = _Model(maker, settings, point, other)
+            yield from model.runs(begun, changes.gate_objectives, changes.smaller)
 
 
 class _Model:
@@ -66,9 +67,15 @@ class _Model:
         self.tuned, self.unpruned = tuned, id_of(tuned)
 
     def runs(
-        self, objectives: Sequence[Objective] = ("cross_entropy",)
+        self, squad: Finetune, objectives: Sequence[Objective], smaller: Mapping[str, FurtherModel]
     ) -> Iterator[StageParameters]:
-        """Operating points with gates of its own, driven by these objectives, and their times."""
+        """Operating points with gates of its own, smaller models, and the times of all these.
+
+        Args:
+            squad: the run on SQuAD that it comes from.
+            objectives: what drives the gates.
+            smaller: models that it teaches.
+        """
         timed = [self.unpruned]
         for multiple in self.settings.multiples:
             for objective in objectives:
@@ -77,12 +84,17 @@ class _Model:
                 pruned = self.pruned(gates)
                 yield from self.with_retrainings(pruned)
                 timed.append(id_of(pruned))
+        for name, changes in smaller.items():
+            begun, pupil = self.pupils(squad, name, changes)
+            again = list(self.pupil_pruned(pupil))
+            yield from (begun, pupil, *again)
+            timed += [id_of(pupil), *(id_of(run) for run in again if isinstance(run, Prune))]
         yield self.maker.make(DecodeTime, NQ, {"models": timed, **self.settings.timing})
 
     def with_controls(self, squad: Finetune) -> Iterator[StageParameters]:
         """Those runs, and all that stands beside them, where `squad` is what was fine-tuned on."""
         settings = self.settings
-        yield from self.runs(settings.gate_objectives)
+        yield from self.runs(squad, settings.gate_objectives, settings.smaller)
         yield from self.retrained(self.unpruned, ["cross_entropy"])
         for multiple in settings.random_choice:
             gates = self.gates(multiple)
@@ -96,8 +108,6 @@ class _Model:
             yield from self.with_retrainings(self.pruned(gates))
         for multiple in settings.carried_models:
             yield from self.trained_on(squad, multiple)
-        for name, further in settings.smaller.items():
-            yield from self.pupil(squad, name, further)
         for changes in settings.studies:
             yield from self.gates(1.0, **changes)
 
@@ -125,21 +135,22 @@ class _Model:
         }
         yield self.maker.make(Retrain, NQ, training)
 
-    def pupil(self, squad: Finetune, name: str, changes: FurtherModel) -> Iterator[StageParameters]:
-        """A smaller model that learns from `squad`, then from this one; and pruned."""
+    def pupils(self, squad: Finetune, name: str, changes: FurtherModel) -> tuple[Retrain, Retrain]:
+        """A smaller model that learns from `squad`, and then from this one."""
         maker, settings = self.maker, self.settings
         training = {**maker.profile.finetune, "model": name, **changes.squad}
         begun = maker.pupil(settings.after, id_of(squad), training)
         training = {**settings.finetune, "model": id_of(begun), **changes.finetune}
-        pupil = maker.pupil(NQ, self.unpruned, training)
-        yield begun
-        yield pupil
-        yield from maker.pupil_pruned(
+        return begun, maker.pupil(NQ, self.unpruned, training)
+
+    def pupil_pruned(self, pupil: Retrain) -> Iterator[StageParameters]:
+        """A smaller model that was taught, pruned and taught again."""
+        return self.maker.pupil_pruned(
             pupil,
             self.point,
-            gates=settings.gates,
-            multiples=settings.multiples,
-            retrain=settings.retrain,
+            gates=self.settings.gates,
+            multiples=self.settings.multiples,
+            retrain=self.settings.retrain,
         )
 
     def pruned(self, gates: list[ScoreGates], **settings: Any) -> Prune:

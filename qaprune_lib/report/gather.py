@@ -100,7 +100,8 @@ def scored_models(records: Iterable[Record], dev_set: str = "dev") -> pd.DataFra
     scored on, and `weights_from` those that the weights were fine-tuned on before that; `multiple`
     is λ over the selected λ. On Natural Questions `f1` is that of short answers. Sizes
     are numbers of weights, removed shares and scores percent, `seconds` the decoding time of the
-    model's topology at the smallest batch that was timed. Cells that do not apply are missing.
+    model's topology at the smallest batch that was timed, `speedup` over the same model before it
+    was pruned. Cells that do not apply are missing.
     """
     runs = Runs(records)
     scored = runs.of("finetune", "prune", "retrain")
@@ -233,8 +234,7 @@ def _model(runs: Runs, record: Record, dev_set: str = "dev") -> dict[str, Any]:
     scores = dev.get("fitted") or dev.get("at_zero") or {}
     retrained = record.stage == "retrain"
     then = {"finetune": "fine-tuned", "prune": "not retrained"}.get(record.stage)
-    timed = id_of(pruned) if pruned is not None else name
-    timing = runs.timings_of(timed, record)
+    timing = runs.timing_of(record)
     return {
         **_where(record),
         "data": parameters["data"],

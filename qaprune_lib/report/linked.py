@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from statistics import median
 from typing import Any
 
 from qaprune_lib.experiment.parameters import ScoreGates
@@ -97,17 +98,31 @@ class Runs:
         above = self.find(record.parameters.get("model"), record)
         return {} if above is None else self.selected(above)
 
-    def timings_of(self, name: str, beside: Record) -> Mapping[str, Any]:
-        """A model's decoding times on the same questions, at the smallest batch of its timings.
+    def timing_of(self, record: Record) -> Mapping[str, Any]:
+        """Decoding times of a run's model, at the smallest batch of those that were taken.
 
-        With the precision they were taken in, `compute_dtype`. Empty if it was never timed.
+        They are of any model with the same topology on the same questions. Speed-up and ratio of
+        multiply-accumulates are over the model before it was pruned, also where the first model
+        that was timed is another: its teacher. With the precision that they were taken in,
+        `compute_dtype`. Empty if none was timed.
         """
-        found: list[tuple[Any, Any]] = [
-            (r.parameters["batch_size"], _timing(r, name))
-            for r in self.of("time")
-            if self._sweep(r) == self._sweep(beside) and name in r.metrics
-        ]
+        lineage = list(self._lineage(record))
+        stages = [stage for stage, _, _ in (name.partition("/") for name in lineage)]
+        same_topology = lineage[: stages.index("prune") + 1] if "prune" in stages else lineage
+        found: list[tuple[Any, Any]] = []
+        for run in self.of("time"):
+            names = [name for name in same_topology if name in run.metrics]
+            if names and self._sweep(run) == self._sweep(record):
+                whole = [name for name in lineage if name in run.metrics][-1]
+                found.append((run.parameters["batch_size"], _timing(run, names[0], whole)))
         return min(found, key=lambda pair: pair[0])[1] if found else {}
+
+    def _lineage(self, record: Record) -> Iterator[str]:
+        """Ids of a run and of those that its model descends from, the nearest first."""
+        yield id_of(record)
+        above = self.find(record.parameters.get("model"), record)
+        if above is not None:
+            yield from self._lineage(above)
 
     def _commonest(self, sweep: tuple[Any, ...]) -> dict[str, Any]:
         runs = [r for r in self.of("score") if self._sweep(r) == sweep]
@@ -128,9 +143,21 @@ class Runs:
         return *cls._place(record), record.parameters["data"]
 
 
-def _timing(record: Record, name: str) -> dict[str, Any]:
+def _timing(record: Record, name: str, whole: str) -> dict[str, Any]:
+    """One model of a timing run, compared with the model `whole`."""
     timing: Any = record.metrics[name]
-    return {**timing, "compute_dtype": record.parameters.get("compute_dtype", "float32")}
+    reference: Any = record.metrics[whole]
+    pairs = zip(reference["rounds"], timing["rounds"], strict=True)
+    ratios = [before / after for before, after in pairs]
+    macs = timing["macs_ratio"]
+    return {
+        **timing,
+        "speedup": median(ratios),
+        "speedup_low": min(ratios),
+        "speedup_high": max(ratios),
+        "macs_ratio": None if macs is None else macs / reference["macs_ratio"],
+        "compute_dtype": record.parameters.get("compute_dtype", "float32"),
+    }
 
 
 def id_of(record: Record) -> str:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from qaprune_lib.errors import SettingsError
 from qaprune_lib.experiment.parameters import (
     STAGES,
+    DecodeTime,
     Finetune,
     Prune,
     Retrain,
@@ -297,7 +298,45 @@ def test_natural_questions_take_the_point_chosen_on_squad() -> None:
     assert {run.teacher for run in retrained if run.model in again} == {unpruned}
     assert {run.model for run in scores if id_of(run) in _gates(prunes, again)} == {id_of(smaller)}
     assert then == dict.fromkeys(set(prunes) - {id_of(random)} - again, both)
-    assert by_stage(runs)["time"] == 2
+    # beside the unpruned model its own operating points, and the smaller one before and after
+    timed, of_roberta = (run for run in runs if isinstance(run, DecodeTime))
+    own = {
+        name
+        for name, run in prunes.items()
+        if run.model == unpruned and run.choice == "scores" and name not in carried
+    }
+    assert timed.models[0] == unpruned
+    assert set(timed.models) == {unpruned, *own, id_of(smaller), *again}
+    assert len(of_roberta.models) == 1 + len(PAGES["multiples"])
+    order = [id_of(run) for run in runs]
+    assert order.index(id_of(timed)) > max(order.index(name) for name in timed.models)
+
+
+def test_another_model_on_natural_questions_teaches_a_smaller_one() -> None:
+    """Table 5 and Figure 4, which are of RoBERTa-large and RoBERTa-base."""
+    large: dict[str, Any] = {"gate_objectives": ["cross_entropy", "distillation"]}
+    large["smaller"] = {"minilm": {"squad": {"max_steps": 8}, "finetune": {"max_steps": 9}}}
+    pages: dict[str, Any] = {**PAGES, "smaller": {}, "gate_objectives": ["cross_entropy"]}
+    runs = planner(natural_questions={**pages, "others": {"embedded-roberta": large}}).plan(POINTS)
+    tuned = {run.model: id_of(run) for run in runs if isinstance(run, Finetune)}
+    on_squad = tuned["embedded-roberta"]
+    on_pages = tuned[on_squad]
+    lessons = {
+        run.teacher: run for run in runs if isinstance(run, Retrain) and run.max_steps in (8, 9)
+    }
+    begun, pupil = lessons[on_squad], lessons[on_pages]
+    assert (begun.model, begun.data, begun.max_steps) == ("minilm", "squad2", 8)
+    assert (pupil.model, pupil.data, pupil.max_steps) == (id_of(begun), "nq", 9)
+    scores = [run for run in runs if isinstance(run, ScoreGates)]
+    driven = [run.objective for run in scores if run.model == on_pages]
+    assert sorted(driven) == ["cross_entropy"] * 4 + ["distillation"] * 4
+    assert [run.objective for run in scores if run.model == id_of(pupil)] == ["cross_entropy"] * 4
+    pruned = {id_of(r): r for r in runs if isinstance(r, Prune) and r.model == id_of(pupil)}
+    again = [run for run in runs if isinstance(run, Retrain) and run.model in pruned]
+    assert [run.teacher for run in again] == [on_pages] * 2
+    timed = next(r for r in runs if isinstance(r, DecodeTime) and r.models[0] == on_pages)
+    assert timed.models[-3:] == [id_of(pupil), *pruned]
+    assert len(timed.models) == 1 + 2 * 2 + 3
 
 
 def _gates(prunes: dict[str, Prune], names: set[str]) -> set[str | None]:

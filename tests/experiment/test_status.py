@@ -19,6 +19,7 @@ from qaprune_lib.experiment.status import (
     profile_status,
     stale,
     trusted_code,
+    unplanned,
     why_stale,
 )
 from qaprune_lib.report import write_record
@@ -212,3 +213,20 @@ def test_changed_questions_are_noticed_where_they_are_read(
     assert "squad2" not in states(plan)
     [found] = [r for r in profile_status(plan, read_data=True) if r.id == "squad2"]
     assert found.state == "stale: embedded holds other questions by now"
+
+
+def test_runs_that_the_profile_does_not_ask_for_are_listed(
+    complete: Planner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert unplanned(complete) == []
+    [selection] = complete.selections().values()
+    other = next(run for run in complete.plan() if run.stage == "score")
+    by_hand = other.model_copy(update={"seed": 77})
+    fill(complete, "score", by_hand.identity())
+    assert unplanned(complete) == [id_of(by_hand)]
+    assert id_of(by_hand) not in {run.id for run in profile_status(complete)}
+    assert main([profile_file(tmp_path), "--results", complete.results]) == 0
+    assert f"unplanned  {id_of(by_hand)}: in the figures until" in capsys.readouterr().out
+    # what follows from a selection cannot be told from what was made by hand without it
+    record_file(complete, selection.id).unlink()
+    assert unplanned(complete) == []

@@ -197,14 +197,15 @@ class Sweep:
             run = self.metrics(model)
             share = run["encoder_parameters"] / whole
             seconds = 1 + 9 * share
+            ratios = [(10 + off) / (seconds + off) for off in (-0.1, 0, 0.1)]
             metrics[model] = {
                 "seconds": seconds,
                 "seconds_min": seconds - 0.1,
                 "seconds_max": seconds + 0.1,
                 "rounds": [seconds - 0.1, seconds, seconds + 0.1],
-                "speedup": 10 / seconds,
-                "speedup_low": 10 / seconds - 0.05,
-                "speedup_high": 10 / seconds + 0.05,
+                "speedup": ratios[1],
+                "speedup_low": min(ratios),
+                "speedup_high": max(ratios),
                 "macs_ratio": 1 / share,
                 "parameters": run["parameters"],
                 "size_mib": 76.0 * (1 + share) / 2,

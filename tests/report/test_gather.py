@@ -67,6 +67,29 @@ def test_a_model_that_another_one_taught_is_a_model_of_its_own() -> None:
     assert set(control["model"]) == {"mpnet"}
 
 
+def test_speed_of_a_taught_model_is_over_itself_unpruned() -> None:
+    made = Sweep()
+    large = made.finetune("mpnet")
+    small = made.taught("minilm", large)
+    pruned = made.prune(small, attn=made.l0(small, "attn", 0.04))
+    later = made.retrain(pruned, "distillation", large)
+    made.time([large, small, pruned])
+    models = scored_models(made.records).set_index("run")
+    # 10 seconds of the teacher, of which 9 grow with the encoder: 4 of 10 million, then less
+    share = made.metrics(pruned)["encoder_parameters"] / 10_000_000
+    assert models["seconds"].to_dict() == pytest.approx(
+        {large: 10, small: 4.6, pruned: 1 + 9 * share, later: 1 + 9 * share}
+    )
+    speed = {large: 1, small: 1, pruned: 4.6 / (1 + 9 * share), later: 4.6 / (1 + 9 * share)}
+    assert models["speedup"].to_dict() == pytest.approx(speed)
+    assert models["macs_ratio"].to_dict() == pytest.approx(
+        {large: 1, small: 1, pruned: 0.4 / share, later: 0.4 / share}
+    )
+    low, high = models.loc[later, ["speedup_low", "speedup_high"]]
+    rounds = [(4.6 + off) / (1 + 9 * share + off) for off in (-0.1, 0, 0.1)]
+    assert (low, high) == pytest.approx((min(rounds), max(rounds)))
+
+
 def test_a_point_by_hand(records: list[Record]) -> None:
     points = curve_points(records)
     # λ = 0.04, seed 1: 20 + 15·log2(0.04 / 0.02) + 1 = 36% removed, 8·(36 / 50)² + 0.1 F1 lost
