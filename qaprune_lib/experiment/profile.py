@@ -93,6 +93,8 @@ class NaturalQuestionsSettings(_Part):
         gates: what changes of the profile's `gates`; the paper trains them on 20% of the questions.
         studies: further L0 runs at the selected λ, each with what it changes.
         gate_objectives: the losses that drive the gates.
+        gate_seeds: by multiple, seeds that gates of its own are trained with (section 4.3.3); of
+            these the first model is timed. Elsewhere it is the first of the profile's.
         carried: multiples at which SQuAD's gates prune too.
         carried_models: multiples at which the model pruned on SQuAD, weights and all, is trained
             further (Table 3).
@@ -119,6 +121,7 @@ class NaturalQuestionsSettings(_Part):
     studies: list[dict[str, Any]] = []
     gate_objectives: list[Objective] = Field(default=["cross_entropy"], min_length=1)
     multiples: list[NotNegative] = [1.0, 2.0]
+    gate_seeds: dict[NotNegative, Annotated[list[int], Field(min_length=1)]] = {}
     carried: list[NotNegative] = []
     carried_models: list[NotNegative] = []
     random_choice: list[NotNegative] = []
@@ -255,6 +258,9 @@ class Profile(_Part):
             return self
         if nq.after not in self.data:
             raise ValueError(f"natural_questions come after {nq.after!r}, which is not in data")
+        for name in ("gate_seeds", "random_choice"):
+            if not set(getattr(nq, name)) <= set(nq.multiples):
+                raise ValueError(f"natural_questions.{name}: each has to be one of its multiples")
         for name in ("carried", "carried_models"):
             if not set(getattr(nq, name)) <= set(self.multiples) & set(nq.multiples):
                 raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from qaprune_lib.experiment.parameters import (
@@ -78,12 +79,13 @@ class _Model:
         """
         timed = [self.unpruned]
         for multiple in self.settings.multiples:
-            for objective in objectives:
-                gates = self.gates(multiple, objective=objective)
+            seeds = [{"seed": seed} for seed in self.settings.gate_seeds.get(multiple, [])] or [{}]
+            for objective, seed in product(objectives, seeds):
+                gates = self.gates(multiple, objective=objective, **seed)
                 yield from gates
                 pruned = self.pruned(gates)
                 yield from self.with_retrainings(pruned)
-                timed.append(id_of(pruned))
+                timed += [id_of(pruned)] if seed == seeds[0] else []
         for name, changes in smaller.items():
             begun, pupil = self.pupils(squad, name, changes)
             again = list(self.pupil_pruned(pupil))

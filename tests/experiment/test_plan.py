@@ -339,6 +339,21 @@ def test_another_model_on_natural_questions_teaches_a_smaller_one() -> None:
     assert len(timed.models) == 1 + 2 * 2 + 3
 
 
+def test_further_gate_seeds_at_one_multiple_on_natural_questions() -> None:
+    pages: dict[str, Any] = {**PAGES, "smaller": {}, "others": {}, "studies": []}
+    plain = {id_of(run) for run in planner(natural_questions=pages).plan(POINTS)}
+    seeded = planner(natural_questions={**pages, "gate_seeds": {2: [0, 1, 2]}}).plan(POINTS)
+    added = [run for run in seeded if id_of(run) not in plain]
+    assert plain <= {id_of(run) for run in seeded}
+    # two seeds, two objectives: gates of two kinds, a model, and that retrained in two ways
+    counts = {"finetune": 0, "score": 8, "prune": 4, "retrain": 8, "time": 0}
+    assert by_stage(added) == counts
+    scores = [run for run in added if isinstance(run, ScoreGates)]
+    assert {(run.seed, run.penalty_attn or run.penalty_ff) for run in scores} == {
+        (seed, penalty) for seed in (1, 2) for penalty in (0.2, 0.002)
+    }
+
+
 def _gates(prunes: dict[str, Prune], names: set[str]) -> set[str | None]:
     return {gates for name in names for gates in (prunes[name].attn, prunes[name].ff)}
 
@@ -347,6 +362,9 @@ def _gates(prunes: dict[str, Prune], names: set[str]) -> set[str | None]:
     ("changes", "message"),
     [
         ({"natural_questions": {**PAGES, "after": "squad1"}}, "after 'squad1'"),
+        ({"natural_questions": {**PAGES, "gate_seeds": {3: [0]}}}, "gate_seeds:"),
+        ({"natural_questions": {**PAGES, "gate_seeds": {1: []}}}, "gate_seeds"),
+        ({"natural_questions": {**PAGES, "random_choice": [3]}}, "random_choice:"),
         ({"natural_questions": {**PAGES, "carried": [3]}}, "carried:"),
         ({"natural_questions": {**PAGES, "carried_models": [3]}}, "carried_models:"),
         ({"data": {"nq": {"source": "embedded"}}}, "names Natural Questions"),
