@@ -38,6 +38,7 @@ from qaprune_lib.report.figures.speed import (
     score_facts,
     table2_figure,
     time_facts,
+    timed_on,
 )
 from qaprune_lib.report.figures.style import save
 from qaprune_lib.report.figures.tasks import alt_gaps, gaps
@@ -73,5 +74,6 @@ __all__ = [
     "studies",
     "table2_figure",
     "time_facts",
+    "timed_on",
     "verdicts",
 ]

@@ -87,11 +87,15 @@ def time_facts(models: pd.DataFrame) -> str:
     """What figure and table say of speed."""
     if models["speedup"].isna().all():
         return "These models have not been timed yet."
-    measurements = sorted(set(models["timed_on"]) - {""})
     return (
         "Speed is of the first seed: median and extremes of the rounds of one measurement "
-        f"({'; '.join(measurements)})."
+        f"({timed_on(models)})."
     )
+
+
+def timed_on(models: pd.DataFrame) -> str:
+    """Device, precision and questions of the measurements of speed; "" if there is none."""
+    return "; ".join(sorted(set(models["timed_on"]) - {""}))
 
 
 def describe_speed(models: pd.DataFrame) -> str:
