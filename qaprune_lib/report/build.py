@@ -94,8 +94,9 @@ def check_records(results: Path) -> None:
             for record, reason in old
         ]
         raise BookError(
-            f"{len(old)} stale records; make them anew, or accept them with "
-            "`python -m qaprune_lib.experiment.status --accept WHY`:\n" + "\n".join(lines)
+            f"{len(old)} stale records; make them anew, delete those that no profile asks for, or "
+            "accept them with `python -m qaprune_lib.experiment.status --accept WHY`:\n"
+            + "\n".join(lines)
         )
 
 
