@@ -107,7 +107,7 @@ class Runs:
         `compute_dtype`. Empty if none was timed.
         """
         lineage = list(self._lineage(record))
-        stages = [stage for stage, _, _ in (name.partition("/") for name in lineage)]
+        stages = [name.partition("/")[0] for name in lineage]
         same_topology = lineage[: stages.index("prune") + 1] if "prune" in stages else lineage
         found: list[tuple[Any, Any]] = []
         for run in self.of("time"):
