@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from qaprune_lib.experiment.parameters import DecodeTime, StageParameters
-from qaprune_lib.experiment.single_runs import OperatingPoint, RunMaker, id_of, times
+from qaprune_lib.experiment.single_runs import (
+    OperatingPoint,
+    RunMaker,
+    id_of,
+    ids_by_kind,
+    times,
+)
 from qaprune_lib.experiment.transfer import natural_questions_runs
 from qaprune_lib.report.records import run_id
 
@@ -83,7 +89,8 @@ class Planner(RunMaker):
             candidates: dict[str, list[str]] = {}
             for kind, penalties in self.profile.penalties.items():
                 if kind != "emb":  # section 4.2.2: never pruned together with the others
-                    runs = [run for p in penalties for run in self.l0(data, base, {kind: p})]
+                    seeds = self.profile.penalty_seeds
+                    runs = [run for p in penalties for run in self.l0(data, base, {kind: p}, seeds)]
                     candidates[kind] = [id_of(run) for run in runs]
             found[data] = Selection(data, id_of(base), self.profile.max_loss, candidates)
         return found
@@ -93,13 +100,16 @@ class Planner(RunMaker):
         yield from self.finetunes(data, profile.base)
         yield from self.finetunes(data, profile.target)
         base = self.finetuned(data, profile.base)
+        for changes in profile.tuning:
+            yield from self.finetunes(data, profile.base, **changes)
         for settings in profile.scorers:
             yield self.score(data, base, settings)
         for kind, penalties in profile.penalties.items():
             for penalty in penalties:
-                yield from self.l0(data, base, {kind: penalty})
+                yield from self.l0(data, base, {kind: penalty}, profile.penalty_seeds)
         for changes in profile.studies:
             yield self.score(data, base, {"scorer": "l0", **profile.gates, **changes})
+        yield from self._unpruned(data)
         if point is not None:
             yield from self._operating_points(data, point)
 
@@ -109,6 +119,7 @@ class Planner(RunMaker):
             if data in other.data:
                 planner = replace(self, profile=self.profile.with_large(name))
                 yield from planner.finetunes(data, name)
+                yield from planner._unpruned(data)
                 if point is not None:
                     yield from planner._operating_points(data, point)
                     yield from planner._pupils(data, point, other.smaller)
@@ -125,31 +136,39 @@ class Planner(RunMaker):
                 pupil, point, gates={}, multiples=profile.multiples, retrain=profile.retrain
             )
 
+    def _unpruned(self, data: str) -> Iterator[StageParameters]:
+        """The control: the same extra training without pruning."""
+        unpruned = id_of(self.finetuned(data, self.profile.target))
+        yield from self.retrainings(data, unpruned, unpruned, self.profile.retrain)
+
     def _operating_points(self, data: str, point: OperatingPoint) -> Iterator[StageParameters]:
         profile, target = self.profile, self.finetuned(data, self.profile.target)
         unpruned = id_of(target)
-        yield from self.retrainings(data, unpruned, unpruned, profile.retrain)
         timed = [unpruned]
-        for multiple in profile.multiples:
-            gates = {
-                kind: list(self.l0(data, target, {kind: times(penalty, multiple)}))
-                for kind, penalty in point.items()
-            }
-            for runs in gates.values():
-                yield from runs
-            for seed in range(len(profile.gate_seeds)):
-                ids = {kind: id_of(runs[seed]) for kind, runs in gates.items()}
+        for number, seed in enumerate(profile.gate_seeds):
+            further = profile.further_objectives
+            objectives = profile.objectives if number == 0 or further is None else further
+            for multiple in profile.multiples:
+                gates = [
+                    run
+                    for kind, penalty in point.items()
+                    for run in self.l0(data, target, {kind: times(penalty, multiple)}, [seed])
+                ]
+                yield from gates
+                ids = ids_by_kind(gates)
                 pruned = self.prune(data, unpruned, ids)
                 chosen = [pruned]
                 if multiple in profile.single_kinds:
                     chosen += [self.prune(data, unpruned, {kind: ids[kind]}) for kind in ids]
-                timed += [id_of(run) for run in chosen] if seed == 0 else []
+                timed += [id_of(run) for run in chosen] if number == 0 else []
                 if multiple in profile.random_choice:
                     chosen.append(self.prune(data, unpruned, ids, choice="random"))
                 yield from chosen
                 for run in chosen:
                     if run.attn and run.ff:
-                        yield from self.retrainings(data, id_of(run), unpruned, profile.retrain)
+                        yield from self.retrainings(
+                            data, id_of(run), unpruned, profile.retrain, objectives
+                        )
         yield self.make(DecodeTime, data, {"models": timed, **profile.timing})
 
 

@@ -196,10 +196,12 @@ class Profile(_Part):
         windows: sizes of windows.
         compute_dtype: of models; the parameters of a stage may differ.
         finetune: parameters of `Finetune`; a run for each of finetune_seeds.
+        tuning: what `finetune` was chosen from by F1 on held-out questions: a run of base for each.
         curves: sparsity curves.
         scorers: parameters of `ScoreGates`, a run each, on base; without L0.
         gates: parameters that all L0 runs share.
-        penalties: λ of the L0 runs on base, by kind of gate; a run for each of gate_seeds.
+        penalties: λ of the L0 runs on base, by kind of gate; a run for each of penalty_seeds,
+            which are gate_seeds unless they are given.
         studies: further L0 runs on base, each with what it changes.
         max_loss: F1 points that the operating point may lose on base.
         multiples: of the selected λ, at which the large model is pruned.
@@ -207,6 +209,7 @@ class Profile(_Part):
         random_choice: multiples at which the control is run that keeps as many heads and
             activations in each layer, but chooses them at random.
         retrain: parameters of `Retrain`, for each of objectives and retrain_seeds.
+        further_objectives: of models of all gate seeds but the first; by default the same.
         timing: parameters of `DecodeTime`.
         natural_questions: the second half of the paper; its questions are named "nq".
         resources: what a run of each stage needs.
@@ -222,11 +225,13 @@ class Profile(_Part):
     compute_dtype: ComputeDtype = "float32"
     finetune: dict[str, Any]
     finetune_seeds: list[int] = Field(default=[0], min_length=1)
+    tuning: list[dict[str, Any]] = []
     curves: CurveSettings
     scorers: list[dict[str, Any]] = []
     gates: dict[str, Any]
     gate_seeds: list[int] = Field(default=[0], min_length=1)
     penalties: dict[Kind, Annotated[list[NotNegative], Field(min_length=1)]]
+    penalty_seeds: list[int] | None = Field(default=None, min_length=1)
     studies: list[dict[str, Any]] = []
     max_loss: NotNegative = 5.0
     multiples: list[NotNegative] = [1.0, 2.0, 3.0, 4.0]
@@ -235,6 +240,7 @@ class Profile(_Part):
     retrain: dict[str, Any]
     retrain_seeds: list[int] = Field(default=[0], min_length=1)
     objectives: list[Objective] = ["cross_entropy", "distillation"]
+    further_objectives: list[Objective] | None = None
     timing: dict[str, Any]
     natural_questions: NaturalQuestionsSettings | None = None
     resources: dict[str, Resources] = {}

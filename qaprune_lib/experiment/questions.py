@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 
 from qaprune_lib.data.natural_questions import NaturalQuestions, load_natural_questions
-from qaprune_lib.data.squad import data_digest, load_squad
+from qaprune_lib.data.squad import Version, data_digest, load_squad
 from qaprune_lib.errors import DataError
 from qaprune_lib.experiment.parameters import StageParameters
 
@@ -52,11 +52,11 @@ class Questions:
                 heldout=None,
                 other_dev={n: draw(d, count) for n, d in zip(names, others, strict=True)},
             )
-        squad = load_squad(parameters.source, version=parameters.version)
+        splits = squad(parameters.source, parameters.version)
         return cls(
-            train=draw(squad["train"], parameters.train_questions),
-            dev=draw(squad["dev"], parameters.dev_questions),
-            heldout=draw(squad["heldout"], parameters.heldout_questions),
+            train=draw(splits["train"], parameters.train_questions),
+            dev=draw(splits["dev"], parameters.dev_questions),
+            heldout=draw(splits["heldout"], parameters.heldout_questions),
         )
 
     @property
@@ -74,6 +74,12 @@ class Questions:
         splits = (self.train, self.heldout, self.dev, *self.other_dev.values())
         parts = [_digest(split) for split in splits if split is not None]
         return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+@lru_cache(maxsize=2)
+def squad(source: str, version: Version | None) -> DatasetDict:
+    """`load_squad`, once in a process."""
+    return load_squad(source, version=version)
 
 
 def draw(questions: Split, count: int | None, *, seed: int = 0) -> Split:

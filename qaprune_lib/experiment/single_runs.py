@@ -60,11 +60,16 @@ class RunMaker:
         return self.make(ScoreGates, data, {**unpenalised, **curves, **model, **settings})
 
     def l0(
-        self, data: str, base: Finetune | Retrain, penalty: OperatingPoint, **changes: Any
+        self,
+        data: str,
+        base: Finetune | Retrain,
+        penalty: OperatingPoint,
+        seeds: Sequence[int] | None = None,
+        **changes: Any,
     ) -> Iterator[ScoreGates]:
         """Runs of L0 at these λ, one for each seed of the gates."""
         penalties = {f"penalty_{kind}": value for kind, value in penalty.items()}
-        for seed in self.profile.gate_seeds:
+        for seed in self.profile.gate_seeds if seeds is None else seeds:
             gates = {**self.profile.gates, **penalties, "kinds": list(penalty), "seed": seed}
             yield self.score(data, base, {"scorer": "l0", **gates, **changes})
 

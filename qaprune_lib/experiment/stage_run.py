@@ -72,9 +72,13 @@ class StageRun(Generic[P]):
         return {**self.windows, "null_rate": self.parameters.null_rate}
 
     @property
-    def checkpoints(self) -> Path:
-        """Where training keeps its checkpoints: a run that was killed resumes there."""
-        return self.folder / "checkpoints"
+    def checkpoints(self) -> Path | None:
+        """Where training keeps its checkpoints: a run that was killed resumes there.
+
+        None where `QAPRUNE_CHECKPOINTS=off` says that runs are too short to be worth them.
+        """
+        is_off = os.environ.get("QAPRUNE_CHECKPOINTS") == "off"
+        return None if is_off else self.folder / "checkpoints"
 
     def load_model(self, name: str) -> QuestionAnsweringModel:
         """The model of another run, or what `qaprune_lib.load_model` finds, for this run's task."""
@@ -110,7 +114,7 @@ class StageRun(Generic[P]):
             **environment(),
         )
         path = write_record(project_path(parameters.results), record)
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
         return path
 
 

@@ -67,7 +67,8 @@ def commit() -> str | None:
     match found:
         case [top, head] if Path(top) == PACKAGE.parent:
             return head
-    return None
+    copied = PACKAGE.parent / "COMMIT"  # of a copy without its repository, made of a clean tree
+    return copied.read_text(encoding="utf-8").strip() if copied.is_file() else None
 
 
 def _git(*arguments: str) -> list[str]:

@@ -136,7 +136,7 @@ class SpanTrainer(Trainer):
         per_epoch = len(features) // batch_size
         max_steps = settings.epochs * per_epoch
         max_steps = min(max_steps, settings.max_steps or max_steps)
-        lengths = list(features["length"])
+        lengths = features.select_columns(["length"]).with_format("numpy")[:]["length"].tolist()
         self.order = [
             row
             for epoch in range(-(-max_steps // per_epoch))
