@@ -99,7 +99,10 @@ class SideBySide:
         for data, selection in self.planner.selections().items():
             runs = [run for ids in selection.candidates.values() for run in ids]
             if not self.is_done(selection.id) and all(map(self.is_done, runs)):
-                record_selection(self.planner, data)
+                fork = multiprocessing.get_context("fork").Process  # it asks for the device's name
+                child = fork(target=record_selection, args=(self.planner, data))
+                child.start()
+                child.join()
                 say(f"selected {selected_points(self.planner)[data]}")
 
     def wanted(self) -> list[StageParameters]:
