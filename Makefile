@@ -22,15 +22,15 @@ help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 reproduce: $(STAMP) ## run the experiments on the generated corpus, then build the book
-	$(RUN) -m qaprune_lib.experiment.graph profiles/embedded.yml --cores $(JOBS)
-	$(RUN) -m qaprune_lib.report.summary embedded
-	$(RUN) -m qaprune_lib.report.build
+	$(RUN) -m study.plan.graph profiles/embedded.yml --cores $(JOBS)
+	$(RUN) -m study.summary embedded
+	$(RUN) -m study.build
 
 book: $(BOOK_STAMP) ## the book alone, from the records in results/, without torch
-	$(BOOK_RUN) -m qaprune_lib.report.build
+	$(BOOK_RUN) -m study.build
 
 status: $(STAMP) ## which runs of the embedded profile there are, lack, or are stale
-	$(RUN) -m qaprune_lib.experiment.status profiles/embedded.yml
+	$(RUN) -m study.plan.status profiles/embedded.yml
 
 test: lint ## lint, check types, run all tests (JOBS=2 processes)
 	@echo "==> tests"
@@ -46,7 +46,7 @@ lint: $(STAMP) ## ruff (notebooks too) and mypy
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
 	@echo "==> mypy"
-	$(RUN) -m mypy qaprune_lib
+	$(RUN) -m mypy qaprune_lib study
 
 install: $(STAMP) ## the environment in .venv, from requirements.lock
 

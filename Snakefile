@@ -1,6 +1,6 @@
-"""The graph of notebook runs: `python -m qaprune_lib.experiment.graph profiles/embedded.yml`.
+"""The graph of notebook runs: `python -m study.plan.graph profiles/embedded.yml`.
 
-A profile says which runs there are (`qaprune_lib.experiment.plan`). Each is one execution of a
+A profile says which runs there are (`study.plan.plan`). Each is one execution of a
 stage's notebook: its record and its model or scores are the outputs, those of the runs that it
 builds on are the inputs. Which λ is pruned at is known only when the operating point has been
 selected, so the selection is a checkpoint.
@@ -18,13 +18,12 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from qaprune_lib.experiment.graph import JOB_OF
-from qaprune_lib.experiment.parameters import STAGES
-from qaprune_lib.experiment.plan import Planner, record_file
-from qaprune_lib.experiment.single_runs import id_of
-from qaprune_lib.experiment.profile import read_profile
-from qaprune_lib.experiment.select import selected_points
-from qaprune_lib.experiment.status import trusted_code
+from study.plan.graph import JOB_OF
+from study.plan.parameters import STAGES
+from study.plan.plan import Planner, record_file
+from study.plan.single_runs import id_of
+from study.plan.profile import read_profile
+from study.plan.select import selected_points
 
 PROFILE = config.get("profile", "profiles/embedded.yml")
 PLANNER = Planner(
@@ -90,11 +89,6 @@ def place(stage):
     return lambda wildcards, output: json.dumps(runs()[f"{stage}/{wildcards.run}"].place())
 
 
-def code(stage):
-    """The code that a run was made with, if it still gives what the record says; else today's."""
-    return lambda wildcards: trusted_code(PLANNER, f"{stage}/{wildcards.run}")
-
-
 def resource(stage, name):
     """What a stage needs, as the profile says."""
     return getattr(PLANNER.profile.resources_of(stage), name)
@@ -145,7 +139,6 @@ rule finetune:
     params:
         parameters=parameters("finetune"),
         place=place("finetune"),
-        code=code("finetune"),
         notebook=f"{NOTEBOOKS}/{STAGES['finetune'].notebook}.ipynb",
     threads: resource("finetune", "threads")
     resources:
@@ -154,7 +147,7 @@ rule finetune:
         runtime=resource("finetune", "minutes"),
     shell:
         "OMP_NUM_THREADS={threads} TOKENIZERS_PARALLELISM=false"
-        " {sys.executable} -m qaprune_lib.run {params.notebook} {log}"
+        " {sys.executable} -m study.stages.run {params.notebook} {log}"
         " --parameters {params.parameters:q} --parameters {params.place:q}"
 
 
@@ -169,7 +162,6 @@ use rule finetune as score with:
     params:
         parameters=parameters("score"),
         place=place("score"),
-        code=code("score"),
         notebook=f"{NOTEBOOKS}/{STAGES['score'].notebook}.ipynb",
     threads: resource("score", "threads")
     resources:
@@ -185,9 +177,8 @@ checkpoint select:
         f"{RECORDS}/select/{{run}}.json",
     params:
         data=data_of_selection,
-        code=code("select"),
     shell:
-        "{sys.executable} -m qaprune_lib.experiment.select {PROFILE} {params.data}"
+        "{sys.executable} -m study.plan.select {PROFILE} {params.data}"
         " --results {PLANNER.results}"
 
 
@@ -202,7 +193,6 @@ use rule finetune as prune with:
     params:
         parameters=parameters("prune"),
         place=place("prune"),
-        code=code("prune"),
         notebook=f"{NOTEBOOKS}/{STAGES['prune'].notebook}.ipynb",
     threads: resource("prune", "threads")
     resources:
@@ -222,7 +212,6 @@ use rule finetune as retrain with:
     params:
         parameters=parameters("retrain"),
         place=place("retrain"),
-        code=code("retrain"),
         notebook=f"{NOTEBOOKS}/{STAGES['retrain'].notebook}.ipynb",
     threads: resource("retrain", "threads")
     resources:
@@ -241,7 +230,6 @@ use rule finetune as time with:
     params:
         parameters=parameters("time"),
         place=place("time"),
-        code=code("time"),
         notebook=f"{NOTEBOOKS}/{STAGES['time'].notebook}.ipynb",
     threads: resource("time", "threads")
     resources:

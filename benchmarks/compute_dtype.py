@@ -18,8 +18,8 @@ import torch
 from qaprune_lib.cache import write_atomically
 from qaprune_lib.gates import HardConcrete, Masks, apply_masks
 from qaprune_lib.models import QuestionAnsweringModel, load_model, shape_of
-from qaprune_lib.report.system import environment
 from qaprune_lib.training.objectives import CrossEntropy
+from study.records.environment import environment
 
 Step = Callable[[QuestionAnsweringModel, dict[str, torch.Tensor]], None]
 

@@ -138,7 +138,7 @@ def _peak() -> float:
 def main() -> None:
     """Generate a file, then measure in a fresh process."""
     from qaprune_lib.cache import write_atomically
-    from qaprune_lib.report.system import environment
+    from study.records.environment import environment
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megabytes", type=float, default=200)

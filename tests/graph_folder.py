@@ -13,13 +13,13 @@ import nbformat
 import psutil
 import yaml
 
-from qaprune_lib.experiment.graph import JOB_OF
-from qaprune_lib.experiment.parameters import STAGES
-from qaprune_lib.experiment.plan import Planner, record_file
-from qaprune_lib.experiment.profile import read_profile
-from qaprune_lib.experiment.select import selected_points
-from qaprune_lib.experiment.single_runs import id_of
-from qaprune_lib.report import read_record
+from study.plan.graph import JOB_OF
+from study.plan.parameters import STAGES
+from study.plan.plan import Planner, record_file
+from study.plan.profile import read_profile
+from study.plan.select import selected_points
+from study.plan.single_runs import id_of
+from study.records.record import read_record
 from tests.experiment.made_records import PROFILE
 from tests.stand_in import check_artifacts, events
 
@@ -46,7 +46,7 @@ class Graph:
 
     def start(self, *options: str, **environment: str) -> subprocess.Popen[bytes]:
         """A call, in a process group of its own."""
-        command = [sys.executable, "-m", "qaprune_lib.experiment.graph", "profiles/small.yml"]
+        command = [sys.executable, "-m", "study.plan.graph", "profiles/small.yml"]
         ours = {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
         self.calls += 1
         with open(self.folder / f"output{self.calls}", "wb") as output:

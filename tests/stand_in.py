@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from qaprune_lib.cache import write_atomically
-from qaprune_lib.experiment.parameters import (
+from study.plan.parameters import (
     STAGES,
     DecodeTime,
     ScoreGates,
     StageParameters,
     is_run_id,
 )
-from qaprune_lib.experiment.single_runs import id_of
-from qaprune_lib.report import Record, code_digest, write_record
+from study.plan.single_runs import id_of
+from study.records.record import Record, write_record
 from tests.experiment.made_records import record
 
 WHOLE = "whole"
@@ -97,8 +97,7 @@ def _record(parameters: StageParameters) -> Record:
                 metrics["curves"].append({"kind": kind, "points": [own]})
     if isinstance(parameters, DecodeTime):
         metrics = {name: {"speedup": 1.0} for name in parameters.models}
-    code = code_digest(parameters.stage)
-    return record(parameters.stage, parameters.identity(), metrics=metrics, code_digest=code)
+    return record(parameters.stage, parameters.identity(), metrics=metrics)
 
 
 def _note(kind: str, name: str) -> None:

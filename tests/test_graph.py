@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from qaprune_lib.experiment.graph import leftovers
-from qaprune_lib.experiment.profile import Profile
+from study.plan.graph import leftovers
+from study.plan.profile import Profile
 from tests.experiment.made_records import PROFILE
 from tests.graph_folder import LIMIT, Graph
 
@@ -166,7 +166,7 @@ def test_half_written_files_are_told_from_whole_ones(tmp_path: Path) -> None:
 
 
 def test_a_missing_profile_is_named(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "qaprune_lib.experiment.graph", "none.yml"]
+    command = [sys.executable, "-m", "study.plan.graph", "none.yml"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 2
     assert result.stderr == "error: none.yml: no such profile\n"

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from qaprune_lib.data.natural_questions import NaturalQuestions
-from qaprune_lib.experiment.parameters import DecodeTime, Finetune, Prune, Retrain, ScoreGates
-from qaprune_lib.experiment.questions import Questions, size
-from qaprune_lib.report import Record
+from study.plan.parameters import DecodeTime, Finetune, Prune, Retrain, ScoreGates
+from study.records.record import Record
+from study.stages.questions import Questions, size
 from tests.test_stage_notebooks import SCORED, Chain, check_training
 
 NQ: dict[str, Any] = {

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from qaprune_lib.report.linked import Runs, id_of
-from qaprune_lib.report.records import Record, read_records
+from study.linked import Runs, id_of
+from study.records.record import Record, read_records
 
 ROOT = Path(__file__).parents[1]
 STAGES = {"fine-tuned": "finetune", "not retrained": "prune"}

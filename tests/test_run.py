@@ -14,8 +14,8 @@ import nbformat
 import pytest
 
 from qaprune_lib.errors import SettingsError
-from qaprune_lib.experiment.parameters import STAGES
-from qaprune_lib.run import check, main, parameter_names, run_notebook, value_of
+from study.plan.parameters import STAGES
+from study.stages.run import check, main, parameter_names, run_notebook, value_of
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 FINETUNE, SCORE, PRUNE = (

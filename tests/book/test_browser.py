@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from qaprune_lib.report import build
+from study import build
 from tests.book.small import FIGURE, SHOWN, WIDGETS, checkout, notebook
 
 for module in ("papermill", "ipywidgets", "autoapi"):

@@ -10,8 +10,9 @@ import nbformat
 import pytest
 
 from qaprune_lib.errors import RecordError
-from qaprune_lib.report import Record, build, write_record
-from qaprune_lib.report.build import BookError
+from study import build
+from study.build import BookError
+from study.records.record import Record, write_record
 
 pytest.importorskip("papermill", reason="papermill is not installed: .[run]")
 
@@ -31,7 +32,7 @@ def toc(root: Path, *pages: str) -> None:
 
 
 def test_imports_without_torch() -> None:
-    code = "import sys, qaprune_lib.report.build; sys.exit('torch' in sys.modules)"
+    code = "import sys, study.build; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from qaprune_lib.report import build as module
-from qaprune_lib.report.build import build
-from qaprune_lib.report.inputs import inputs_digest
+from study import build as module
+from study.build import build
+from study.inputs import inputs_digest
 
 
 def checkout(folder: Path) -> Path:
@@ -83,6 +83,6 @@ def test_an_unchanged_book_is_not_built_again_and_a_failed_one_is(
 
 
 def test_the_report_part_needs_no_torch() -> None:
-    program = "import sys, qaprune_lib.report.build; print({'torch'} & set(sys.modules))"
+    program = "import sys, study.build; print({'torch'} & set(sys.modules))"
     command = [sys.executable, "-c", program]
     assert subprocess.run(command, capture_output=True, text=True).stdout == "set()\n"

@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from qaprune_lib.experiment.parameters import ScoreGates
-from qaprune_lib.experiment.plan import Planner
-from qaprune_lib.experiment.profile import Profile
-from qaprune_lib.report import Record
+from study.plan.parameters import ScoreGates
+from study.plan.plan import Planner
+from study.plan.profile import Profile
+from study.records.record import Record
 
 PROFILE: dict[str, Any] = {
     "name": "small",
@@ -45,7 +45,6 @@ def record(stage: str, parameters: Mapping[str, JsonValue], **changes: Any) -> R
         "seconds": 1.0,
         "device": "none",
         "packages": {},
-        "code_digest": "00",
         "data_digest": "0d",
     }
     return Record(**{**fields, **changes})

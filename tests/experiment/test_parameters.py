@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from qaprune_lib.errors import SettingsError
-from qaprune_lib.experiment.parameters import (
+from study.plan.parameters import (
     STAGES,
     DecodeTime,
     Finetune,

@@ -8,7 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from qaprune_lib.errors import SettingsError
-from qaprune_lib.experiment.parameters import (
+from study.plan.parameters import (
     STAGES,
     DecodeTime,
     Finetune,
@@ -17,9 +17,9 @@ from qaprune_lib.experiment.parameters import (
     ScoreGates,
     StageParameters,
 )
-from qaprune_lib.experiment.plan import Planner
-from qaprune_lib.experiment.profile import Profile, read_profile
-from qaprune_lib.experiment.single_runs import id_of
+from study.plan.plan import Planner
+from study.plan.profile import Profile, read_profile
+from study.plan.single_runs import id_of
 
 PROFILES = Path(__file__).parents[2] / "profiles"
 MINIMAL: dict[str, Any] = {

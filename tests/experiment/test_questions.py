@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from qaprune_lib.errors import DataError
-from qaprune_lib.experiment.parameters import Finetune
-from qaprune_lib.experiment.questions import Questions, size
+from study.plan.parameters import Finetune
+from study.stages.questions import Questions, size
 from tests.data.pages import page, simplified, write
 
 

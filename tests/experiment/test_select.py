@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qaprune_lib.errors import RecordError
-from qaprune_lib.experiment.parameters import ScoreGates
-from qaprune_lib.experiment.plan import Planner, record_file
-from qaprune_lib.experiment.select import (
+from study.plan.parameters import ScoreGates
+from study.plan.plan import Planner, record_file
+from study.plan.select import (
     main,
     record_selection,
     select_operating_point,
     selected_points,
 )
-from qaprune_lib.experiment.single_runs import id_of
-from qaprune_lib.report import Record, read_record, write_record
+from study.plan.single_runs import id_of
+from study.records.record import Record, read_record, write_record
 from tests.experiment.made_records import PROFILE, l0_record, planner
 
 KINDS = ("attn", "ff")

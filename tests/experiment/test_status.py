@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 
 from qaprune_lib.errors import RecordError
-from qaprune_lib.experiment import status
-from qaprune_lib.experiment.plan import Planner, record_file
-from qaprune_lib.experiment.questions import Questions
-from qaprune_lib.experiment.single_runs import id_of
-from qaprune_lib.experiment.status import (
+from study.plan import status
+from study.plan.plan import Planner, record_file
+from study.plan.single_runs import id_of
+from study.plan.status import (
     ACCEPTED,
     RunStatus,
     accept,
@@ -22,7 +21,8 @@ from qaprune_lib.experiment.status import (
     unplanned,
     why_stale,
 )
-from qaprune_lib.report import write_record
+from study.records.record import write_record
+from study.stages.questions import Questions
 from tests.experiment.made_records import PROFILE, planner, record
 
 STALE = "stale: the code of stage {} has changed since"

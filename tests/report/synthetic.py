@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from qaprune_lib.experiment.parameters import (
+from study.plan.parameters import (
     DecodeTime,
     Finetune,
     Prune,
@@ -16,8 +16,7 @@ from qaprune_lib.experiment.parameters import (
     ScoreGates,
     StageParameters,
 )
-from qaprune_lib.report import Record
-from qaprune_lib.report.records import run_id
+from study.records.record import Record, run_id
 
 N_LAYERS, N_HEADS, D_INTERMEDIATE = 6, 12, 48
 UNPRUNED_F1 = 80.0
@@ -108,7 +107,6 @@ class Sweep:
                 seconds=60.0,
                 device="a device",
                 packages={"torch": "2.13.0"},
-                code_digest="ab" * 32,
                 data_digest="cd" * 32,
             )
             self.records.append(made)

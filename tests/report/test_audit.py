@@ -23,11 +23,11 @@ from transformers import (
     RobertaModel,
 )
 
-from qaprune_lib.report import released
-from qaprune_lib.report.audit import ITEMS, AuditItem, Check, audit, audit_frame, nearest_to_failing
-from qaprune_lib.report.audit.sizes import sizes
-from qaprune_lib.report.audit.times import fit_decoding_time
-from qaprune_lib.report.published import TABLE_2, TABLE_5
+from study import released
+from study.paper.audit import ITEMS, AuditItem, Check, audit, audit_frame, nearest_to_failing
+from study.paper.audit.sizes import sizes
+from study.paper.audit.times import fit_decoding_time
+from study.paper.published import TABLE_2, TABLE_5
 
 # Table 2, typed a second time: seconds, F1, % heads, % activations, MiB
 SQUAD = np.array(

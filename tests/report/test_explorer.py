@@ -15,8 +15,7 @@ import pytest
 
 from qaprune_lib.errors import DataError
 from qaprune_lib.evaluation.decode import Answer
-from qaprune_lib.report import Record
-from qaprune_lib.report.explorer import (
+from study.explorer import (
     Pair,
     Reply,
     SavedModel,
@@ -26,16 +25,16 @@ from qaprune_lib.report.explorer import (
     replies_html,
     saved_pairs,
 )
-from qaprune_lib.report.gather import SERIES
-from qaprune_lib.report.linked import id_of
-from qaprune_lib.report.operating_points import (
+from study.frames import SERIES
+from study.linked import id_of
+from study.operating_points import (
     draw_gates,
     draw_layers,
     leaf_through_gates,
     leaf_through_points,
     named_points,
 )
-from qaprune_lib.report.records import read_records
+from study.records.record import Record, read_records
 from tests.report.synthetic import D_INTERMEDIATE, N_HEADS, N_LAYERS, sweep
 
 SHAPE = {"n_layers": N_LAYERS, "n_heads": N_HEADS, "d_intermediate": D_INTERMEDIATE}
@@ -236,12 +235,12 @@ def test_box_asks_the_chosen_pair_once_loaded(monkeypatch: pytest.MonkeyPatch) -
 
 def test_message_says_how_to_make_models() -> None:
     text = no_models(Path("runs"), ["embedded", "paper"])
-    assert "python -m qaprune_lib.experiment.graph profiles/paper.yml" in text
+    assert "python -m study.plan.graph profiles/paper.yml" in text
 
 
 def test_explorer_imports_no_torch() -> None:
     code = (
-        "import sys, qaprune_lib.report.explorer, qaprune_lib.report.l0_runs;"
+        "import sys, study.explorer, study.l0_runs;"
         "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

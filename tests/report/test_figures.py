@@ -13,15 +13,16 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from qaprune_lib.errors import RecordError
-from qaprune_lib.report import Record, figures
-from qaprune_lib.report.audit import audit
-from qaprune_lib.report.audit.times import fit_decoding_time
-from qaprune_lib.report.figures.style import LOOKS, SEQUENCE
-from qaprune_lib.report.figures.tasks import gaps_frame
-from qaprune_lib.report.gather import curve_points, layer_shares, scored_models
-from qaprune_lib.report.linked import id_of
-from qaprune_lib.report.paper_tables import tasks_published
-from qaprune_lib.report.published import TABLE_2, TABLE_5
+from study import figures
+from study.figures.style import LOOKS, SEQUENCE
+from study.figures.tasks import gaps_frame
+from study.frames import curve_points, layer_shares, scored_models
+from study.linked import id_of
+from study.paper.audit import audit
+from study.paper.audit.times import fit_decoding_time
+from study.paper.published import TABLE_2, TABLE_5
+from study.paper_tables import tasks_published
+from study.records.record import Record
 from tests.report.synthetic import sweep
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from qaprune_lib.report import Record
-from qaprune_lib.report.gather import (
+from study.frames import (
     CURVE_COLUMNS,
     MODEL_COLUMNS,
     SERIES,
@@ -19,8 +18,8 @@ from qaprune_lib.report.gather import (
     scored_models,
     timings,
 )
-from qaprune_lib.report.linked import Runs, id_of
-from qaprune_lib.report.records import read_records
+from study.linked import Runs, id_of
+from study.records.record import Record, read_records
 from tests.report.synthetic import N_HEADS, N_LAYERS, Sweep, kept, sweep
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from qaprune_lib.report import Record
-from qaprune_lib.report.l0_runs import l0_runs, readings
-from qaprune_lib.report.linked import id_of
+from study.l0_runs import l0_runs, readings
+from study.linked import id_of
+from study.records.record import Record
 from tests.report.synthetic import removed_by, sweep
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qaprune_lib.report.names import counted, place_of
+from study.names import counted, place_of
 
 
 def test_places() -> None:

@@ -11,10 +11,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from qaprune_lib.errors import SettingsError
-from qaprune_lib.report import write_record
-from qaprune_lib.report.gather import scored_models
-from qaprune_lib.report.missing import missing_runs, profile_names
-from qaprune_lib.report.pages import (
+from study.frames import scored_models
+from study.missing import missing_runs, profile_names
+from study.pages import (
     each_model,
     models_with,
     show_about,
@@ -23,6 +22,7 @@ from qaprune_lib.report.pages import (
     show_table,
     show_text,
 )
+from study.records.record import write_record
 from tests.conftest import REPOSITORY
 from tests.report.synthetic import Sweep, sweep
 
@@ -167,7 +167,7 @@ def test_what_is_missing_and_how_to_make_it(monkeypatch: pytest.MonkeyPatch) -> 
     assert {name.partition("/")[0] for name in missing} == {"finetune", "score", "select"}
     text = show_missing([], "curves").myst
     assert "Profile `embedded`, no curves yet" in text
-    assert "`python -m qaprune_lib.experiment.graph profiles/embedded.yml`" in text
+    assert "`python -m study.plan.graph profiles/embedded.yml`" in text
     assert "profiles/measured.yml --source FOLDER`" in text
     assert "drawn from what is there" in show_missing([], "curves", ["embedded"]).myst
     with pytest.raises(SettingsError, match="no such profile"):

@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from qaprune_lib.errors import RecordError
-from qaprune_lib.report.published import (
+from study.paper.published import (
     CITED,
     COLUMNS,
     TABLE_1,
@@ -23,7 +23,7 @@ from qaprune_lib.report.published import (
     TABLE_5,
     Table,
 )
-from qaprune_lib.report.published_text import TEXT, of_figure
+from study.paper.published_text import TEXT, of_figure
 
 TABLES = (TABLE_1, TABLE_2, TABLE_3, TABLE_4, TABLE_5)
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -170,7 +170,7 @@ def test_numbers_cannot_be_changed() -> None:
 def test_imports_without_torch_and_pandas() -> None:
     code = (
         "import sys; sys.modules.update(torch=None, transformers=None, pandas=None)\n"
-        "import qaprune_lib.report.published, qaprune_lib.report.published_text\n"
-        "from qaprune_lib.report.audit import audit; assert audit()"
+        "import study.paper.published, study.paper.published_text\n"
+        "from study.paper.audit import audit; assert audit()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY)

@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qaprune_lib.errors import RecordError
-from qaprune_lib.report import (
+from study.records.environment import environment
+from study.records.record import (
     Record,
-    environment,
     read_record,
     read_records,
     record_path,
@@ -41,7 +41,6 @@ def a_record(**changes: Any) -> Record:
         "device": "a device",
         "packages": {"torch": "2.13.0"},
         "commit": "0123abc",
-        "code_digest": "ab" * 32,
         "data_digest": "cd" * 32,
         "provenance": "embedded",
     }
@@ -208,7 +207,7 @@ def test_a_writer_killed_midway_leaves_the_old_record(tmp_path: Path, moment: st
     new = a_record(metrics={"f1": 2.0})
     program = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from qaprune_lib.report import Record, write_record\n"
+        "from study.records.record import Record, write_record\n"
         f"{moment} = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "write_record(Path(sys.argv[1]), Record.model_validate_json(sys.argv[2]))\n"
     )
@@ -280,7 +279,7 @@ def test_environment_fills_a_record() -> None:
 
 
 def test_report_imports_without_torch() -> None:
-    program = "import sys, qaprune_lib.report; print({'torch', 'transformers'} & set(sys.modules))"
+    program = "import sys, study; print({'torch', 'transformers'} & set(sys.modules))"
     answer = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )

@@ -6,11 +6,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from qaprune_lib.report.claims import CLAIMS, VERDICTS, Judgement, judge_each_profile
-from qaprune_lib.report.claims.judgement import above, within
-from qaprune_lib.report.claims.statistics import exact, mean_of, over_rounds
-from qaprune_lib.report.figures.claims import alt_effects, describe_effects, effects
-from qaprune_lib.report.scoreboard import (
+from study.claims import CLAIMS, VERDICTS, Judgement, judge_each_profile
+from study.claims.judgement import above, within
+from study.claims.statistics import exact, mean_of, over_rounds
+from study.figures.claims import alt_effects, describe_effects, effects
+from study.scoreboard import (
     BADGES,
     effect_text,
     line_text,

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from qaprune_lib.report.linked import Runs
-from qaprune_lib.report.names import model_of
-from qaprune_lib.report.records import read_records
-from qaprune_lib.report.summary import main, summary
+from study.linked import Runs
+from study.names import model_of
+from study.records.record import read_records
+from study.summary import main, summary
 from tests.report.synthetic import sweep
 
 RESULTS = Path(__file__).parents[2] / "results"

@@ -5,17 +5,17 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from qaprune_lib.report import Record
-from qaprune_lib.report.gather import curve_points, other_dev_sets, rows_of, scored_models
-from qaprune_lib.report.paper_tables import (
+from study.frames import curve_points, other_dev_sets, rows_of, scored_models
+from study.paper.published import TABLE_1, TABLE_2, TABLE_5
+from study.paper_tables import (
     dev_set_table,
     natural_questions_table,
     published_cells,
     table1,
     table2,
 )
-from qaprune_lib.report.published import TABLE_1, TABLE_2, TABLE_5
-from qaprune_lib.report.tables import (
+from study.records.record import Record
+from study.tables import (
     curve_cells,
     curve_means,
     markdown,

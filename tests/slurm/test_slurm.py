@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from qaprune_lib.experiment.parameters import Finetune
-from qaprune_lib.experiment.plan import record_file
-from qaprune_lib.experiment.single_runs import id_of
-from qaprune_lib.report import read_record
+from study.plan.parameters import Finetune
+from study.plan.plan import record_file
+from study.plan.single_runs import id_of
+from study.records.record import read_record
 from tests.graph_folder import REPOSITORY, Graph
 
 pytestmark = [

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from qaprune_lib.experiment.parameters import (
+from study.claims import CLAIMS, Judgement, gather_evidence, judge
+from study.plan.parameters import (
     DecodeTime,
     Finetune,
     Prune,
     Retrain,
     ScoreGates,
 )
-from qaprune_lib.report.claims import CLAIMS, Judgement, gather_evidence, judge
 from tests.report.synthetic import Sweep
 
 WHOLE = 80.0

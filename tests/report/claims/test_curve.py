@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from qaprune_lib.errors import RecordError
-from qaprune_lib.report.claims.curve import Curve, bound_of
-from qaprune_lib.report.claims.judgement import Lacking
-from qaprune_lib.report.claims.statistics import Estimate, mean_f1
+from study.claims.curve import Curve, bound_of
+from study.claims.judgement import Lacking
+from study.claims.statistics import Estimate, mean_f1
 
 X = (0.0, 10.0, 30.0, 45.0, 70.0)
 

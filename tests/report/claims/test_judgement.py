@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qaprune_lib.report.claims.judgement import (
+from study.claims.judgement import (
     Finding,
     Judgement,
     Outcome,
@@ -12,7 +12,7 @@ from qaprune_lib.report.claims.judgement import (
     below,
     within,
 )
-from qaprune_lib.report.claims.statistics import Estimate, exact, mean_of, over_rounds
+from study.claims.statistics import Estimate, exact, mean_of, over_rounds
 
 
 def between(low: float, high: float) -> Estimate:

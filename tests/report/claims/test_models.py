@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from qaprune_lib.report.claims import gather_evidence
-from qaprune_lib.report.linked import id_of
+from study.claims import gather_evidence
+from study.linked import id_of
 from tests.report.claims.planted import LOUD, QUIET, WHOLE, Planted, both_kinds
 
 

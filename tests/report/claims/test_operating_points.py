@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from qaprune_lib.experiment.parameters import Retrain
-from qaprune_lib.report.linked import id_of
+from study.linked import id_of
+from study.plan.parameters import Retrain
 from tests.report.claims.planted import LOUD, QUIET, WHOLE, Planted, both_kinds
 
 

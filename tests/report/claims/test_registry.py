@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qaprune_lib.report import Record
-from qaprune_lib.report.claims import (
+from study.claims import (
     CLAIMS,
     Claim,
     gather_evidence,
@@ -19,6 +18,7 @@ from qaprune_lib.report.claims import (
     judge_all,
     judge_each_profile,
 )
+from study.records.record import Record
 from tests.report.claims.planted import LOUD, QUIET, Planted, both_kinds
 from tests.report.synthetic import sweep
 
@@ -154,7 +154,7 @@ def test_the_papers_own_data_comes_first() -> None:
 
 def test_claims_import_without_torch() -> None:
     program = (
-        "import sys, qaprune_lib.report.claims, qaprune_lib.report.scoreboard\n"
+        "import sys, study.claims, study.scoreboard\n"
         "print({'torch', 'transformers', 'matplotlib'} & set(sys.modules))"
     )
     answer = subprocess.run(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qaprune_lib.errors import RecordError
-from qaprune_lib.report.claims.statistics import (
+from study.claims.statistics import (
     DRAWS,
     average,
     exact,

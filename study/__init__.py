@@ -1,0 +1,1 @@
+"""The reproduction of the paper: what is run, recorded, judged and shown."""

@@ -1,0 +1,232 @@
+"""Operating points to leaf through: what each keeps, how well it answers, how fast it is."""
+
+from __future__ import annotations
+
+import html
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from study.frames import KINDS, SERIES, rows_of, scored_models
+from study.interactive import picture, slider_pages
+from study.linked import Runs, id_of
+from study.names import measured_first, place_of
+from study.records.record import Record
+from study.tables import gates_origin
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from ipywidgets import Widget
+    from matplotlib.figure import Figure
+
+ORDER = {"fine-tuned": 0, "not retrained": 1, "cross-entropy": 2, "distillation": 3}
+"""What was done after pruning, in the order of rows."""
+
+_POINT = [
+    *("provenance", "profile", "data", "finetune", "gates_from", "weights_from"),
+    *("kinds", "multiple", "penalty_attn", "penalty_ff", "gate_objective"),
+]
+_PRUNED = {"attn": "heads", "ff": "activations", "both": "both", "none": "unpruned"}
+
+
+def named_points(records: Iterable[Record]) -> pd.DataFrame:
+    """The models of each operating point: rows of `scored_models` with a column `name` in front.
+
+    A point is pruned by L0 at its own threshold. Of gate seeds and of seeds of retraining the
+    smallest stands for all. The unpruned model comes first, then heads alone, activations alone
+    and both, by the share that they remove.
+    """
+    models = scored_models(records)
+    own = models["fraction"].isna() & models["choice"].isin(["scores"]) & models["scorer"].eq("l0")
+    chosen = models[(own & models["variant"].eq("")) | models["kinds"].eq("none")].copy()
+    chosen = chosen.sort_values(["gate_seed", "retrain_seed"], kind="stable")
+    first = chosen.groupby(_POINT, dropna=False)["point"].transform("first")
+    chosen = chosen[chosen["point"] == first].drop_duplicates([*_POINT, "then"])
+    chosen.insert(0, "name", [_name(row) for row in rows_of(chosen)])
+    by_kind = chosen["kinds"].map(["none", "attn", "ff", "both"].index)
+    removed = chosen["attn_removed"] + chosen["ff_removed"]
+    after = chosen["then"].map(ORDER)
+    order = np.lexsort([after, removed, by_kind])
+    return chosen.iloc[order].reset_index(drop=True)
+
+
+def leaf_through_points(records: Sequence[Record]) -> dict[str, Widget]:
+    """For each fine-tuned model, a slider over its operating points.
+
+    A page has F1, size, speed, and what each layer keeps. The keys are as in `place_of`. Models
+    that a larger one taught from the start were never fine-tuned, and have no slider.
+    """
+    runs = Runs(records)
+    tuned = {(r.provenance, r.profile, id_of(r)): r for r in runs.of("finetune")}
+    sliders = {}
+    points = named_points(records).sort_values("data", key=lambda d: d.eq("nq"), kind="stable")
+    points = measured_first(points)
+    # those whose weights come from other questions stand beside the fine-tuned model of these
+    own = points["finetune"].where(points["weights_from"] == points["data"])
+    first = own.groupby([points[name] for name in SERIES]).transform("first")
+    points["finetune"] = own.fillna(first)
+    for key, rows in points.groupby([*SERIES, "finetune"], sort=False):
+        where = rows["provenance"].iloc[0], rows["profile"].iloc[0], rows["finetune"].iloc[0]
+        if where in tuned and rows["kinds"].ne("none").any():
+            shape: Any = tuned[where].metrics["shape"]
+            pages = {
+                str(name): _page(str(name), of_point, rows, shape)
+                for name, of_point in rows.groupby("name", sort=False)
+            }
+            slider = slider_pages(pages, description="operating point")
+            sliders[place_of(rows.iloc[0]), str(key)] = slider
+    return _distinct(sliders)
+
+
+def draw_layers(kept: Mapping[str, list[int] | None], shape: Mapping[str, int]) -> Figure:
+    """Percentage of heads and of activations kept in each layer; None keeps all."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 2.4), layout="constrained")
+    for axes, kind in zip(figure.subplots(1, 2, sharey=True), ("attn", "ff"), strict=True):
+        size = shape["n_heads" if kind == "attn" else "d_intermediate"]
+        layers = np.arange(1, shape["n_layers"] + 1)
+        counts = kept[kind] or [size] * len(layers)
+        axes.bar(layers, 100 * np.array(counts) / size, color="#0072B2")
+        axes.set(title=KINDS[kind], xlabel="layer", ylim=(0, 105), xticks=layers)
+        axes.grid(axis="x", visible=False)
+        axes.set_axisbelow(True)
+    figure.axes[0].set_ylabel("% kept")
+    return figure
+
+
+def leaf_through_gates(records: Iterable[Record]) -> dict[str, Widget]:
+    """For each fine-tuned model, a slider over its L0 runs: log_alpha of each head, as heat maps.
+
+    The keys name profile, data and model, and what the numbers are worth.
+    """
+    runs = Runs(records)
+    pages: dict[tuple[str, str], dict[str, str]] = {}
+    for record in sorted(runs.of("score"), key=lambda r: _order(r, runs)):
+        parameters: Any = record.parameters
+        scores: Any = record.metrics.get("scores", {})
+        if parameters["scorer"] != "l0" or "attn" not in scores:
+            continue
+        name = f"λ = {parameters['penalty_attn']:g}, seed {parameters['seed']}"
+        variant = runs.variant_of(record)
+        name += f", {variant}" if variant else ""
+        alphas = np.array(scores["attn"], dtype=float)
+        cut = f"{np.mean(alphas <= 0):.0%} of the heads are at or below 0 and leave"
+        page = picture(draw_gates(alphas), f"log_alpha by layer and head, {name}: {cut}")
+        place = place_of(
+            {
+                "data": parameters["data"],
+                "model": runs.model_of(record),
+                "profile": record.profile,
+                "provenance": record.provenance,
+            }
+        )
+        own = pages.setdefault((place, runs.finetune_of(record)), {})
+        own[name] = page + f"<p>{html.escape(name)}: {cut}.</p>"
+    return _distinct({key: slider_pages(own, description="run") for key, own in pages.items()})
+
+
+def draw_gates(alphas: np.ndarray) -> Figure:
+    """Heat map of log_alpha [n_layers, n_heads]; orange heads leave, crosses mark them too."""
+    from matplotlib.figure import Figure
+
+    n_layers, n_heads = alphas.shape
+    figure = Figure(figsize=(6.5, 1.2 + 0.28 * n_layers), layout="constrained")
+    axes = figure.subplots()
+    limit = float(np.abs(alphas).max()) or 1.0
+    image = axes.imshow(alphas, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto")
+    for layer, head in np.argwhere(alphas <= 0):
+        dark = alphas[layer, head] < -limit / 2
+        shade = "white" if dark else "black"
+        axes.text(head, layer, "×", ha="center", va="center", fontsize=8, color=shade)
+    axes.set(xlabel="head", ylabel="layer")
+    axes.set_xticks(range(n_heads), [str(head + 1) for head in range(n_heads)], fontsize=8)
+    axes.set_yticks(range(n_layers), [str(layer + 1) for layer in range(n_layers)], fontsize=8)
+    axes.grid(visible=False)
+    figure.colorbar(image, label="α (log_alpha)")
+    return figure
+
+
+def _distinct(widgets: Mapping[tuple[str, str], Widget]) -> dict[str, Widget]:
+    """By place; models of one place, fine-tuned in different ways, get the end of their run id."""
+    times = Counter(place for place, _ in widgets)
+    return {
+        place if times[place] == 1 else f"{place}, {run.rpartition('-')[2]}": widget
+        for (place, run), widget in widgets.items()
+    }
+
+
+def _order(record: Record, runs: Runs) -> tuple[bool, str, float, Any]:
+    """Measured runs first; of L0 runs the sweep, by penalty and seed, then what studies change."""
+    parameters: Any = record.parameters
+    penalty = parameters["penalty_attn"] or 0.0
+    measured = record.provenance == "measured"
+    return not measured, runs.variant_of(record), penalty, parameters["seed"]
+
+
+def _name(row: Any) -> str:
+    name = _PRUNED[row.kinds]
+    if row.kinds == "none":
+        return name
+    if np.isfinite(row.multiple):
+        name += f" ×{row.multiple:g}"
+    else:
+        each = {"heads": row.penalty_attn, "activations": row.penalty_ff}
+        name += " at λ " + ", ".join(f"{v:g} ({k})" for k, v in each.items() if np.isfinite(v))
+    origin = gates_origin(row)
+    return name + (f", {origin}" if origin else "")
+
+
+def _page(name: str, rows: pd.DataFrame, model: pd.DataFrame, shape: Mapping[str, int]) -> str:
+    one = rows.iloc[0]
+    kept = {k: None if one["kinds"] == "none" else one[f"kept_{k}"] for k in ("attn", "ff")}
+    each = (f"{KINDS[k]} {'all' if n is None else ', '.join(map(str, n))}" for k, n in kept.items())
+    figure = draw_layers(kept, shape)
+    alt = f"Slices kept by layer, {name}: {'; '.join(each)}"
+    return _scores(rows, model[model["kinds"] == "none"]) + picture(figure, alt)
+
+
+def _scores(rows: pd.DataFrame, whole: pd.DataFrame) -> str:
+    """A line on size and speed, and a table with a row for each way to go on after pruning."""
+    one = rows.iloc[0]
+    gone = f"{one['attn_removed']:.0f}% of the heads, {one['ff_removed']:.0f}% of the activations"
+    facts = [
+        "Nothing removed" if one["kinds"] == "none" else f"Removed: {gone}",
+        f"{one['parameters'] / 1e6:.1f} M parameters, {one['encoder_parameters'] / 1e6:.1f} M of "
+        "them in the layers",
+    ]
+    if np.isfinite(one["size_mib"]):
+        facts.append(f"{one['size_mib']:.0f} MiB")
+    if np.isfinite(one["speedup"]) and one["kinds"] != "none":
+        facts.append(
+            f"{one['speedup']:.2f} times as fast ({one['speedup_low']:.2f} to "
+            f"{one['speedup_high']:.2f} over rounds; "
+            f"{one['macs_ratio']:.2f} by multiply-accumulates)"
+        )
+    elif one["kinds"] != "none":
+        facts.append("not timed")
+    table = rows.set_index("then")[["f1", "exact", "has_answer_f1", "no_answer_f1", "n"]].copy()
+    tuned = whole.loc[whole["then"] == "fine-tuned", "f1"]
+    if len(tuned):
+        table.insert(1, "against fine-tuned", table["f1"] - tuned.iloc[0])
+    named = table.rename(
+        columns={
+            "f1": "F1",
+            "exact": "exact match",
+            "has_answer_f1": "F1, has an answer",
+            "no_answer_f1": "F1, has none",
+            "n": "questions",
+        }
+    ).rename_axis("then")
+    body = named.reset_index().to_html(index=False, na_rep="–", formatters=_formats(named))
+    return f"<p>{html.escape('; '.join(facts))}.</p>{body}"
+
+
+def _formats(table: pd.DataFrame) -> dict[str | int, Any]:
+    formats: dict[str | int, Any] = {str(name): "{:.1f}".format for name in table}
+    return formats | {
+        "against fine-tuned": lambda points: f"{points:+.1f}".replace("-", "−"),
+        "questions": "{:,.0f}".format,
+    }

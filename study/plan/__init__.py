@@ -1,0 +1,1 @@
+"""From a profile to its runs, and how they are run."""

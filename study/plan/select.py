@@ -1,0 +1,121 @@
+"""The operating point: per kind of gate the largest λ that costs the base model little F1."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from qaprune_lib.errors import QapruneError, RecordError
+from study.plan.plan import SELECT, Planner, record_file
+from study.plan.profile import read_profile
+from study.plan.single_runs import OperatingPoint
+from study.records.environment import environment
+from study.records.record import Record, read_record, write_record
+
+
+def select_operating_point(
+    candidates: Mapping[str, Sequence[Record]], max_loss: float = 5.0
+) -> dict[str, Any]:
+    """The largest λ per kind that loses less than `max_loss` F1 points (section 4.2.3).
+
+    A run's loss is the F1 of the unpruned model less that of the model cut at the run's own
+    threshold, both on the held-out questions; several seeds of one λ are averaged.
+
+    Args:
+        candidates: records of L0 runs on the base model, by kind.
+
+    Returns:
+        Metrics of a selection: λ by kind; `table`, a row per λ; `fallback`, by kind: no λ lost so
+        little, so that the smallest was taken.
+
+    Raises:
+        RecordError: a kind without runs.
+    """
+    metrics: dict[str, Any] = {"table": [], "fallback": {}}
+    for kind, records in candidates.items():
+        rows = _rows(kind, records)
+        if not rows:
+            raise RecordError(f"no L0 run of kind {kind}: no operating point can be selected")
+        good = [row["penalty"] for row in rows if row["loss"] < max_loss]
+        metrics[kind] = max(good) if good else min(row["penalty"] for row in rows)
+        metrics["fallback"][kind] = not good
+        metrics["table"] += rows
+    return metrics
+
+
+def _rows(kind: str, records: Sequence[Record]) -> list[dict[str, Any]]:
+    points: dict[float, list[tuple[float, float, float]]] = defaultdict(list)
+    for record in records:
+        metrics: Any = record.metrics
+        [curve] = [curve for curve in metrics["curves"] if curve["kind"] == kind]
+        [own] = [point for point in curve["points"] if point["own_threshold"]]
+        penalty: Any = record.parameters[f"penalty_{kind}"]
+        loss = metrics["unpruned"]["f1"] - own["f1"]
+        points[float(penalty)].append((own["removed"], own["f1"], loss))
+    rows = []
+    for penalty, values in sorted(points.items()):
+        removed, f1, loss = (sum(column) / len(values) for column in zip(*values, strict=True))
+        row = {"kind": kind, "penalty": penalty, "removed": removed, "f1": f1, "loss": loss}
+        rows.append({**row, "n_seeds": len(values)})
+    return rows
+
+
+def selected_points(planner: Planner) -> dict[str, OperatingPoint]:
+    """The operating point of each data set whose selection has been recorded."""
+    points: dict[str, OperatingPoint] = {}
+    for data, selection in planner.selections().items():
+        path = record_file(planner, selection.id)
+        if path.is_file():
+            metrics: Any = read_record(path).metrics
+            points[data] = {kind: metrics[kind] for kind in selection.candidates}
+    return points
+
+
+def record_selection(planner: Planner, data: str) -> Path:
+    """Select for one data set from the records of its candidates, and write the record."""
+    started, clock = datetime.now(UTC).isoformat(), time.perf_counter()
+    selection = planner.selections()[data]
+    candidates = {
+        kind: [read_record(record_file(planner, run)) for run in runs]
+        for kind, runs in selection.candidates.items()
+    }
+    first = next(record for records in candidates.values() for record in records)
+    record = Record(
+        stage=SELECT,
+        profile=planner.profile.name,
+        provenance=planner.profile.provenance,
+        parameters=selection.parameters,
+        metrics=select_operating_point(candidates, selection.max_loss),
+        started=started,
+        seconds=time.perf_counter() - clock,
+        data_digest=first.data_digest,
+        **environment(),
+    )
+    return write_record(Path(planner.results), record)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line: `python -m study.plan.select profiles/embedded.yml squad2`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("profile", type=Path)
+    parser.add_argument("data", help="name of the questions")
+    parser.add_argument("--results", default="results", help="folder of records")
+    options = parser.parse_args(arguments)
+    try:
+        # what is selected does not depend on where the questions lie
+        planner = Planner(read_profile(options.profile, source="-"), results=options.results)
+        record_selection(planner, options.data)
+    except QapruneError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

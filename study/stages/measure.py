@@ -1,0 +1,152 @@
+"""What the stages measure, in the form that records keep."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from datasets import Dataset
+
+from qaprune_lib.cache import write_atomically
+from qaprune_lib.data.natural_questions import NaturalQuestions
+from qaprune_lib.evaluation.decode import Prediction, predict
+from qaprune_lib.evaluation.squad import fit_threshold, per_question_f1, score_predictions
+from qaprune_lib.models.pruned import QuestionAnsweringModel
+from qaprune_lib.models.zoo import parameter_count
+from qaprune_lib.pruning.slicing import prune
+from qaprune_lib.pruning.topology import Topology
+from qaprune_lib.scorers.scores import GateScores
+from qaprune_lib.training.trainer import TrainingReport
+from study.stages.natural_questions import (
+    natural_questions_point,
+    natural_questions_scores,
+    word_overlap_scores,
+)
+from study.stages.questions import Questions
+
+LOSS_POINTS = 50
+
+
+def dev_scores(
+    model: QuestionAnsweringModel, questions: Questions, folder: Path, **windows: int
+) -> dict[str, Any]:
+    """Scores on dev, and sizes.
+
+    On SQuAD also those on the held-out questions, whose fitted threshold serves both; on Natural
+    Questions those on further dev sets. The predictions are written to `folder/dev_predictions.*`.
+    """
+    sizes = {
+        "parameters": parameter_count(model),
+        "encoder_parameters": Topology.of(model).encoder_parameters(),
+    }
+    if isinstance(questions.dev, NaturalQuestions):
+        file = folder / "dev_predictions.json"
+        dev = natural_questions_scores(model, questions.dev, file, **windows)
+        others = {
+            name: natural_questions_scores(
+                model, examples, file.with_name(f"{name}_predictions.json"), **windows
+            )
+            for name, examples in questions.other_dev.items()
+        }
+        return {"dev": dev, **({"other_dev": others} if others else {}), **sizes}
+    heldout = cast(Dataset, questions.heldout)
+    on_heldout = predict(model, heldout, **cast(Any, windows))
+    threshold = fit_threshold(heldout, on_heldout)
+    on_dev = predict(model, questions.dev, **cast(Any, windows))
+    write_predictions(folder / "dev_predictions.jsonl", on_dev)
+    return {
+        "heldout": scores(heldout, on_heldout, threshold),
+        "dev": scores(questions.dev, on_dev, threshold),
+        **sizes,
+    }
+
+
+def baselines(questions: Questions) -> dict[str, Any]:
+    """Of Natural Questions: what mere word overlap scores on each dev set; else nothing."""
+    if not isinstance(questions.dev, NaturalQuestions):
+        return {}
+    sets = {"dev": questions.dev, **questions.other_dev}
+    return {"word_overlap": {name: word_overlap_scores(split) for name, split in sets.items()}}
+
+
+def scores(dataset: Dataset, predictions: Sequence[Prediction], threshold: float) -> dict[str, Any]:
+    """Official scores as plain numbers, the headline F1 first, with F1 by article."""
+    result = score_predictions(dataset, predictions, threshold=threshold)
+    articles = by_article(dataset, per_question_f1(dataset, predictions, threshold))
+    return {"f1": result.f1, **result.model_dump(), "articles": articles}
+
+
+def by_article(dataset: Dataset, f1: np.ndarray) -> list[list[float]]:
+    """Number of questions and sum of their F1 (0 to 100 each), for each article in order."""
+    _, first, article = np.unique(dataset["title"], return_index=True, return_inverse=True)
+    counts = np.bincount(article)
+    sums = np.bincount(article, weights=f1)
+    return [[int(counts[i]), round(float(sums[i]), 4)] for i in np.argsort(first)]
+
+
+def curve(
+    model: QuestionAnsweringModel,
+    gate_scores: GateScores,
+    kind: str,
+    questions: Dataset | NaturalQuestions,
+    fractions: Sequence[float],
+    **windows: int,
+) -> list[dict[str, Any]]:
+    """F1 against the share of one kind removed (Figures 1 and 2).
+
+    Cuts the ranking at the fractions. L0 is scored at its own threshold too: that is the paper's
+    point, and the others are cuts of one run's ranking.
+    """
+    others: dict[str, Any] = {name: None for name in ("attn", "ff", "emb") if name != kind}
+    one_kind = replace(gate_scores, **others)
+    cuts = [(Topology.from_scores(one_kind, fraction=share), False) for share in fractions]
+    if not one_kind.additive:
+        cuts.append((Topology.from_scores(one_kind, threshold=0.0), True))
+    return [
+        {
+            "removed": topology.removed(kind),
+            "own_threshold": own,
+            **curve_point(prune(model, topology), questions, **windows),
+        }
+        for topology, own in cuts
+    ]
+
+
+def curve_point(
+    model: QuestionAnsweringModel, questions: Dataset | NaturalQuestions, **windows: int
+) -> dict[str, Any]:
+    """The best F1 that a threshold can reach on these questions, and F1 without one."""
+    if isinstance(questions, NaturalQuestions):
+        return natural_questions_point(natural_questions_scores(model, questions, None, **windows))
+    predictions = predict(model, questions, **cast(Any, windows), progress=False)
+    result = score_predictions(questions, predictions)
+    f1 = per_question_f1(questions, predictions, result.attainable_f1_threshold)
+    return {
+        "f1": result.attainable_f1,
+        "f1_at_zero": result.at_zero.f1,
+        "has_answer_f1_answered": result.answered.HasAns_f1,
+        "articles": by_article(questions, f1),
+    }
+
+
+def training_metrics(report: TrainingReport) -> dict[str, Any]:
+    """Steps, seconds, the loss as at most 50 means of successive steps, and its last tenth."""
+    losses = np.asarray(report.losses, dtype=float)
+    parts = np.array_split(np.arange(len(losses)), min(LOSS_POINTS, len(losses)))
+    return {
+        "steps": report.steps,
+        "seconds": report.seconds,
+        "seconds_per_step": report.seconds_per_step,
+        "final_loss": float(losses[-max(1, len(losses) // 10) :].mean()),
+        "losses": [[int(part[-1]) + 1, float(losses[part].mean())] for part in parts],
+    }
+
+
+def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
+    """One JSON line per question."""
+    lines = [json.dumps(asdict(prediction), ensure_ascii=False) for prediction in predictions]
+    write_atomically(path, "\n".join(lines) + "\n")

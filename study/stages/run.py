@@ -1,0 +1,156 @@
+"""Run a stage's notebook: `python -m study.stages.run notebooks/01_finetune.ipynb out.ipynb`.
+
+Papermill executes it. Papermill alone takes a misspelt parameter without a word and a string for a
+number until something breaks; here names and values are checked first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qaprune_lib.errors import QapruneError, SettingsError
+from study.plan.parameters import STAGES, unknown_name
+
+KERNEL_SECONDS = 600
+"""How long a kernel may take to start: papermill's minute is short where many start at once."""
+
+
+def run_notebook(notebook: Path, output: Path, parameters: Mapping[str, Any]) -> None:
+    """Execute a notebook with parameters; the executed notebook is kept, also when a cell fails.
+
+    Raises:
+        SettingsError: no such notebook; a parameter that its `parameters` cell does not have, or of
+            a wrong type or out of range.
+        papermill.PapermillExecutionError: a cell failed.
+    """
+    check(notebook, parameters)
+    import papermill
+
+    os.environ["QAPRUNE_PROGRESS"] = "text"  # inherited by the kernel
+    output.parent.mkdir(parents=True, exist_ok=True)
+    papermill.execute_notebook(
+        str(notebook),
+        str(output),
+        parameters=dict(parameters),
+        progress_bar=sys.stderr.isatty(),
+        stderr_file=sys.stderr,
+        cwd=os.getcwd(),
+        start_timeout=KERNEL_SECONDS,
+        extra_arguments=["--log-level=ERROR"],  # each kernel warns that its ports are not encrypted
+    )
+
+
+def check(notebook: Path, parameters: Mapping[str, Any]) -> None:
+    """Raise SettingsError as `run_notebook` does, before any kernel is started."""
+    names = parameter_names(notebook)
+    for name in parameters:
+        if name not in names:
+            raise SettingsError(unknown_name(name, names, str(notebook)))
+    for stage in STAGES.values():
+        if stage.notebook == notebook.stem:
+            # unset ones come from the notebook's own cell, which a test holds to the same defaults
+            stage.read(parameters)
+
+
+def parameter_names(notebook: Path) -> list[str]:
+    """Names that the `parameters` cell of a notebook assigns.
+
+    Raises:
+        SettingsError: no such notebook, not a notebook, or one without that cell.
+    """
+    try:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    except OSError as error:
+        raise SettingsError(f"{notebook}: cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise SettingsError(f"{notebook}: not a notebook: {error}") from error
+    for cell in cells:
+        if "parameters" in cell["metadata"].get("tags", []):
+            body = ast.parse("".join(cell["source"])).body
+            return [ast.unparse(node.targets[0]) for node in body if isinstance(node, ast.Assign)]
+    raise SettingsError(f"{notebook}: has no cell tagged 'parameters'")
+
+
+def value_of(text: str) -> Any:
+    """A command line's value: JSON, Python's None, True and False, or else a string."""
+    words = {"None": None, "True": True, "False": False, "nan": math.nan, "inf": math.inf}
+    if text in words:
+        return words[text]
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; exit status 1 if a cell failed, 2 if the notebook could not be started."""
+    parser = argparse.ArgumentParser(
+        prog="python -m study.stages.run", description=(__doc__ or "").split("\n\n")[0]
+    )
+    parser.add_argument("notebook", type=Path)
+    parser.add_argument("output", type=Path, help="the executed notebook")
+    parser.add_argument(
+        "-p",
+        dest="parameters",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="a parameter; the value is read as JSON where it is JSON",
+    )
+    parser.add_argument(
+        "--parameters",
+        dest="documents",
+        action="append",
+        default=[],
+        metavar="JSON",
+        help="a JSON object of them",
+    )
+    options = parser.parse_args(arguments)
+    try:
+        given: dict[str, Any] = {}
+        for text in options.documents:
+            given |= _document(text)
+        given |= {name: value_of(value) for name, value in options.parameters}
+        run_notebook(options.notebook, options.output, given)
+    except QapruneError as error:
+        return _say(f"error: {error}", 2)
+    except Exception as error:
+        from papermill.exceptions import PapermillExecutionError
+
+        if not isinstance(error, PapermillExecutionError):
+            raise
+        return _say(
+            f"error: {options.notebook}, cell {error.cell_index + 1}: "
+            f"{error.ename}: {error.evalue}\n"
+            f"the executed notebook with the traceback is {options.output}",
+            1,
+        )
+    return 0
+
+
+def _document(text: str) -> dict[str, Any]:
+    try:
+        given = json.loads(text)
+    except ValueError as error:
+        raise SettingsError(f"--parameters is not JSON: {error}") from error
+    if not isinstance(given, dict):
+        raise SettingsError(f"--parameters is not a JSON object: {text}")
+    return given
+
+
+def _say(message: str, status: int) -> int:
+    print(message, file=sys.stderr)  # noqa: T201
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
