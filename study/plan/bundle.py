@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import io
+import json
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from study.plan.parameters import StageParameters
 from study.plan.plan import Planner
 from study.plan.profile import read_profile
 from study.plan.select import selected_points
+from study.plan.strict_yaml import read_yaml
 from study.records.lineage import ROOT, commit
 from study.records.merge import PART
 
@@ -90,7 +92,7 @@ def bundle(
         files.extractall(folder / "project", filter="data")
     shutil.rmtree(folder / "project" / "results", ignore_errors=True)
     (folder / "project" / "COMMIT").write_text(f"{head}\n")
-    shutil.copy(profile, folder / "project" / "profile.yml")
+    (folder / "project" / "profile.yml").write_text(_pinned(planner, profile))
     names, missing = _upstream(planner, every, wanted)
     for name in names:
         _copy(planner, name, folder)
@@ -156,6 +158,14 @@ def _upstream(
         visit(run)
     chosen = [run.id for run in wanted]
     return list(here), [name for name in missing if name not in chosen]
+
+
+def _pinned(planner: Planner, profile: Path) -> str:
+    """The profile with its origins, so that runs on data that are not carried can be named too."""
+    content = read_yaml(profile.read_text(encoding="utf-8"))
+    for name, data in planner.profile.data.items():
+        content["data"][name]["origin"] = data.origin
+    return json.dumps(content, indent=1)  # which is YAML
 
 
 def _copy(planner: Planner, name: str, folder: Path) -> None:
