@@ -31,6 +31,7 @@ from study.plan.select import selected_points
 from study.plan.strict_yaml import read_yaml
 from study.records.lineage import ROOT, commit
 from study.records.merge import PART
+from study.records.record import FINISHED
 
 RUN = """#!/bin/sh
 # ./run.sh [--minutes 9] [--jobs 8] [--only PATTERN …]: see `python -m study side-by-side --help`
@@ -117,7 +118,7 @@ def pack(folder: Path, target: Path, *, part: int = 16 * 2**20, most: int = 8) -
     for old in target.glob(f"{PART}*"):
         old.unlink()
     small = [p for p in (folder / "results").rglob("*") if p.is_file()]
-    marks = sorted((folder / "runs").rglob("finished"))
+    marks = sorted((folder / "runs").rglob(FINISHED))
     small += [p for mark in marks for p in (mark, mark.with_name("scores.json")) if p.is_file()]
     models = [mark.parent / "model" for mark in marks if (mark.parent / "model").is_dir()]
     models.sort(key=lambda model: sum(p.stat().st_size for p in model.iterdir()))
@@ -148,7 +149,7 @@ def _upstream(
     def visit(run: StageParameters) -> None:
         for name in run.upstream():
             place = Path(planner.runs) / planner.profile.provenance / planner.profile.name / name
-            if planner.record_file(name).is_file() and (place / "finished").is_file():
+            if planner.record_file(name).is_file() and (place / FINISHED).is_file():
                 here[name] = None
             elif name in every and name not in missing:
                 visit(every[name])

@@ -15,7 +15,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from qaprune_lib.errors import SettingsError
 from study.plan.parameters import (
     DecodeTime,
     Finetune,
@@ -162,10 +161,7 @@ class Planner:
         """
         questions = self.profile.data[data].parameters()
         if questions["source"] is None and not questions["origin"]:
-            raise SettingsError(
-                f"profile {self.profile.name}: data {data!r} has no source: name the folder of its "
-                "files (--source FOLDER)"
-            )
+            self.profile.check_sources()
         common = {
             **_unlimited(stage),
             **questions,

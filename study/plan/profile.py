@@ -185,6 +185,15 @@ class Profile(BaseModel, frozen=True, extra="forbid"):
         data = {name: data.located(place) for name, data in self.data.items()}
         return self.model_copy(update={"data": data})
 
+    def check_sources(self) -> None:
+        """Raise SettingsError unless all data have a source: the runs can be made, not only named."""
+        for name, data in self.data.items():
+            if data.source is None:
+                raise SettingsError(
+                    f"profile {self.name}: data {name!r} has no source: name the folder of its "
+                    "files (--source FOLDER)"
+                )
+
     def resources_of(self, stage: str) -> Resources:
         """What one run of a stage needs."""
         return self.resources.get(stage, Resources())

@@ -31,6 +31,11 @@ class RunStatus:
     state: str
     record: Record | None = None
 
+    @property
+    def is_damaged(self) -> bool:
+        """Whether there is a record that cannot be used."""
+        return self.state not in ("complete", "missing")
+
 
 def profile_status(
     planner: Planner, points: Mapping[str, OperatingPoint] | None = None

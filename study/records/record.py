@@ -42,6 +42,8 @@ NAME = f"{WORD}(/{WORD})*"
 Name = Annotated[str, StringConstraints(pattern=f"^{NAME}$")]
 Hexadecimal = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]+$")]
 HASH_LENGTH = 10
+FINISHED = "finished"
+"""A file in a run's folder of models or scores: the folder is whole. The record follows it."""
 RUN = "run:"
 """How a parameter that names another run begins; its id follows."""
 

@@ -19,13 +19,11 @@ from qaprune_lib.scorers.scores import GateScores
 from study.plan.origin import check_origin, described, files_of, origin_of
 from study.plan.parameters import StageParameters
 from study.records.environment import Environment, environment
-from study.records.record import RUN, Record, is_run, write_record
+from study.records.record import FINISHED, RUN, Record, is_run, write_record
 from study.stages.questions import Questions
 
 P = TypeVar("P", bound=StageParameters)
 CHECKPOINTS = "checkpoints"
-FINISHED = "finished"
-"""A file in a run's folder, written last: the folder is this run's, and whole. The record follows."""
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ import pytest
 
 from qaprune_lib.errors import RecordError, SettingsError
 from study.plan.parameters import Finetune, Prune, Retrain
-from study.records.record import read_record, read_records
+from study.records.record import FINISHED, read_record, read_records
 from study.stages import stage_run
 from study.stages.questions import Questions
-from study.stages.stage_run import FINISHED, StageRun, artifacts
+from study.stages.stage_run import StageRun, artifacts
 
 COMMIT = "0123456789abcdef"
 
