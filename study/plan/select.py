@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,13 @@ def selected_points(planner: Planner) -> dict[str, OperatingPoint]:
                 metrics: Any = read_record(path).metrics
                 points[data] = {kind: float(metrics[kind]) for kind in selection.candidates}
             except (RecordError, KeyError, TypeError, ValueError) as error:
-                print(f"taken for missing: {path}: {error}", file=sys.stderr)  # noqa: T201
+                _say_once(f"taken for missing: {path}: {error}")
     return points
+
+
+@cache
+def _say_once(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def record_selection(planner: Planner, data: str) -> Path:

@@ -25,11 +25,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from qaprune_lib.errors import QapruneError
+from qaprune_lib.errors import QapruneError, RecordError
 from study.plan.parameters import StageParameters
 from study.plan.plan import Planner
 from study.plan.profile import read_profile
 from study.plan.select import record_selection, selected_points
+from study.records.record import read_record
 
 ALONE = "time"
 """The stage that shares the machine with no other run."""
@@ -86,27 +87,42 @@ class SideBySide:
     patterns: Sequence[str]
     notebooks: Path = Path("notebooks")
     running: dict[str, Job] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
     seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def is_done(self, run: str) -> bool:
-        """Whether a run's record is there; it is written last."""
-        return self.planner.record_file(run).is_file()
+        """Whether a run's record, which is written last, is there and can be read."""
+        if run not in self.done:
+            try:
+                read_record(self.planner.record_file(run))
+            except RecordError:
+                return False
+            self.done.add(run)
+        return True
 
     def select(self) -> None:
         """Make the selections whose candidates are all there."""
         for data, selection in self.planner.selections().items():
-            if not self.is_done(selection.id) and all(map(self.is_done, selection.upstream())):
+            name = selection.id
+            if self.is_done(name) or name in self.failed:
+                continue
+            if all(map(self.is_done, selection.upstream())):
                 fork = multiprocessing.get_context("fork").Process  # it asks for the device's name
                 child = fork(target=record_selection, args=(self.planner, data))
                 child.start()
                 child.join()
-                say(f"selected {selected_points(self.planner)[data]}")
+                if child.exitcode == 0 and self.is_done(name):
+                    say(f"selected {selected_points(self.planner)[data]}")
+                else:
+                    self.failed.add(name)
+                    say(f"FAILED: {name}")
 
     def wanted(self) -> list[StageParameters]:
-        """Runs to be done, in the order of the patterns and of the plan."""
+        """Runs to be done whose questions are here, in the order of the patterns and of the plan."""
+        here = {name for name, data in self.planner.profile.data.items() if data.source is not None}
         runs = self.planner.plan(selected_points(self.planner))
-        runs = [run for run in runs if not self.is_done(run.id)]
+        runs = [run for run in runs if run.data in here and not self.is_done(run.id)]
         if not self.patterns:
             return runs
         matching = [[run for run in runs if fnmatchcase(run.id, p)] for p in self.patterns]
@@ -193,8 +209,8 @@ def preload(planner: Planner) -> None:
     for name in ("finetune", "retrain", "prune", "scorers", "time_decoding", "Topology"):
         getattr(qaprune_lib, name)
     for data in planner.profile.data.values():
-        if data.task == "squad":
-            squad(str(data.source), data.version)
+        if data.task == "squad" and data.source is not None:
+            squad(data.source, data.version)
 
 
 def say(message: str) -> None:
@@ -219,8 +235,8 @@ def main(arguments: list[str] | None = None) -> int:
         profile = read_profile(options.profile, source=options.source)
         planner = Planner(profile, results=options.results, runs=options.runs)
         preload(planner)
-        say(f"loaded; {len(planner.plan(selected_points(planner)))} runs can be named")
         work = SideBySide(planner, options.jobs, deadline, options.only)
+        say(f"loaded; {len(work.wanted())} runs are to be done")
         work.run()
     except QapruneError as error:
         say(f"error: {error}")

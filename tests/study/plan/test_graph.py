@@ -88,9 +88,51 @@ def cut_short(path: Path) -> None:
     path.write_text(path.read_text()[:-20])
 
 
+PLACE = "a $(touch hit); `touch hit` 'it''s' \"it\" & #1 *"
+
+
 @pytest.mark.slow
-def test_damaged_records_are_made_again(graph: Graph) -> None:
+def test_names_of_folders_and_models_do_nothing_but_name(tmp_path: Path) -> None:
+    graph = Graph(tmp_path, "--cores", "2", "--source", PLACE, "--notebooks", f"{PLACE}/n")
+    graph.file, graph.results, graph.runs = f"{PLACE}/p.yml", f"{PLACE}/r", f"{PLACE}/../{PLACE}/m"
+    model = "../$(touch hit)/`touch hit`; touch hit"
+    graph.write_profile(base=model, others={"-x/'": {"data": ["squad2"]}})
+    (graph.folder / "notebooks").rename(graph.folder / PLACE / "n")
     assert graph.call() == 0, graph.output
+    graph.check_whole()
+    assert {path.name for path in tmp_path.iterdir()} <= {
+        *(PLACE, ".snakemake", "profiles", "events", "output1"),
+    }
+    assert not list(tmp_path.rglob("hit"))
+    graph.results = "{x}"
+    assert graph.call() == 2
+    assert "error: --results '{x}': no braces" in graph.output
+
+
+@pytest.mark.slow
+def test_what_failed_or_is_damaged_is_made_again(graph: Graph) -> None:
+    failing = graph.folder / "failing"
+    failing.write_text("figure1/squad2/embedded/l0-attn-0.2/")
+    assert graph.call() != 0
+    [failed] = set(graph.begun()) - set(graph.ended())
+    assert failed.startswith(failing.read_text())
+    # what does not build on it went on: the other scores, but no selection
+    assert set(graph.records()) == graph.planned() - {failed}
+    executed = graph.run_folder(failed) / "notebook.ipynb"
+    cells = json.loads(executed.read_text())["cells"]
+    outputs = [out for cell in cells for out in cell.get("outputs", [])]
+    [error] = [out for out in outputs if out["output_type"] == "error"]
+    assert (error["ename"], error["evalue"]) == ("RuntimeError", f"{failed} was told to fail")
+    assert "stand_in.py" in "".join(error["traceback"])
+    assert f"RuntimeError: {failed} was told to fail" in graph.output
+
+    begun = graph.begun()
+    failing.unlink()
+    assert graph.call() == 0, graph.output
+    graph.check_whole()
+    again = graph.begun()[len(begun) :]
+    assert sorted(set(again) & set(begun)) == [failed]
+
     begun = graph.begun()
     [selection] = graph.plan() - graph.planned()
     [scored] = [run for run in begun if "l0-attn-0.1" in run]
@@ -121,52 +163,6 @@ def test_damaged_records_are_made_again(graph: Graph) -> None:
     assert all(run.startswith("table2/") for run in set(again) - {scored})
     assert graph.call() == 0
     assert "Nothing to be done" in graph.output
-
-
-PLACE = "a $(touch hit); `touch hit` 'it''s' \"it\" & #1 *"
-
-
-@pytest.mark.slow
-def test_names_of_folders_and_models_do_nothing_but_name(tmp_path: Path) -> None:
-    graph = Graph(tmp_path, "--cores", "2", "--source", PLACE, "--notebooks", f"{PLACE}/n")
-    graph.file, graph.results, graph.runs = f"{PLACE}/p.yml", f"{PLACE}/r", f"{PLACE}/../{PLACE}/m"
-    model = "../$(touch hit)/`touch hit`; touch hit"
-    graph.write_profile(base=model, others={"-x/'": {"data": ["squad2"]}})
-    (graph.folder / "notebooks").rename(graph.folder / PLACE / "n")
-    assert graph.call() == 0, graph.output
-    graph.check_whole()
-    assert {path.name for path in tmp_path.iterdir()} <= {
-        *(PLACE, ".snakemake", "profiles", "events", "output1"),
-    }
-    assert not list(tmp_path.rglob("hit"))
-    graph.results = "{x}"
-    assert graph.call() == 2
-    assert "error: --results '{x}': no braces" in graph.output
-
-
-@pytest.mark.slow
-def test_a_failed_run_keeps_its_notebook_and_is_tried_again(graph: Graph) -> None:
-    failing = graph.folder / "failing"
-    failing.write_text("figure1/squad2/embedded/l0-attn-0.2/")
-    assert graph.call() != 0
-    [failed] = set(graph.begun()) - set(graph.ended())
-    assert failed.startswith(failing.read_text())
-    # what does not build on it went on: the other scores, but no selection
-    assert set(graph.records()) == graph.planned() - {failed}
-    executed = graph.run_folder(failed) / "notebook.ipynb"
-    cells = json.loads(executed.read_text())["cells"]
-    outputs = [out for cell in cells for out in cell.get("outputs", [])]
-    [error] = [out for out in outputs if out["output_type"] == "error"]
-    assert (error["ename"], error["evalue"]) == ("RuntimeError", f"{failed} was told to fail")
-    assert "stand_in.py" in "".join(error["traceback"])
-    assert f"RuntimeError: {failed} was told to fail" in graph.output
-
-    begun = graph.begun()
-    failing.unlink()
-    assert graph.call() == 0, graph.output
-    graph.check_whole()
-    again = graph.begun()[len(begun) :]
-    assert sorted(set(again) & set(begun)) == [failed]
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from qaprune_lib.data.natural_questions import NaturalQuestions
 from study.plan.parameters import DecodeTime, Finetune, Prune, Retrain, ScoreGates
 from study.records.record import Record
 from study.stages.questions import Questions, size
-from tests.test_stage_notebooks import SCORED, Chain, check_training
+from tests.study.stages.test_stage_notebooks import SCORED, Chain, check_training
 
 NQ: dict[str, Any] = {
     "data": "nq",

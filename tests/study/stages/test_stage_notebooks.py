@@ -23,12 +23,11 @@ from study.plan.parameters import (
     ScoreGates,
     StageParameters,
 )
-from study.plan.single_runs import id_of
-from study.records.record import Record, read_record
+from study.records.record import FINISHED, Record, read_record
 from study.stages.questions import Questions
 from study.stages.run import run_notebook
 
-NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = Path(__file__).parents[3] / "notebooks"
 TINY: dict[str, Any] = {
     "profile": "tiny",
     "train_questions": 48,
@@ -54,23 +53,25 @@ class Chain:
         self.place = {**TINY, "results": str(folder / "results"), "runs": str(folder / "runs")}
 
     def run(self, stage: type[StageParameters], **values: Any) -> tuple[str, Record]:
-        """Execute a stage's notebook; returns the run's id and its record, the only new one."""
-        parameters = stage.checked({**self.place, **values})
+        """Execute a stage's notebook; returns how others name the run, and its only new record."""
+        given = {**self.place, "name": f"tiny/{stage.stage}", **values}
+        parameters = stage.checked({**given, "origin": "embedded"})
         before = set((self.folder / "results").rglob("*"))
         notebook = NOTEBOOKS / f"{stage.notebook}.ipynb"
-        run_notebook(notebook, self.folder / f"{stage.stage}.ipynb", {**self.place, **values})
-        name = id_of(parameters)
+        run_notebook(notebook, self.folder / f"{stage.stage}.ipynb", given)
         [path] = {p for p in (self.folder / "results").rglob("*") if p.is_file()} - before
-        assert path == self.folder / "results" / "embedded" / "tiny" / f"{name}.json"
+        assert path == self.folder / "results" / "embedded" / "tiny" / f"{parameters.id}.json"
         record = read_record(path)
         assert record.parameters == parameters.identity()
         assert record.data_digest == Questions.load(parameters).digest
-        assert not list(self.artifacts(name).glob(".*"))
-        assert not (self.artifacts(name) / "checkpoints").exists()
-        return name, record
+        left = self.artifacts(parameters.reference)
+        assert not list(left.glob(".*"))
+        assert not (left / "checkpoints").exists()
+        assert (left / FINISHED).is_file()
+        return parameters.reference, record
 
-    def artifacts(self, name: str) -> Path:
-        return self.folder / "runs" / "embedded" / "tiny" / name
+    def artifacts(self, run: str) -> Path:
+        return self.folder / "runs" / "embedded" / "tiny" / run.removeprefix("run:")
 
 
 def f1_by_hand(dev: Dataset, predictions: Path, threshold: float) -> float:

@@ -1,0 +1,129 @@
+"""Runs side by side, in processes forked from this one, with stand-ins for the notebooks."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from study.plan.plan import Planner
+from study.plan.select import selected_points
+from study.plan.side_by_side import SideBySide, main
+from study.records.record import FINISHED
+from tests.study.plan.graph_folder import write_notebooks
+from tests.study.plan.made_records import planner
+from tests.study.plan.stand_in import events
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Planner:
+    """A profile of six runs and a selection, its folder the current one."""
+    write_notebooks(tmp_path / "notebooks")
+    monkeypatch.chdir(tmp_path)
+    return planner("results", objectives=[])
+
+
+def work(of: Planner, *patterns: str, jobs: int = 2, minutes: float = 5) -> SideBySide:
+    """What has been run by now; as if a call of its own."""
+    again = Planner(of.profile, results=of.results, runs=of.runs)
+    made = SideBySide(again, jobs, time.monotonic() + 60 * minutes, patterns)
+    made.run()
+    return made
+
+
+def planned(of: Planner) -> set[str]:
+    return {run.id for run in of.plan(selected_points(of))}
+
+
+def test_all_runs_are_made_upstream_first_and_once(small: Planner, tmp_path: Path) -> None:
+    assert work(small).failed == set()
+    ended = events(tmp_path, "end")
+    assert sorted(ended) == sorted(planned(small))
+    assert len(ended) == 6
+    for run in small.plan(selected_points(small)):
+        assert all(ended.index(above) < ended.index(run.id) for above in run.upstream())
+        assert (Path(small.runs) / "embedded" / "small" / run.id / FINISHED).is_file()
+    work(small)
+    assert len(events(tmp_path, "begin")) == 6
+
+
+def test_patterns_choose_and_order(small: Planner, tmp_path: Path) -> None:
+    work(small, "figure2/*", "finetuned/*")  # the first waits for the second
+    assert [run.partition("/")[0] for run in events(tmp_path, "end")] == ["finetuned", "figure2"]
+    work(small, "figure2/*", "figure1/*0.2*", jobs=1)
+    assert "l0-attn-0.2" in events(tmp_path, "end")[-1]
+    assert selected_points(small) == {}
+
+
+def test_what_failed_is_left_out_and_tried_by_the_next_call(
+    small: Planner, tmp_path: Path, capfd: Any
+) -> None:
+    (tmp_path / "failing").write_text("l0-attn-0.2")
+    with capfd.disabled():
+        [failed] = work(small).failed
+    assert "l0-attn-0.2" in failed
+    log = tmp_path / "runs" / "embedded" / "small" / f"{failed}.log"
+    assert f"RuntimeError: {failed} was told to fail" in log.read_text()
+    assert len(events(tmp_path, "end")) == 3
+    (tmp_path / "failing").unlink()
+    assert work(small).failed == set()
+    assert sorted(events(tmp_path, "end")) == sorted(planned(small))
+
+
+def test_damaged_records_are_made_again(small: Planner, tmp_path: Path, capfd: Any) -> None:
+    work(small)
+    [selection] = small.selections().values()
+    scored = small.record_file(selection.upstream()[0])
+    path = small.record_file(selection.id)
+    whole, ended = path.read_text(), events(tmp_path, "end")
+    path.write_text(whole[:-20])
+    scored.write_text("{}")
+    assert work(small).failed == set()
+    assert selected_points(small) == {"squad2": {"attn": 0.2, "ff": 0.001}}
+    assert events(tmp_path, "end") == [*ended, selection.upstream()[0]]
+    assert capfd.readouterr().err.count(f"taken for missing: {path.relative_to('.')}") == 1
+
+
+def test_a_selection_that_fails_ends_what_follows_from_it(
+    small: Planner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("told to fail")
+
+    monkeypatch.setattr("study.plan.side_by_side.record_selection", fail)
+    [selection] = small.selections().values()
+    assert work(small).failed == {selection.id}
+
+
+def test_nothing_starts_that_cannot_end_in_time(small: Planner, tmp_path: Path) -> None:
+    work(small, minutes=0.5)  # less than a run is thought to take
+    assert events(tmp_path, "begin") == []
+
+
+def test_what_has_not_ended_in_time_is_stopped(
+    small: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("STAND_IN_SECONDS", "99-99")
+    monkeypatch.setattr("study.plan.side_by_side.UNKNOWN", 0)
+    work(small, minutes=0.1)
+    [begun] = events(tmp_path, "begin")
+    assert f"stopped: {begun}" in capsys.readouterr().out
+    assert events(tmp_path, "end") == []
+
+
+def test_runs_on_questions_that_are_not_here_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "train.json").touch()
+    pages = {"task": "natural_questions", "origin": "files:0011", "after": "squad2"}
+    mixed = planner(
+        provenance="measured",
+        data={"squad2": {"source": f"{tmp_path}/train.json"}, "nq": pages},
+    )
+    assert {run.data for run in mixed.plan()} == {"squad2", "nq"}
+    assert {run.data for run in SideBySide(mixed, 1, 0, []).wanted()} == {"squad2"}
+
+
+def test_a_missing_profile_is_named(capsys: Any) -> None:
+    assert main(["none.yml"]) == 2
+    assert "error: none.yml: no such profile" in capsys.readouterr().out
