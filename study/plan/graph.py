@@ -146,11 +146,11 @@ def planner_of(profile: Profile, config: Mapping[str, str]) -> Planner:
     Raises:
         SettingsError: a folder whose name Snakemake would not take as it is.
     """
-    folders = {name: os.path.normpath(config.get(name, name)) for name in ("results", "runs")}
-    for name, folder in folders.items():
+    results, runs = (os.path.normpath(config.get(name, name)) for name in ("results", "runs"))
+    for folder in (results, runs):
         if set(folder) & set("{}\n"):
-            raise SettingsError(f"--{name} {folder!r}: no braces or line breaks can be in it")
-    return Planner(profile, **folders)
+            raise SettingsError(f"{folder!r}: no braces or line breaks can be in a folder's name")
+    return Planner(profile, results, runs)
 
 
 def damaged_records(planner: Planner) -> list[Path]:

@@ -19,7 +19,6 @@ from study.plan.parameters import (
     DecodeTime,
     Finetune,
     Objective,
-    Prune,
     Retrain,
     StageParameters,
 )

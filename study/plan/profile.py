@@ -186,7 +186,7 @@ class Profile(BaseModel, frozen=True, extra="forbid"):
         return self.model_copy(update={"data": data})
 
     def check_sources(self) -> None:
-        """Raise SettingsError unless all data have a source: the runs can be made, not only named."""
+        """Raise SettingsError unless all data have a source, so that runs can be made."""
         for name, data in self.data.items():
             if data.source is None:
                 raise SettingsError(

@@ -119,7 +119,7 @@ class SideBySide:
                     say(f"FAILED: {name}")
 
     def wanted(self) -> list[StageParameters]:
-        """Runs to be done whose questions are here, in the order of the patterns and of the plan."""
+        """Runs to be done, of questions that are here, in the order of patterns and plan."""
         here = {name for name, data in self.planner.profile.data.items() if data.source is not None}
         runs = self.planner.plan(selected_points(self.planner))
         runs = [run for run in runs if run.data in here and not self.is_done(run.id)]

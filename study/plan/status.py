@@ -66,9 +66,7 @@ def profile_status(
     return found
 
 
-def unplanned(
-    planner: Planner, points: Mapping[str, OperatingPoint] | None = None
-) -> list[str]:
+def unplanned(planner: Planner, points: Mapping[str, OperatingPoint] | None = None) -> list[str]:
     """Ids of recorded runs that the profile does not ask for, or has under another name as well.
 
     None while a selection is missing: what follows from it cannot be told from them.

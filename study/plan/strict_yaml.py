@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -19,7 +19,7 @@ SCALARS = {
 class StrictLoader(yaml.SafeLoader):
     """Makes plain Python values only, as `yaml.safe_load` does."""
 
-    yaml_implicit_resolvers: dict[Any, Any] = {
+    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {
         None: [
             (f"tag:yaml.org,2002:{name}", re.compile(f"^({pattern})$"))
             for name, pattern in SCALARS.items()
@@ -50,9 +50,7 @@ def _mapping(loader: StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
             raise yaml.MarkedYAMLError(problem="a key is a word or a number", problem_mark=mark)
         name = loader.construct_object(key)
         if name in found:
-            raise yaml.MarkedYAMLError(
-                problem=f"the key {name!r} stands twice", problem_mark=mark
-            )
+            raise yaml.MarkedYAMLError(problem=f"the key {name!r} stands twice", problem_mark=mark)
         found[name] = loader.construct_object(value, deep=True)
     return found
 

@@ -94,7 +94,7 @@ class Subject:
 
     def prune(self, gates: Sequence[ScoreGates], name: str, **settings: Any) -> Prune:
         """The model, pruned by these gates."""
-        by_kind = {run.kinds[0]: run.reference for run in gates}
+        by_kind: dict[str, Any] = {run.kinds[0]: run.reference for run in gates}
         given = {"model": self.run.reference, **by_kind, **settings}
         return self.make(Prune, self.run.data, self.recipe, name, given)
 

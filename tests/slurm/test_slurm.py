@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from study.plan.parameters import Finetune
-from study.plan.plan import record_file
-from study.plan.single_runs import id_of
+from study.plan.select import selected_points
 from study.records.record import read_record
-from tests.graph_folder import REPOSITORY, Graph
+from tests.study.plan.graph_folder import REPOSITORY, Graph
 
 pytestmark = [
     pytest.mark.slow,
@@ -59,15 +58,15 @@ def test_a_sweep_runs_as_jobs_with_the_resources_of_its_profile(tmp_path: Path) 
     graph.check_whole()
 
     found = [job for job in jobs() if job["JobId"] not in before]
-    by_run = {
-        job["Comment"].removeprefix("rule_").replace("_wildcards_", "/"): job for job in found
-    }
+    by_run = {job["Comment"].removeprefix("rule_run_wildcards_"): job for job in found}
     # the selection alone is not worth a job
-    assert set(by_run) == {run for run in graph.plan() if not run.startswith("select/")}
+    planner = graph.planner
+    stages = {run.id.replace("/", "_"): run.stage for run in planner.plan(selected_points(planner))}
+    assert set(by_run) == set(stages)
     for run, job in by_run.items():
         print(run, job["JobState"], asked_for(job))
         assert (job["JobState"], job["ExitCode"]) == ("COMPLETED", "0:0")
-        assert asked_for(job) == RESOURCES[run.partition("/")[0]]
+        assert asked_for(job) == RESOURCES[stages[run]]
 
     assert graph.call() == 0
     assert "Nothing to be done" in graph.output
@@ -76,10 +75,10 @@ def test_a_sweep_runs_as_jobs_with_the_resources_of_its_profile(tmp_path: Path) 
 
 def test_a_failed_job_keeps_its_notebook(tmp_path: Path) -> None:
     graph = Graph(tmp_path, *OPTIONS, *QUICKLY)
-    (tmp_path / "failing").write_text("finetune/")
+    (tmp_path / "failing").write_text("finetuned/")
     assert graph.call() != 0
     [failed] = graph.begun()
-    executed = tmp_path / "runs" / "embedded" / "small" / f"{failed}.ipynb"
+    executed = graph.run_folder(failed) / "notebook.ipynb"
     assert f"{failed} was told to fail" in executed.read_text()
     assert graph.records() == {}
 
@@ -95,7 +94,7 @@ def test_a_real_stage(tmp_path: Path) -> None:
         windows={"max_length": 96, "doc_stride": 48},
     )
     [finetune] = [run for run in graph.planner.plan() if isinstance(run, Finetune)]
-    record = record_file(graph.planner, id_of(finetune))
+    record = graph.planner.record_file(finetune.id)
     target = str(record.relative_to(graph.folder))
     assert graph.call("--notebooks", str(REPOSITORY / "notebooks"), target) == 0, graph.output
     metrics: Any = read_record(record).metrics

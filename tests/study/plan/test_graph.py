@@ -106,7 +106,7 @@ def test_names_of_folders_and_models_do_nothing_but_name(tmp_path: Path) -> None
     assert not list(tmp_path.rglob("hit"))
     graph.results = "{x}"
     assert graph.call() == 2
-    assert "error: --results '{x}': no braces" in graph.output
+    assert "error: '{x}': no braces" in graph.output
 
 
 @pytest.mark.slow

@@ -7,8 +7,7 @@ import pytest
 
 from qaprune_lib.errors import SettingsError
 from study.plan.parameters import DecodeTime, Finetune, Retrain, ScoreGates, StageParameters
-
-NO_WORDS = ("", "..", "../x", "/x", ".a", "-a", "a b", "$(touch x)", "a;b", "a\n", "é")
+from tests.study.records.test_record import NO_WORDS
 
 
 def test_a_place_is_no_part_of_the_identity() -> None:

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from qaprune_lib.errors import DataError, SettingsError
 from study.plan.plan import Planner
 from study.plan.profile import Profile, read_profile
 from tests.study.plan.made_records import PROFILE
-from tests.study.plan.test_parameters import NO_WORDS
+from tests.study.records.test_record import NO_WORDS
 
 NQ = {"task": "natural_questions", "after": "squad2", "source": "embedded"}
 
@@ -25,7 +24,7 @@ def read(tmp_path: Path) -> Callable[..., Profile]:
     def of(content: Any, **options: Any) -> Profile:
         is_text = isinstance(content, str)
         path = tmp_path / "p.yml"
-        path.write_text(content if is_text else yaml.safe_dump({**PROFILE, **content}, sort_keys=False))
+        path.write_text(content if is_text else json.dumps({**PROFILE, **content}))
         return read_profile(path, **options)
 
     return of
@@ -90,7 +89,7 @@ def test_a_version_may_be_written_as_a_number(read: Callable[..., Profile], writ
 def test_a_changed_recipe_adds_to_mappings_and_replaces_the_rest(
     read: Callable[..., Profile],
 ) -> None:
-    other = {"data": ["nq"], "recipe": {"finetune": {"epochs": 5}}, "by_data": {"nq": {"gates": {}}}}
+    other = {"data": ["nq"], "recipe": {"finetune": {"epochs": 5}}, "by_data": {"nq": {}}}
     profile = read(
         {
             **with_nq(recipe={"finetune": {"max_steps": 3}, "penalties": {}, "multiples": [7]}),
@@ -177,8 +176,9 @@ def test_a_folder_without_the_questions_is_named(
 
 
 def test_files_that_are_not_there_are_named(read: Callable[..., Profile], files: Path) -> None:
-    named = {**NQ, "source": f"{files}/nq", "train_files": ["train.jsonl"], "dev_files": ["x.jsonl"]}
-    content = {"provenance": "measured", "data": {"squad2": {"source": f"{files}/squad"}, "nq": named}}
+    first = {"source": f"{files}/squad"}
+    named = {"source": f"{files}/nq", "train_files": ["train.jsonl"], "dev_files": ["x.jsonl"]}
+    content = {"provenance": "measured", "data": {"squad2": first, "nq": {**NQ, **named}}}
     with pytest.raises(DataError, match=r"nq/x\.jsonl: cannot be read: No such file"):
         read(content)
     content["data"]["squad2"] = {"source": f"{files}/squat"}

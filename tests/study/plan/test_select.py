@@ -168,6 +168,7 @@ def test_the_command_line(swept: Planner, tmp_path: Path, capsys: Any) -> None:
     missing = swept.record_file(swept.selections()["squad2"].upstream()[-1])
     missing.unlink()
     assert main([str(profile), "squad2", "--results", swept.results]) == 2
-    assert capsys.readouterr().err == f"error: {missing}: cannot be read: No such file or directory\n"
+    error = "cannot be read: No such file or directory"
+    assert capsys.readouterr().err == f"error: {missing}: {error}\n"
     assert main([str(profile), "squad1", "--results", swept.results]) == 2
     assert "'squad1' has no operating point of its own" in capsys.readouterr().err

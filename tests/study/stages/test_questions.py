@@ -20,8 +20,8 @@ def asked(tmp_path: Path) -> dict[str, Any]:
     for name, n in (("train", 5), ("dev", 3), ("dev-other", 2)):
         rows = [simplified(i, tokens, candidates, []) for i in range(n)]
         write(tmp_path / f"{name}.jsonl", rows)
-    every = {"train_questions": None, "dev_questions": None}
-    return {"source": str(tmp_path), "provenance": "measured", "data": "nq", "task": "natural_questions", **every}
+    every = {"train_questions": None, "dev_questions": None, "provenance": "measured"}
+    return {"source": str(tmp_path), "data": "nq", "task": "natural_questions", **every}
 
 
 def load(asked: dict[str, Any], **files: Any) -> Questions:
