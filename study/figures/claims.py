@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from study.claims import VERDICTS, Finding, Judgement
-from study.figures.style import BLACK, paper_style
+from study.figures.style import BLACK, Drawing, paper_style
 from study.names import origin_of
 from study.scoreboard import BADGES
 
@@ -22,67 +22,54 @@ UNITS = {"times": "ratio", "ρ": "rank correlation"}
 """Labels of axes whose unit does not speak for itself."""
 
 
-def effects(judgements: Sequence[Judgement]) -> Figure:
+def effects(judgements: Sequence[Judgement]) -> Drawing | None:
     """The deciding effect of each tested claim with its 95% interval, a panel for each unit.
 
     A black bar is the claim's line, a grey band the range that a claim of equivalence allows, and
-    the arrow points to the side where the claim holds.
+    the arrow points to the side where the claim holds. None if no claim has been tested.
     """
     from matplotlib.figure import Figure as NewFigure
 
     tested = [(j, j.effect) for j in judgements if j.effect is not None]
     tested.sort(key=lambda pair: (pair[1].unit, pair[0].number))
+    if not tested:
+        return None
     panels = [list(group) for _, group in groupby(tested, key=lambda pair: pair[1].unit)]
+    heights = [len(panel) + 0.6 for panel in panels]
     with paper_style():
-        height = 1.0 + 0.45 * max(len(panels), 1) + 0.4 * len(tested)
-        figure = NewFigure(figsize=(7.6, height), layout="constrained")
-        if not panels:
-            figure.text(0.5, 0.5, "no claim has been tested yet", ha="center", va="center")
-            return figure
-        rows = figure.subplots(
-            len(panels), 1, squeeze=False, height_ratios=[len(panel) + 0.6 for panel in panels]
-        )
-        for (axes,), panel in zip(rows, panels, strict=True):
+        size = (7.6, 1.0 + 0.45 * len(panels) + 0.4 * len(tested))
+        figure = NewFigure(figsize=size, layout="constrained")
+        rows = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)
+        for axes, panel in zip(rows[:, 0], panels, strict=True):
             _draw(axes, panel)
         _legend(figure)
-    return figure
-
-
-def describe_effects(judgements: Sequence[Judgement]) -> str:
-    """The caption's part that depends on the records."""
-    drawn = [j for j in judgements if j.effect is not None]
-    places = sorted({origin_of(vars(j)) for j in drawn}, reverse=True)
-    return f"{len(drawn)} of {len(judgements)} claims; judged on: {', '.join(places) or 'none'}."
-
-
-def alt_effects(judgements: Sequence[Judgement]) -> str:
-    """The figure in words."""
-    drawn = [j for j in judgements if j.effect is not None]
-    counts = [f"{sum(j.verdict == verdict for j in drawn)} {verdict}" for verdict in MARKERS]
-    return (
-        f"Deciding effects of {len(drawn)} claims with intervals, each beside the line that the "
-        f"claim draws, in a panel for each unit: {', '.join(counts)}."
+    places = sorted({origin_of(vars(judgement)) for judgement, _ in tested}, reverse=True)
+    caption = (
+        "The deciding effect of each tested claim, with its 95% interval. Black bars are the lines "
+        "that the claims draw, with an arrow to the side on which the claim holds; a grey band is "
+        "the margin of a claim of equivalence. Hollow: one run alone, whose spread is not known. "
+        "Disc: holds; cross: does not hold; square: undecided. The table has the number of "
+        f"questions and seeds of each. {len(tested)} of {len(judgements)} claims; judged on: "
+        f"{', '.join(places)}."
     )
+    return Drawing(figure, caption)
 
 
 def _draw(axes: Axes, panel: Sequence[tuple[Judgement, Finding]]) -> None:
     for place, (judgement, effect) in enumerate(panel):
         low = effect.value if effect.low is None else effect.low
         high = effect.value if effect.high is None else effect.high
-        look = BADGES[judgement.verdict]
         upper = effect.line if effect.upper is None else effect.upper
         axes.fill_betweenx([place - 0.3, place + 0.3], effect.line, upper, color="#DDDDDD")
         for line in {effect.line, upper}:
             axes.plot([line, line], [place - 0.3, place + 0.3], color=BLACK, linewidth=2)
-        axes.plot([low, high], [place, place], color=look.background, linewidth=2)
-        marker = MARKERS[judgement.verdict]
-        hollow = "white" if effect.low is None else look.background
-        axes.plot(
-            effect.value, place, marker, color=look.background, markersize=7, markerfacecolor=hollow
-        )
+        color, marker = BADGES[judgement.verdict].background, MARKERS[judgement.verdict]
+        axes.plot([low, high], [place, place], color=color, linewidth=2)
+        hollow = "white" if effect.low is None else color
+        style: Any = {"color": color, "markersize": 7, "markerfacecolor": hollow}
+        axes.plot(effect.value, place, marker, label=judgement.verdict, **style)
         if effect.upper is None:
-            sign = "▶" if effect.relation == "above" else "◀"
-            align = "left" if effect.relation == "above" else "right"
+            sign, align = ("▶", "left") if effect.relation == "above" else ("◀", "right")
             axes.text(effect.line, place, sign, ha=align, va="center", fontsize="x-small")
     labels = [
         fill(f"{judgement.number} {BADGES[judgement.verdict].symbol} {effect.label}", LABEL_WIDTH)

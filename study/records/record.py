@@ -90,6 +90,7 @@ class Record(BaseModel):
     device: str
     packages: dict[str, str]
     commit: Hexadecimal | None = None
+    dirty: bool = False
     data_digest: Hexadecimal | None = None
     provenance: Provenance
 
@@ -118,6 +119,11 @@ class Record(BaseModel):
         if (self.status == "failed") != bool(self.error):
             raise ValueError("a failed run says its error, and only a failed run does")
         return self
+
+    @property
+    def id(self) -> str:
+        """The name of the run within its profile."""
+        return run_id(self.stage, self.parameters)
 
 
 def run_id(stage: str, parameters: Mapping[str, JsonValue]) -> str:
