@@ -181,16 +181,17 @@ def _in_words(axes: Axes) -> str:
 
     series = []
     for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+        line: Any = handle[0] if isinstance(handle, ErrorbarContainer) else handle
+        joined = isinstance(line, Line2D) and line.get_linestyle() != "None"
         if isinstance(handle, BarContainer):
             drawn = [(bar.get_width(), bar.get_y() + bar.get_height() / 2) for bar in handle]
         else:
-            line: Any = handle[0] if isinstance(handle, ErrorbarContainer) else handle
-            drawn = list(np.asarray(line.get_xydata())) if isinstance(line, Line2D) else []
+            drawn = list(np.asarray(line.get_xydata()))
         said = [f"{_tick(axes.yaxis, y)} at {_tick(axes.xaxis, x)}" for x, y in drawn]
-        if len(drawn) > 2 and line.get_linestyle() != "None":
-            said = [f"from {said[0]} to {said[-1]}"]
-        if len(drawn) > 1 and len({y for _, y in drawn}) == 1:
+        if joined and len({y for _, y in drawn}) == 1 < len(drawn):
             said = [f"{_tick(axes.yaxis, drawn[0][1])} throughout"]
+        elif joined and len(drawn) > 2:
+            said = [f"from {said[0]} to {said[-1]}"]
         series.append(f"{label}: {', '.join(said)}")
     what = " against ".join(filter(None, (axes.get_ylabel(), axes.get_xlabel())))
     return " ".join(f"{what}: {'; '.join(series)}.".split())
