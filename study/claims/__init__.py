@@ -5,28 +5,21 @@ Importing this package fills `CLAIMS`. Imports neither torch nor transformers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import groupby
+from typing import Any
 
-from study.claims import (  # noqa: F401  (each registers its claims)
-    curves,
-    gates,
-    models,
-    natural_questions,
-    operating_points,
-    speed,
-)
+# each registers its claims
+from study.claims import curves, gates, models, operating_points, speed  # noqa: F401
+from study.claims.estimate import MARGIN, Finding, Verdict
 from study.claims.evidence import Evidence
-from study.claims.judgement import (
-    CLAIMS,
-    VERDICTS,
-    Claim,
-    Finding,
-    Judgement,
-    Lacking,
-    Verdict,
-)
+from study.claims.judgement import CLAIMS, VERDICTS, Claim, Judgement, Lacking
 from study.records.record import Record
+
+ENOUGH = 0.95
+"""Share of an epoch that counts as one: the number of windows is known to a few percent."""
 
 PROVENANCES = ("measured", "embedded")
 """From the strongest evidence to the weakest."""
@@ -41,7 +34,7 @@ QUESTIONS = {
 
 def gather_evidence(records: Iterable[Record]) -> dict[str, Evidence]:
     """The records of one profile, by the name of their questions."""
-    given = [record for record in records if record.status == "complete"]
+    given = list(records)
     names = sorted({str(record.parameters["data"]) for record in given})
     return {data: Evidence(given, data) for data in names}
 
@@ -52,34 +45,36 @@ def judge(claim: Claim, profile: Mapping[str, Evidence]) -> Judgement:
     Args:
         profile: as `gather_evidence` gives it.
     """
-    needs = f"needs runs on {' or '.join(QUESTIONS[data] for data in claim.data)}"
-    place = {
-        key: getattr(evidence, key)
-        for evidence in profile.values()
-        for key in ("profile", "provenance")
-    }
+    found = next(iter(profile.values()), None)
+    needs = f"It needs runs on {' or '.join(QUESTIONS[data] for data in claim.data)}."
+    lacks = Judgement((), needs, number=claim.number)
+    if found is not None:
+        lacks = replace(lacks, profile=found.profile, provenance=found.provenance)
     for evidence in (profile[data] for data in claim.data if data in profile):
+        base, large = evidence.base, evidence.large
+        place: dict[str, Any] = {
+            "number": claim.number,
+            "profile": evidence.profile,
+            "provenance": evidence.provenance,
+            "data": evidence.data,
+            "models": f"{base} as base"
+            + (" and large" if base == large else f", {large} as large"),
+        }
         try:
-            outcome = claim.judge(evidence)
+            judged = replace(claim.judge(evidence), **place)
         except Lacking as lacking:
-            if "data" not in place:  # what lacks on the paper's own data is told first
-                needs, place = str(lacking), _place(evidence)
+            if lacks.data is None:  # what lacks on the paper's own data is told first
+                lacks = Judgement((), f"It {lacking}.", **place)
         else:
-            return Judgement(
-                number=claim.number,
-                verdict=outcome.verdict,
-                why=outcome.why,
-                findings=outcome.findings,
-                **_place(evidence),
-            )
-    return Judgement(number=claim.number, verdict="not tested", why=f"It {needs}.", **place)
+            return _with_conditions(judged, large if claim.of_large else "")
+    return lacks
 
 
 def judge_each_profile(records: Iterable[Record]) -> dict[int, list[Judgement]]:
     """Every claim on every profile, by the claim's number; the best profile first.
 
-    Profiles that have the runs come first, measured ones before embedded ones; of several, the one
-    with more questions, then the one with more seeds.
+    Measured profiles come before embedded ones, whatever they have; then those that have the runs;
+    of several, the one with more questions, then the one with more seeds.
     """
     ordered = sorted((r for r in records if r.provenance != "published"), key=_profile_of)
     profiles = [gather_evidence(group) for _, group in groupby(ordered, key=_profile_of)]
@@ -89,26 +84,31 @@ def judge_each_profile(records: Iterable[Record]) -> dict[int, list[Judgement]]:
     }
 
 
-def judge_all(records: Iterable[Record]) -> list[Judgement]:
-    """Every claim on the best profile that has the records for it."""
-    return [judgements[0] for judgements in judge_each_profile(records).values()]
+def _with_conditions(judged: Judgement, large: str) -> Judgement:
+    """With the conditions of the paper that the judged runs do not meet, and too weak a model."""
+    unmet = []
+    for name, words in (
+        ("gates", "gates had {:.0f}% of the paper's training"),
+        ("retraining", "retraining was {:.0f}% of an epoch"),
+    ):
+        done = judged.least(name)
+        if done is not None and done < ENOUGH:
+            unmet.append(words.format(100 * done))
+    if large and not re.search("bert.*large", large.lower()):
+        unmet.append(f"{large} stood for BERT-large or RoBERTa-large")
+    weak = f" A model within {MARGIN:.0f} F1 points of answering nothing bears no verdict."
+    at_floor = any(finding.at_floor for finding in judged.findings)
+    return replace(judged, why=judged.why + weak * at_floor, budget="; ".join(unmet))
 
 
 def _profile_of(record: Record) -> tuple[str, str]:
     return record.provenance, record.profile
 
 
-def _place(evidence: Evidence) -> dict[str, str]:
-    base, large = evidence.base, evidence.large
-    stand_for = f"{base} as base" + (" and large" if base == large else f", {large} as large")
-    where = {"profile": evidence.profile, "provenance": evidence.provenance}
-    return {**where, "data": evidence.data, "models": stand_for}
-
-
-def _rank(judgement: Judgement) -> tuple[bool, int, int, int]:
+def _rank(judgement: Judgement) -> tuple[int, bool, int, int]:
     worth = (*PROVENANCES, None).index(judgement.provenance)
     few = -(judgement.questions or 0), -(judgement.seeds or 0)
-    return judgement.verdict == "not tested", worth, *few
+    return worth, judgement.verdict == "not tested", *few
 
 
 __all__ = [
@@ -121,6 +121,5 @@ __all__ = [
     "Verdict",
     "gather_evidence",
     "judge",
-    "judge_all",
     "judge_each_profile",
 ]

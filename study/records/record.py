@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import uuid4
 
 from pydantic import (
@@ -27,7 +27,6 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 
 from qaprune_lib.errors import RecordError
@@ -36,6 +35,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Provenance = Literal["measured", "embedded", "published"]
+RunName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)*$")
+]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Hexadecimal = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]+$")]
 
@@ -60,17 +62,18 @@ class Record(BaseModel):
     """What one run was given, what it measured, and where.
 
     Attributes:
+        name: readable path of the run within its profile, as `table2/squad2/minilm/x2/seed0`.
         stage: kind of run: "finetune", "score", "curve", "prune", "retrain", "evaluate", "time", …
         profile: the sweep that it belongs to, for instance "embedded".
         parameters: all that tells this run from others of its stage, as JSON values.
         metrics: what was measured, as JSON values, nested as is convenient.
-        status: "failed" exactly if `error` says what went wrong.
         started: UTC, ISO 8601 with its offset.
         seconds: wall time of the run.
         device: the GPU or the processor that it ran on.
         packages: versions of Python and of the packages that matter, by name.
-        commit: of the library's git checkout; None where there is none.
-        data_digest: of the data set that was read; None if none was.
+        commit: of the library's git checkout; None where there is none. dirty: whether files of it
+            were changed.
+        source, data_digest: of the data set that was read; None if none was.
         provenance: "published" numbers are others', "embedded" ones are of the generated corpus.
 
     Raises:
@@ -79,17 +82,18 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    name: RunName
     stage: FileName
     profile: FileName
     parameters: dict[str, JsonValue]
     metrics: dict[str, JsonValue]
-    status: Literal["complete", "failed"] = "complete"
-    error: str | None = None
     started: str
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     device: str
     packages: dict[str, str]
     commit: Hexadecimal | None = None
+    dirty: bool = False
+    source: str | None = None
     data_digest: Hexadecimal | None = None
     provenance: Provenance
 
@@ -113,11 +117,15 @@ class Record(BaseModel):
             raise ValueError("not a time in UTC with its offset, as 2024-05-06T07:08:09+00:00")
         return started
 
-    @model_validator(mode="after")
-    def _error_if_failed(self) -> Self:
-        if (self.status == "failed") != bool(self.error):
-            raise ValueError("a failed run says its error, and only a failed run does")
-        return self
+    @property
+    def id(self) -> str:
+        """The run's identity within its profile: its name and a hash of stage and parameters."""
+        return f"{self.name}-{run_id(self.stage, self.parameters)[-HASH_LENGTH:]}"
+
+    @property
+    def reference(self) -> str:
+        """How parameters of other runs name this one."""
+        return f"run:{self.id}"
 
 
 def run_id(stage: str, parameters: Mapping[str, JsonValue]) -> str:
@@ -135,9 +143,8 @@ def run_id(stage: str, parameters: Mapping[str, JsonValue]) -> str:
 
 
 def record_path(root: Path, record: Record) -> Path:
-    """The one place of a record: `root/provenance/profile/`, its `run_id`, and `.json`."""
-    name = run_id(record.stage, record.parameters)
-    return root / record.provenance / record.profile / f"{name}.json"
+    """The one place of a record: `root/provenance/profile/`, its id, and `.json`."""
+    return root / record.provenance / record.profile / f"{record.id}.json"
 
 
 def write_record(root: Path, record: Record) -> Path:
