@@ -32,7 +32,7 @@ SERIES = ("profile", "provenance", "data", "model")
 """Columns that no table row and no line of a figure ever mixes."""
 
 PLACE = (*SERIES, "data_digest", "finetune", "commit", "run")
-"""Columns of every row: where its numbers come from; `commit` is the run's."""
+"""Columns of every row: where its numbers come from."""
 
 CURVE_COLUMNS = (
     *PLACE,
@@ -46,10 +46,10 @@ MODEL_COLUMNS = (
     *("stage", "then", "point", "kinds", "choice", "choice_seed", "scorer", "fraction"),
     *("gate_objective", "variant", "penalty_attn", "penalty_ff", "multiple", "gate_seed"),
     *("retrain_seed", "teacher", "gates_from", "weights_from", "gate_epochs", "retrain_epochs"),
-    *("attn_removed", "ff_removed", "kept_attn", "kept_ff", "parameters", "encoder_parameters"),
-    *("f1", "floor", "exact", "has_answer_f1", "no_answer_f1", "long_f1", "short_f1", "n"),
-    *("articles", "seconds", "speedup", "speedup_low", "speedup_high", "macs_ratio", "size_mib"),
-    "timed_on",
+    *("attn_removed", "ff_removed", "kept_attn", "kept_ff", "n_heads", "d_intermediate"),
+    *("parameters", "encoder_parameters", "f1", "floor", "exact", "has_answer_f1"),
+    *("no_answer_f1", "long_f1", "short_f1", "n", "articles", "seconds", "speedup"),
+    *("speedup_low", "speedup_high", "macs_ratio", "size_mib", "timed_on"),
 )
 
 LAYER_COLUMNS = (*PLACE, "multiple", "gate_seed", "kind", "layer", "n_layers", "remaining")
@@ -58,8 +58,8 @@ _TEXTS = {"label", "variant", "objective", "choice", "scorer", "gate_objective",
 _TEXTS |= {"gates_from", "weights_from", "timed_on", "embedding_norm"}
 """Columns of text: what is missing there is empty."""
 
-_NOT_NUMBERS = {*PLACE, *_TEXTS, "kind", "kinds", "seed", "own_threshold", "articles", "layer"}
-_NOT_NUMBERS |= {"unpruned_articles", "stage", "then", "point", "kept_attn", "kept_ff", "n_layers"}
+_NOT_NUMBERS = {*PLACE, *_TEXTS, "kind", "kinds", "seed", "own_threshold", "articles", "stage"}
+_NOT_NUMBERS |= {"unpruned_articles", "then", "point", "kept_attn", "kept_ff"}
 _NOT_NUMBERS |= {"parameters", "encoder_parameters"}
 """In all other columns what is missing is NaN."""
 
@@ -109,27 +109,31 @@ def other_dev_sets(records: Iterable[Record]) -> list[str]:
     return [name for name in names if name != "dev"]
 
 
+def own_sweep(models: pd.DataFrame) -> pd.Series[bool]:
+    """Which models were pruned by L0 at its own threshold, with gates of their own questions."""
+    by_l0 = models["scorer"].eq("l0") & models["choice"].eq("scores") & models["fraction"].isna()
+    return by_l0 & models["gates_from"].eq(models["data"])
+
+
 def layer_shares(records: Iterable[Record]) -> pd.DataFrame:
     """One row for each pruned model, kind and layer, with the percentage remaining (Figure 3).
 
-    Of models pruned by L0 at its own threshold, both kinds together, with gates of their own
-    questions as in the sweep; layers count from 1, the one next to the embeddings.
+    Of models of the `own_sweep`, both kinds together, no variants; layers count from 1, the one
+    next to the embeddings.
     """
-    runs = Runs(records)
-    rows = []
-    for record in runs.of("prune"):
-        model = _model(runs, record)
-        finetune = runs.find(model["finetune"], record)
-        at_own_threshold = model["fraction"] is None and model["choice"] == "scores"
-        is_own = model["gates_from"] == model["data"] and not model["variant"]
-        if finetune is None or model["kinds"] != "both" or not (at_own_threshold and is_own):
-            continue
-        shape: Any = finetune.metrics["shape"]
-        for kind, size in (("attn", shape["n_heads"]), ("ff", shape["d_intermediate"])):
-            for layer, kept in enumerate(model[f"kept_{kind}"], start=1):
-                share = {"remaining": 100 * kept / size, "n_layers": shape["n_layers"]}
-                rows.append({**model, **share, "kind": kind, "layer": layer})
-    return _frame(rows, LAYER_COLUMNS)
+    import pandas as pd
+
+    models = scored_models(records)
+    models = models[own_sweep(models) & models["variant"].eq("") & models["n_heads"].notna()]
+    models = models[models["stage"].eq("prune") & models["kinds"].eq("both")]
+    parts = []
+    for kind, size in (("attn", "n_heads"), ("ff", "d_intermediate")):
+        rows = models.assign(kind=kind, n_layers=models[f"kept_{kind}"].str.len())
+        rows = rows.explode(f"kept_{kind}")
+        share = 100 * rows[f"kept_{kind}"].astype(float) / rows[size]
+        parts.append(rows.assign(layer=rows.groupby(level=0).cumcount() + 1, remaining=share))
+    layers = pd.concat(parts).sort_index(kind="stable").reset_index(drop=True)
+    return layers[list(LAYER_COLUMNS)]
 
 
 def rows_of(frame: pd.DataFrame) -> Iterator[Any]:
@@ -141,14 +145,19 @@ def points_of(runs: Runs, record: Record) -> Iterator[dict[str, Any]]:
     """The points of one score run; those of L0 with the settings that it was trained with."""
     parameters: Any = record.parameters
     metrics: Any = record.metrics
-    unpruned = metrics["unpruned"]
+    unpruned, variant = metrics["unpruned"], runs.variant_of(record)
     is_l0 = parameters["scorer"] == "l0"
     tuned: Any = runs.find(runs.finetune_of(record), record)
+    label = SCORERS[parameters["scorer"]]
+    if parameters["scorer"] == "gain":
+        label += " at 0" if parameters["at"] == 0 else ""
+        label += ", normalised" if parameters["normalize"] else ""
     common = {
         **_place(runs, record),
         **({name: parameters[name] for name in SETTINGS} if is_l0 else {}),
         "scorer": parameters["scorer"],
-        "variant": runs.variant_of(record),
+        "label": label,
+        "variant": variant,
         "gate_epochs": runs.epochs_of(record) if is_l0 else None,
         "scored_on": metrics["scoring"].get("questions"),
         "floor": _floor({} if tuned is None else tuned.metrics.get("heldout", {})),
@@ -156,30 +165,20 @@ def points_of(runs: Runs, record: Record) -> Iterator[dict[str, Any]]:
         "unpruned_articles": unpruned["articles"],
     }
     for curve in metrics["curves"]:
-        penalty = parameters[f"penalty_{curve['kind']}"] if is_l0 else None
+        kind = {"kind": curve["kind"], "seed": curve["seed"]}
+        if is_l0:
+            penalty = parameters[f"penalty_{curve['kind']}"]
+            name = f"{label} λ={penalty:g}" + (f", {variant}" if variant else "")
+            kind |= {"penalty": penalty, "label": name}
         for point in curve["points"]:
             yield {
                 **point,
                 **common,
-                "kind": curve["kind"],
-                "seed": curve["seed"],
-                "penalty": penalty,
-                "label": label_of(parameters, penalty, common["variant"]),
+                **kind,
                 "has_answer_f1": point.get("has_answer_f1_answered"),
                 "loss": unpruned["f1"] - point["f1"],
                 "n": point.get("questions") or sum(n for n, _ in point["articles"]),
             }
-
-
-def label_of(parameters: Mapping[str, Any], penalty: float | None, variant: str) -> str:
-    """Name of a curve: the scorer with what tells its curves apart."""
-    name = SCORERS[parameters["scorer"]]
-    if parameters["scorer"] == "l0":
-        return f"{name} λ={penalty:g}" + (f", {variant}" if variant else "")
-    if parameters["scorer"] == "gain":
-        name += " at 0" if parameters["at"] == 0 else ""
-        name += ", normalised" if parameters["normalize"] else ""
-    return name
 
 
 def _frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
@@ -216,17 +215,16 @@ def _dev_sets(record: Record) -> dict[str, Any]:
     return {"dev": metrics["dev"], **metrics.get("other_dev", {})}
 
 
-def _model(runs: Runs, record: Record, dev_set: str = "dev") -> dict[str, Any]:
+def _model(runs: Runs, record: Record, dev_set: str) -> dict[str, Any]:
     parameters: Any = record.parameters
     metrics: Any = record.metrics
-    place, lineage = _place(runs, record), list(runs.lineage(record))
-    tuned = runs.find(place["finetune"], record)
-    pruned = next((run for run in lineage[:2] if run.stage == "prune"), None)
+    place, above = _place(runs, record), runs.find(parameters.get("model"), record)
+    tuned: Any = runs.find(place["finetune"], record)
+    pruned = next((run for run in (record, above) if run and run.stage == "prune"), None)
     retrained = record.stage == "retrain"
     then = {"finetune": "fine-tuned", "prune": "not retrained"}.get(record.stage)
-    dev = _dev_sets(record)[dev_set]
-    scores = dev.get("fitted") or dev.get("at_zero") or {}
-    timing = runs.timing_of(record)
+    dev, timing = _dev_sets(record)[dev_set], runs.timing_of(record)
+    scores = dev.get("fitted") or {}
     times = ("seconds", "speedup", "speedup_low", "speedup_high", "macs_ratio", "size_mib")
     return {
         **place,
@@ -236,17 +234,16 @@ def _model(runs: Runs, record: Record, dev_set: str = "dev") -> dict[str, Any]:
         "retrain_epochs": runs.epochs_of(record) if retrained else None,
         "teacher": (parameters["teacher"] or "").removeprefix("run:") if retrained else None,
         "weights_from": None if tuned is None else tuned.parameters["data"],
+        **({} if tuned is None else tuned.metrics.get("shape", {})),
         **(_NO_GATES if pruned is None else _gates(runs, pruned)),
         **{name: metrics[name] for name in ("parameters", "encoder_parameters")},
-        "f1": dev.get("f1"),
+        **{name: dev.get(name) for name in ("f1", "articles")},
+        **{f"{name}_f1": dev.get(name, {}).get("f1") for name in ("long", "short")},
         "floor": _floor(dev),
         "exact": scores.get("exact"),
         "has_answer_f1": scores.get("HasAns_f1"),
         "no_answer_f1": scores.get("NoAns_f1"),
-        "long_f1": dev.get("long", {}).get("f1"),
-        "short_f1": dev.get("short", {}).get("f1"),
         "n": scores.get("total", dev.get("n_examples")),
-        "articles": dev.get("articles"),
         **{name: timing.get(name) for name in times},
         "timed_on": _timed_on(timing) if timing else None,
     }

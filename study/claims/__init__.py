@@ -15,11 +15,8 @@ from typing import Any
 from study.claims import curves, gates, models, operating_points, speed  # noqa: F401
 from study.claims.estimate import MARGIN, Finding, Verdict
 from study.claims.evidence import Evidence
-from study.claims.judgement import CLAIMS, VERDICTS, Claim, Judgement, Lacking
+from study.claims.judgement import CLAIMS, OF_BASE, VERDICTS, Claim, Judgement, Lacking
 from study.records.record import Record
-
-ENOUGH = 0.95
-"""Share of an epoch that counts as one: the number of windows is known to a few percent."""
 
 PROVENANCES = ("measured", "embedded")
 """From the strongest evidence to the weakest."""
@@ -30,6 +27,9 @@ QUESTIONS = {
     "nq": "questions in the format of Natural Questions (data nq)",
 }
 """Questions in words, by their names in records."""
+
+ENOUGH = 0.95
+"""Share of the paper's training that counts as all of it: windows are counted roughly."""
 
 
 def gather_evidence(records: Iterable[Record]) -> dict[str, Evidence]:
@@ -45,28 +45,22 @@ def judge(claim: Claim, profile: Mapping[str, Evidence]) -> Judgement:
     Args:
         profile: as `gather_evidence` gives it.
     """
-    found = next(iter(profile.values()), None)
     needs = f"It needs runs on {' or '.join(QUESTIONS[data] for data in claim.data)}."
     lacks = Judgement((), needs, number=claim.number)
-    if found is not None:
-        lacks = replace(lacks, profile=found.profile, provenance=found.provenance)
+    for evidence in profile.values():
+        lacks = replace(lacks, profile=evidence.profile, provenance=evidence.provenance)
     for evidence in (profile[data] for data in claim.data if data in profile):
         base, large = evidence.base, evidence.large
-        place: dict[str, Any] = {
-            "number": claim.number,
-            "profile": evidence.profile,
-            "provenance": evidence.provenance,
-            "data": evidence.data,
-            "models": f"{base} as base"
-            + (" and large" if base == large else f", {large} as large"),
-        }
+        both = f"{base} as base" + (" and large" if base == large else f", {large} as large")
+        place: dict[str, Any] = {"data": evidence.data, "models": both}
         try:
-            judged = replace(claim.judge(evidence), **place)
-        except Lacking as lacking:
+            judged = claim.judge(evidence)
+        except Lacking as reason:
             if lacks.data is None:  # what lacks on the paper's own data is told first
-                lacks = Judgement((), f"It {lacking}.", **place)
+                lacks = replace(lacks, why=f"It {reason}.", **place)
         else:
-            return _with_conditions(judged, large if claim.of_large else "")
+            place |= {"profile": evidence.profile, "provenance": evidence.provenance}
+            return _with_conditions(replace(judged, number=claim.number, **place), large)
     return lacks
 
 
@@ -76,7 +70,7 @@ def judge_each_profile(records: Iterable[Record]) -> dict[int, list[Judgement]]:
     Measured profiles come before embedded ones, whatever they have; then those that have the runs;
     of several, the one with more questions, then the one with more seeds.
     """
-    ordered = sorted((r for r in records if r.provenance != "published"), key=_profile_of)
+    ordered = sorted((r for r in records if r.provenance in PROVENANCES), key=_profile_of)
     profiles = [gather_evidence(group) for _, group in groupby(ordered, key=_profile_of)]
     return {
         number: sorted((judge(claim, profile) for profile in profiles or [{}]), key=_rank)
@@ -85,20 +79,18 @@ def judge_each_profile(records: Iterable[Record]) -> dict[int, list[Judgement]]:
 
 
 def _with_conditions(judged: Judgement, large: str) -> Judgement:
-    """With the conditions of the paper that the judged runs do not meet, and too weak a model."""
-    unmet = []
-    for name, words in (
-        ("gates", "gates had {:.0f}% of the paper's training"),
-        ("retraining", "retraining was {:.0f}% of an epoch"),
-    ):
-        done = judged.least(name)
-        if done is not None and done < ENOUGH:
-            unmet.append(words.format(100 * done))
-    if large and not re.search("bert.*large", large.lower()):
-        unmet.append(f"{large} stood for BERT-large or RoBERTa-large")
-    weak = f" A model within {MARGIN:.0f} F1 points of answering nothing bears no verdict."
-    at_floor = any(finding.at_floor for finding in judged.findings)
-    return replace(judged, why=judged.why + weak * at_floor, budget="; ".join(unmet))
+    """Say which conditions of the paper the runs do not meet, and whether a model is too weak."""
+    gated, retrained = (judged.least(name) for name in ("gates", "retraining"))
+    is_large = judged.number in OF_BASE or re.search("bert.*large", large.lower())
+    unmet = {
+        f"gates had {100 * (gated or 0):.0f}% of the paper's training": gated,
+        f"retraining was {100 * (retrained or 0):.0f}% of an epoch": retrained,
+        f"{large} stood for BERT-large or RoBERTa-large": 1 if is_large else 0,
+    }
+    budget = [words for words, done in unmet.items() if done is not None and done < ENOUGH]
+    floor = f" It rests on a model within {MARGIN:.0f} F1 points of answering nothing."
+    why = judged.why + floor * any(finding.at_floor for finding in judged.findings)
+    return replace(judged, why=why, budget="; ".join(budget))
 
 
 def _profile_of(record: Record) -> tuple[str, str]:

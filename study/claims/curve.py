@@ -79,7 +79,7 @@ class Curve:
         return Estimate(float(numbers[0]), numbers[1:], basis)
 
 
-def bound_of(more: Curve, less: Curve) -> Bound | None:
+def bound_of(more: Curve, less: Curve) -> Bound:
     """What a difference of two curves' `removable` is, if one of them ended too early.
 
     Raises:

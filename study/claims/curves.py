@@ -64,7 +64,7 @@ def activations_bear_more(evidence: Evidence) -> Judgement:
     activations than for heads."""
     findings, words, unknown = [], [], ""
     for name in ("l0", "gain", "random"):
-        scorer, (ff, attn) = SCORERS[name], (evidence.curve(name, kind) for kind in ("ff", "attn"))
+        scorer, (attn, ff) = SCORERS[name], (evidence.curve(name, kind) for kind in ("attn", "ff"))
         words.append(f"{_removable(ff)} against {_removable(attn)} ({scorer})")
         more, label = ff.removable() - attn.removable(), f"{scorer}, activations minus heads"
         try:

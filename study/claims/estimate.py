@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,69 +17,12 @@ if TYPE_CHECKING:
 
 LEVEL = 95
 """The percentage of the draws that an interval holds."""
-
 MARGIN = 3.0
 """F1 points above answering nothing from which on a model bears a verdict."""
 
 F1, POINTS = "F1 points", "percentage points"
-Bound = Literal["at least", "at most"]
+Bound = Literal["at least", "at most"] | None
 Verdict = Literal["holds", "does not hold", "not at our budget", "undecided", "not tested"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One measured effect against the line that the claim draws.
-
-    The claim says that the effect is above `line`, below it, or, with `upper`, between the two.
-
-    Attributes:
-        label: what was measured.
-        value, unit: the effect.
-        low, high: its 95% interval, for times the range over rounds; None if one run alone gives
-            the number, so that its spread is not known.
-        bound: a curve ended too early: the effect is "at least", or "at most", what is measured.
-        questions, seeds: what it rests on, the seeds being of gates or of random's draws; None if
-            it rests on none.
-        gates, retraining: how much its models were trained, as a share of the paper's training.
-        above_floor: the fewest F1 points that one of its models is above answering nothing.
-    """
-
-    label: str
-    value: float
-    unit: str
-    low: float | None
-    high: float | None
-    relation: Literal["above", "below", "within"]
-    line: float
-    upper: float | None = None
-    bound: Bound | None = None
-    questions: int | None = None
-    seeds: int | None = None
-    gates: float | None = None
-    retraining: float | None = None
-    above_floor: float | None = None
-
-    @property
-    def at_floor(self) -> bool:
-        """Whether a model that it rests on does hardly better than to answer nothing."""
-        return self.above_floor is not None and self.above_floor < MARGIN
-
-    @property
-    def verdict(self) -> Verdict:
-        """Holds with the whole interval on the claimed side, not with all of it on the other."""
-        if self.low is None or self.high is None or self.at_floor:
-            return "undecided"
-        low = -inf if self.bound == "at most" else self.low
-        high = inf if self.bound == "at least" else self.high
-        if self.relation == "above":
-            inside, outside = low > self.line, high <= self.line
-        elif self.relation == "below":
-            inside, outside = high < self.line, low >= self.line
-        else:
-            assert self.upper is not None
-            inside = self.line <= low and high <= self.upper
-            outside = high < self.line or low > self.upper
-        return "holds" if inside else "does not hold" if outside else "undecided"
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +32,10 @@ class Estimate:
     Attributes:
         value: as measured.
         draws: [DRAWS], the same number resampled; NaN if there is nothing to resample.
-        basis: by name how much of what it rests on, as `Finding` lists it; of several the least.
+        basis: what it rests on, of several the least, where it applies: `questions`; `seeds`, of
+            gates or of random's draws; `gates` and `retraining`, how much its models were trained
+            as a share of the paper's training; `above_floor`, the F1 points that they are above
+            answering nothing.
         tests: of so many, one is enough for the claim: intervals are wider (Bonferroni).
     """
 
@@ -97,7 +44,7 @@ class Estimate:
     basis: Mapping[str, Any] = field(default_factory=dict)
     tests: int = 1
 
-    @property
+    @cached_property
     def interval(self) -> tuple[float, float] | None:
         """The middle `LEVEL` percent of the draws; None if there is nothing to resample."""
         if np.isnan(self.draws).any():
@@ -120,17 +67,16 @@ class Estimate:
         return self + -1 * other
 
     def __str__(self) -> str:
-        if (interval := self.interval) is None:
-            return number(self.value)
-        return f"{number(self.value)} ({number(interval[0])} to {number(interval[1])})"
+        numbers = [number(each) for each in (self.value, *(self.interval or ()))]
+        return "{} ({} to {})".format(*numbers) if self.interval else numbers[0]
 
-    def above(self, line: float, unit: str, label: str, bound: Bound | None = None) -> Finding:
-        """The claim says that this is above the line; `bound` as of `Finding`."""
-        return self._finding(unit, label, relation="above", line=line, bound=bound)
+    def above(self, line: float, unit: str, label: str, bound: Bound = None) -> Finding:
+        """The claim says that this is above the line."""
+        return Finding(self, "above", line, unit, label, bound=bound)
 
-    def below(self, line: float, unit: str, label: str, bound: Bound | None = None) -> Finding:
-        """The claim says that this is below the line; `bound` as of `Finding`."""
-        return self._finding(unit, label, relation="below", line=line, bound=bound)
+    def below(self, line: float, unit: str, label: str) -> Finding:
+        """The claim says that this is below the line."""
+        return Finding(self, "below", line, unit, label)
 
     def within(self, line: float, upper: float, unit: str, label: str) -> Finding:
         """A claim of equivalence: this lies between two lines.
@@ -138,12 +84,62 @@ class Estimate:
         It holds if the whole interval does (a two one-sided test at 2.5% each), and does not hold
         if none of the interval does.
         """
-        return self._finding(unit, label, relation="within", line=line, upper=upper)
+        return Finding(self, "within", line, unit, label, upper)
 
-    def _finding(self, unit: str, label: str, **more: Any) -> Finding:
-        low, high = self.interval or (None, None)
-        given = {"low": low, "high": high, **self.basis, **more}
-        return Finding(label=label, value=self.value, unit=unit, **given)
+
+@dataclass(frozen=True)
+class Finding:
+    """One measured effect against the line that the claim draws.
+
+    Attributes:
+        effect: what was measured; without an interval if one run alone gives it, and for times
+            with the range over rounds.
+        relation, line, upper: the effect is claimed to be above the line, below it, or between two.
+        unit, label: of the effect.
+        bound: a curve ended too early: the effect is "at least", or "at most", what is measured.
+    """
+
+    effect: Estimate
+    relation: Literal["above", "below", "within"]
+    line: float
+    unit: str
+    label: str
+    upper: float | None = None
+    bound: Bound = None
+
+    @property
+    def value(self) -> float:
+        """The effect as measured; `low` and `high` are the ends of its interval, or None."""
+        return self.effect.value
+
+    @property
+    def low(self) -> float | None:  # noqa: D102
+        return self.effect.interval and self.effect.interval[0]
+
+    @property
+    def high(self) -> float | None:  # noqa: D102
+        return self.effect.interval and self.effect.interval[1]
+
+    @property
+    def at_floor(self) -> bool:
+        """Whether a model that it rests on does hardly better than to answer nothing."""
+        return bool(self.effect.basis.get("above_floor", inf) < MARGIN)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Holds with the whole interval on the claimed side, not with all of it on the other."""
+        if self.effect.interval is None or self.at_floor:
+            return "undecided"
+        low = -inf if self.bound == "at most" else self.effect.interval[0]
+        high = inf if self.bound == "at least" else self.effect.interval[1]
+        if self.relation == "above":
+            inside, outside = low > self.line, high <= self.line
+        elif self.relation == "below":
+            inside, outside = high < self.line, low >= self.line
+        else:
+            upper = inf if self.upper is None else self.upper
+            inside, outside = self.line <= low and high <= upper, high < self.line or low > upper
+        return "holds" if inside else "does not hold" if outside else "undecided"
 
 
 def number(value: float, digits: int = 1) -> str:

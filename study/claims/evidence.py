@@ -12,7 +12,7 @@ from study.claims.curve import Curve
 from study.claims.estimate import Estimate
 from study.claims.judgement import Lacking
 from study.claims.statistics import mean_f1, mean_of
-from study.frames import KINDS, SCORERS, curve_points, scored_models
+from study.frames import KINDS, SCORERS, curve_points, own_sweep, scored_models
 from study.linked import Runs
 from study.paper.published_text import TEXT
 from study.records.record import Record
@@ -96,10 +96,9 @@ class Evidence:
 
     def pruned(self, then: str, **where: Any) -> pd.DataFrame:
         """Models pruned by L0 at its own threshold: the profile's main sweep, all seeds."""
-        main = {"scorer": "l0", "choice": "scores", "variant": "", "kinds": "both"}
-        own = {"gates_from": self.data, "weights_from": self.data}
-        rows = self.model_rows(**{**main, **own, "then": then, **where})
-        return self._rows(rows[rows["fraction"].isna()], f"a pruned model, {then}", where)
+        rows = self.models[own_sweep(self.models) & self.models["weights_from"].eq(self.data)]
+        main = {"model": self.large, "kinds": "both", "variant": "", **where}
+        return self._rows(rows[rows["then"] == then], f"a pruned model, {then},", main)
 
     def multiples(self, then: str) -> dict[float, pd.DataFrame]:
         """Those by the multiple of the selected λ, the smallest first."""

@@ -46,10 +46,13 @@ def middle_layers_keep_more(evidence: Evidence) -> Judgement:
             first.above(0, POINTS, f"{KINDS[kind]} kept, middle minus embedding end"),
             last.above(0, POINTS, f"{KINDS[kind]} kept, middle minus answer end"),
         ]
-        ends = "embedding end {:.0f}%, middle {:.0f}%, answer end {:.0f}%".format(*kept.mean())
-        words.append(f"of the {KINDS[kind]} {ends}: the middle keeps {first} and {last} more")
-    seeds = _one_seed(len(pruned))
-    return Judgement(findings, f"At {multiple:g}λ are kept {'; '.join(words)} points{seeds}.")
+        share = "{:.0f}% at the embedding end, {:.0f}% in the middle, {:.0f}% at the answer end"
+        words.append(
+            f"of the {KINDS[kind]} {share.format(*kept.mean())}: the middle keeps {first} points "
+            f"more than the embedding end, {last} more than the answer end"
+        )
+    why = f"At {multiple:g}λ are kept {'; '.join(words)}{_one_seed(len(pruned))}."
+    return Judgement(findings, why)
 
 
 @claim(10, "4.2.2", "Leave-one-out requires a prohibitive number of passes … through the data")

@@ -1,11 +1,11 @@
-"""What a claim is, and what becomes of it: findings against their lines, and a verdict."""
+"""What a claim is, and the verdict that becomes of its findings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from inspect import cleandoc
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from qaprune_lib.errors import RecordError
 from study.claims.estimate import Finding, Verdict
@@ -13,22 +13,16 @@ from study.claims.estimate import Finding, Verdict
 if TYPE_CHECKING:
     from study.claims.evidence import Evidence
 
-VERDICTS: tuple[Verdict, ...] = (
-    *("holds", "does not hold", "not at our budget"),
-    *("undecided", "not tested"),
-)
+    Judge = Callable[[Evidence], "Judgement"]
+
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+WORST_FIRST: tuple[Verdict, ...] = ("does not hold", "undecided", "holds")
 OF_BASE = {*range(5, 15), 32}
 """Claims that the paper makes of BERT-base; the others are of BERT-large or RoBERTa-large."""
-WORST_FIRST: tuple[Verdict, ...] = ("does not hold", "undecided", "holds")
 
 
 class Lacking(RecordError):
     """A claim cannot be judged; the message goes on from "It" and says which runs it needs."""
-
-
-def weakest(verdicts: Iterable[Verdict]) -> Verdict:
-    """The verdict on a claim of several parts."""
-    return min(verdicts, key=WORST_FIRST.index)
 
 
 @dataclass(frozen=True)
@@ -56,11 +50,15 @@ class Judgement:
     budget: str = ""
 
     @property
+    def effect(self) -> Finding | None:
+        """The finding that decides: the first of the weakest; None if none was made."""
+        order = WORST_FIRST.index
+        return min(self.findings, key=lambda finding: order(finding.verdict), default=None)
+
+    @property
     def outcome(self) -> Verdict:
         """Of the weakest finding, whatever the budget."""
-        if not self.findings:
-            return "not tested"
-        verdict = weakest(finding.verdict for finding in self.findings)
+        verdict = "not tested" if self.effect is None else self.effect.verdict
         return "undecided" if self.missing and verdict == "holds" else verdict
 
     @property
@@ -69,15 +67,9 @@ class Judgement:
         failed = self.outcome == "does not hold"
         return "not at our budget" if failed and self.budget else self.outcome
 
-    @property
-    def effect(self) -> Finding | None:
-        """The finding that decides: the first of the weakest; None if none was made."""
-        order = WORST_FIRST.index
-        return min(self.findings, key=lambda finding: order(finding.verdict), default=None)
-
     def least(self, name: str) -> Any:
-        """The least that one of its findings rests on, of `questions`, `gates`, …; or None."""
-        given = (getattr(finding, name) for finding in self.findings)
+        """The least of something in `Estimate.basis` that a finding rests on; None of none."""
+        given = [finding.effect.basis.get(name) for finding in self.findings]
         return min((value for value in given if value is not None), default=None)
 
     @property
@@ -89,9 +81,6 @@ class Judgement:
     def seeds(self) -> int | None:
         """The fewest seeds of gates, or of random's draws, that one of its findings rests on."""
         return self.least("seeds")
-
-
-Judge = Callable[["Evidence"], Judgement]
 
 
 @dataclass(frozen=True)
@@ -113,11 +102,6 @@ class Claim:
     judge: Judge
 
     @property
-    def of_large(self) -> bool:
-        """Whether the paper says it of BERT-large or RoBERTa-large."""
-        return self.number not in OF_BASE
-
-    @property
     def judged_by(self) -> str:
         """What has to be measured for the claim to hold."""
         return cleandoc(self.judge.__doc__ or "").replace("\n", " ")
@@ -130,9 +114,9 @@ CLAIMS: dict[int, Claim] = {}
 def claim(
     number: int, where: str, words: str, data: tuple[str, ...] = ("squad2",)
 ) -> Callable[[Judge], Judge]:
-    """Register a function as the judge of a claim; its docstring says where the line is.
+    """Register the judge of a claim, whose docstring says where the line is.
 
-    `where` is the number of a section, or anything else in words.
+    `where` is a section's number, or anything else in words.
     """
     place = f"Section {where}" if where[0].isdigit() else where
 

@@ -155,7 +155,7 @@ def smaller_model_distilled(evidence: Evidence) -> Judgement:
             size = float(seeds["encoder_parameters"].median())
             ahead = f1_of(seeds) - envelope.at(size)
             # beyond the envelope's ends its nearest model stands in: larger is not worse
-            bound: Bound | None = "at least" if size < envelope.x[0] else None
+            bound: Bound = "at least" if size < envelope.x[0] else None
             bound = "at most" if size > envelope.end else bound
             label = f"{name} ({_millions(size)}) minus {large} pruned as far"
             findings.append(ahead.above(0, F1, label, bound=bound))

@@ -117,10 +117,11 @@ def _fast_and_accurate(evidence: Evidence, then: str, speed: float, loss: float)
             f"fast ({low:.2f} to {high:.2f} over the rounds) and loses {lost} F1 points.",
         )
         missed = max(0, 1 - faster.value / speed) + max(0, lost.value / loss - 1)
-        choices.append((WORST_FIRST.index(judgement.outcome), -missed, judgement))
+        weak = judgement.findings[1].at_floor  # a model that bears no verdict comes last
+        choices.append((not weak, WORST_FIRST.index(judgement.outcome), -missed, judgement))
     if not choices:
         raise Lacking(f"needs the decoding times of the models pruned and retrained ({then})")
-    return max(choices, key=lambda choice: choice[:2])[2]
+    return max(choices, key=lambda choice: choice[:3])[-1]
 
 
 def _rounds(evidence: Evidence) -> tuple[Record, pd.DataFrame, np.ndarray]:
