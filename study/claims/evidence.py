@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from study.claims.curve import Curve
+from study.claims.estimate import Estimate
 from study.claims.judgement import Lacking
-from study.claims.statistics import Estimate, mean_f1, mean_of
-from study.frames import KINDS, SCORERS, curve_points, scored_models
+from study.claims.statistics import mean_f1, mean_of
+from study.frames import KINDS, SCORERS, curve_points, own_sweep, scored_models
 from study.linked import Runs
-from study.plan.parameters import Kind
+from study.paper.published_text import TEXT
 from study.records.record import Record
 
 if TYPE_CHECKING:
     import pandas as pd
 
-WITH_SEEDS = ("l0", "random")
-"""Scorers whose result depends on a seed."""
+FIFTH = TEXT["nq_gate_share"].value / 100
+"""Of the questions: on Natural Questions the paper trains gates on these for an epoch."""
 
 
 class Evidence:
@@ -29,28 +30,32 @@ class Evidence:
     Attributes:
         data: name of the questions.
         runs: all records of the profile, of these questions and others.
-        points: of `curve_points`, of these questions. models: of `scored_models`, likewise.
+        points: of `curve_points`, of these questions. models: of `scored_models`, likewise. Further
+            columns are what an estimate rests on, as `basis_of` takes it.
+        profile, provenance: of the records.
         base: model on which gates are swept and the operating point is chosen.
         large: the largest model that is pruned at the operating points; the base, where that serves
             as both.
     """
 
     def __init__(self, records: Iterable[Record], data: str) -> None:
-        self.data = data
-        self.runs = Runs(records)
+        self.data, self.runs = data, Runs(records)
+        first = self.runs.records[0]
+        self.profile, self.provenance = first.profile, str(first.provenance)
         points, models = curve_points(self.runs.records), scored_models(self.runs.records)
+        points["gate_seed"] = points["seed"].where(points["scorer"].isin(["l0", "random"]))
+        points["gates_from"], points["retrain_epochs"] = points["data"], np.nan
+        for frame in (points, models):
+            epoch = np.where(frame["gates_from"] == "nq", FIFTH, 1)
+            frame["gates"], frame["retraining"] = (
+                frame["gate_epochs"] / epoch,
+                frame["retrain_epochs"],
+            )
+            frame["above_floor"] = frame["f1"] - frame["floor"]
+        # what a heuristic prunes may fall to the floor: that is what its curve shows
+        points["above_floor"] = points["above_floor"].where(points["scorer"] == "l0")
         self.points = points[points["data"] == data]
         self.models = models[models["data"] == data]
-
-    @property
-    def profile(self) -> str:
-        """The profile's name."""
-        return self.runs.records[0].profile
-
-    @property
-    def provenance(self) -> str:
-        """What the profile's numbers are worth."""
-        return self.runs.records[0].provenance
 
     @cached_property
     def base(self) -> str:
@@ -87,19 +92,17 @@ class Evidence:
 
     def model_rows(self, **where: Any) -> pd.DataFrame:
         """Scored models with these values in their columns; `kinds` "none" is the unpruned."""
-        return _filter(self.models, "a model", self.data, {"model": self.large, **where})
+        return self._rows(self.models, "a model", {"model": self.large, **where})
 
     def pruned(self, then: str, **where: Any) -> pd.DataFrame:
         """Models pruned by L0 at its own threshold: the profile's main sweep, all seeds."""
-        main = {"scorer": "l0", "choice": "scores", "variant": "", "kinds": "both"}
-        own = {"gates_from": self.data, "weights_from": self.data}
-        rows = self.model_rows(**{**main, **own, "then": then, **where})
-        return _some(rows[rows["fraction"].isna()], f"a pruned model, {then}", self.data, where)
+        rows = self.models[own_sweep(self.models) & self.models["weights_from"].eq(self.data)]
+        main = {"model": self.large, "kinds": "both", "variant": "", **where}
+        return self._rows(rows[rows["then"] == then], f"a pruned model, {then},", main)
 
     def multiples(self, then: str) -> dict[float, pd.DataFrame]:
         """Those by the multiple of the selected λ, the smallest first."""
-        rows = self.pruned(then)
-        found = {m: rows[rows["multiple"] == m] for m in sorted(rows["multiple"].dropna().unique())}
+        found = {cast(float, m): rows for m, rows in self.pruned(then).groupby("multiple")}
         if not found:
             raise Lacking(f"needs models pruned at multiples of the selected λ, {then}")
         return found
@@ -107,23 +110,22 @@ class Evidence:
     def unpruned(self) -> Estimate:
         """F1 on dev of the fine-tuned model that the pruned models come from."""
         rows = self.model_rows()
-        pruned = _some(rows[rows["kinds"] != "none"], "a pruned model", self.data, {})
+        pruned = self._rows(rows[rows["kinds"] != "none"], "a pruned model", {})
         return f1_of(self.model_rows(then="fine-tuned", run=pruned["finetune"].mode().iloc[0]))
 
-    def own_points(self) -> pd.DataFrame:
-        """Points of L0 at its own threshold: of every model, kind, λ, seed and variant."""
-        own = self.points["own_threshold"].astype(bool)
-        return _some(self.points[own], "an L0 run", self.data, {})
+    def own_points(self, **where: Any) -> pd.DataFrame:
+        """Points of L0 at its own threshold, which the paper draws: of every model and variant."""
+        own = self.points[self.points["own_threshold"].astype(bool)]
+        return self._rows(own, "an L0 run", where)
 
     def l0_points(self, kind: str, **where: Any) -> pd.DataFrame:
-        """Points of L0 runs at their own threshold, which the paper draws."""
-        chosen = {"model": self.base, "variant": "", **where, "kind": kind}
-        return _filter(self.own_points(), "an L0 run", self.data, chosen)
+        """Those of the main sweep of one model, the base, and one kind."""
+        return self.own_points(**{"model": self.base, "variant": "", **where, "kind": kind})
 
     def removed(self, kind: str, **where: Any) -> Estimate:
         """Percent of one kind that L0 removes, the mean over seeds."""
         rows = self.l0_points(kind, **where)
-        return mean_of(rows["removed"], seeds=rows["seed"].nunique())
+        return mean_of(rows["removed"], basis_of(rows))
 
     def curve(self, scorer: str, kind: str, **where: Any) -> Curve:
         """F1 against the percentage removed, on the base model (Figures 1 and 2), seeds averaged.
@@ -133,40 +135,24 @@ class Evidence:
         """
         if scorer == "l0":
             rows = self.l0_points(kind, **where)
-            groups = rows.groupby("penalty")
+            cuts = rows.groupby("penalty")
         else:
             which = {"model": self.base, "scorer": scorer, "kind": kind, **where}
             which["label"] = SCORERS[scorer]
-            rows = _filter(self.points, f"scores by {SCORERS[scorer]}", self.data, which)
-            groups = rows.groupby(rows["removed"].round(1))
-        cuts = [group for _, group in groups]
-        points = [(float(cut["removed"].mean()), self._point(scorer, cut)) for cut in cuts]
-        whole = mean_f1([rows["unpruned_articles"].iloc[0]])
+            rows = self._rows(self.points, f"scores by {SCORERS[scorer]}", which)
+            cuts = rows.groupby(rows["removed"].round(1))
+        margin = {"above_floor": (rows["unpruned_f1"] - rows["floor"]).min()}
+        whole = mean_f1([rows["unpruned_articles"].iloc[0]], margin)
+        points = [(float(cut["removed"].mean()), f1_of(cut)) for _, cut in cuts]
         return Curve.through([(0.0, whole), *((x, f1) for x, f1 in points if x > 0)])
 
-    def curves(self, kind: str, scorers: Sequence[str]) -> dict[str, Curve]:
-        """The curves of several scorers."""
-        return {scorer: self.curve(scorer, kind) for scorer in scorers}
-
-    def score_runs(self, scorer: str, kind: Kind | None = None) -> list[Record]:
-        """Records of a scorer's runs on the base model, of one kind or of any; no studies."""
-        found = [
-            record
-            for record in self.runs.of("score")
-            if record.parameters["data"] == self.data
-            and record.parameters["scorer"] == scorer
-            and self.runs.model_of(record) == self.base
-            and not self.runs.variant_of(record)
-            and kind in (None, *cast("list[Kind]", record.parameters["kinds"]))
-        ]
-        if not found:
-            what = f" on {KINDS[kind]}" if kind else ""
-            raise Lacking(f"needs a run of {SCORERS[scorer]}{what} with {self.data}")
-        return found
-
-    def record(self, run: str) -> Record | None:
-        """The record of a run id of this profile."""
-        return self.runs.find(run, self.runs.records[0])
+    def score_runs(self, scorer: str, *kinds: str) -> list[Record]:
+        """Records of a scorer's runs on the base model, of some kinds or of all; no studies."""
+        which = {"model": self.base, "scorer": scorer, "variant": ""}
+        points = self.points[self.points["kind"].isin(kinds or KINDS)]
+        what = " on ".join([f"a run of {SCORERS[scorer]}", *(KINDS[kind] for kind in kinds)])
+        names = set(self._rows(points, what, which)["run"])
+        return [record for record in self.runs.of("score") if record.id in names]
 
     def finetuning_of(self, record: Record) -> Record:
         """The fine-tuning run that a run descends from."""
@@ -175,37 +161,29 @@ class Evidence:
             raise Lacking("needs the record of the fine-tuning that the gates were trained on")
         return found
 
-    @staticmethod
-    def _point(scorer: str, rows: pd.DataFrame) -> Estimate:
-        seeds = rows["seed"].nunique() if scorer in WITH_SEEDS else None
-        return mean_f1(list(rows["articles"]), seeds=seeds)
+    def _rows(self, frame: pd.DataFrame, what: str, where: Mapping[str, Any]) -> pd.DataFrame:
+        """The rows with these values; none are an error, which names the values that tell most."""
+        for name, value in where.items():
+            frame = frame[frame[name] == value]
+        if len(frame):
+            return frame
+        special = {**KINDS, "both": "both kinds", "none": "nothing pruned"}
+        words = [
+            f"{name} {value}" if isinstance(value, float) else str(special.get(value, value))
+            for name, value in where.items()
+            if name not in ("scorer", "label", "choice", "run") and value not in ("", None)
+        ]
+        settings = f" ({', '.join(words)})" if words else ""
+        raise Lacking(f"needs {what} on {self.data}{settings}")
 
 
 def f1_of(rows: pd.DataFrame) -> Estimate:
-    """F1 on dev, the mean over models that differ in their seeds."""
-    pruned = rows["kinds"].ne("none").any()
-    return mean_f1(list(rows["articles"]), seeds=rows["gate_seed"].nunique() if pruned else None)
+    """F1, the mean over models or points that differ in their seeds."""
+    return mean_f1(list(rows["articles"]), basis_of(rows))
 
 
-def _filter(frame: pd.DataFrame, what: str, data: str, where: dict[str, Any]) -> pd.DataFrame:
-    keep = np.ones(len(frame), dtype=bool)
-    for name, value in where.items():
-        keep &= frame[name].eq(value).to_numpy(dtype=bool)
-    return _some(frame[keep], what, data, where)
-
-
-def _some(frame: pd.DataFrame, what: str, data: str, where: dict[str, Any]) -> pd.DataFrame:
-    if frame.empty:
-        raise Lacking(f"needs {_named(what, data, where)}")
-    return frame
-
-
-def _named(what: str, data: str, where: dict[str, Any]) -> str:
-    """A run in words: what it is, then the settings that tell it from others."""
-    special = {**KINDS, "both": "both kinds", "none": "nothing pruned"}
-    words = [
-        f"{name} {value}" if isinstance(value, float) else str(special.get(value, value))
-        for name, value in where.items()
-        if name not in ("scorer", "label", "choice", "run") and value not in ("", None)
-    ]
-    return f"{what} on {data}" + (f" ({', '.join(words)})" if words else "")
+def basis_of(rows: pd.DataFrame) -> dict[str, Any]:
+    """What a number made of these rows rests on, as `Finding` lists it."""
+    names = [name for name in ("gates", "retraining", "above_floor") if rows[name].notna().any()]
+    seeds = rows["gate_seed"].nunique()
+    return {name: rows[name].min() for name in names} | ({"seeds": seeds} if seeds else {})

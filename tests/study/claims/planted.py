@@ -16,7 +16,7 @@ from study.plan.parameters import (
     Retrain,
     ScoreGates,
 )
-from tests.report.synthetic import Sweep
+from tests.study.synthetic import Sweep
 
 WHOLE = 80.0
 SHAPE = {"n_layers": 6, "n_heads": 12, "head_size": 4, "d_intermediate": 48, "d_embedding": 48}
@@ -71,7 +71,11 @@ class Planted(Sweep):
             "unpruned": self.point(0, 0),
             "curves": [curve],
             "scoring": {"seconds": 80.0, "questions": questions},
-            "training": {"seconds": values.pop("seconds", 80.0), "seconds_per_step": epoch},
+            "training": {
+                "seconds": values.pop("seconds", 80.0),
+                "seconds_per_step": epoch,
+                "steps": values.pop("steps", 100),
+            },
         }
         asked = {"model": model, "scorer": "l0", "kinds": [kind], "penalty_attn": None}
         asked |= {f"penalty_{kind}": penalty, "batch_size": 16}

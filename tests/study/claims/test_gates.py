@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.report.claims.planted import LOUD, Planted, both_kinds
+from tests.study.claims.planted import LOUD, Planted, both_kinds
 
 STEADY, UNSTEADY = (-0.5, 0.0, 0.5), (-20.0, 0.0, 20.0)
 """What three seeds add to the share removed."""
@@ -38,7 +38,7 @@ def layers(more: float, seeds: tuple[float, ...]) -> Planted:
 )
 def test_middle_layers(more: float, seeds: tuple[float, ...], verdict: str) -> None:
     judgement = layers(more, seeds).judge(4)
-    assert judgement.verdict == verdict, judgement.why
+    assert judgement.outcome == verdict, judgement.why
     assert judgement.seeds == len(seeds)
     assert ("spread is not known" in judgement.why) == (len(seeds) == 1)
 
@@ -58,7 +58,7 @@ def test_leave_one_out_on_activations(seconds: float, verdict: str) -> None:
     assert made.judge(10).verdict == "not tested"
     made.gates(model, "ff", 0.001, 40.0, 2.0, seconds=seconds)
     judgement = made.judge(10)
-    assert judgement.verdict == verdict
+    assert judgement.outcome == verdict
     assert judgement.effect is not None
     assert judgement.effect.value == pytest.approx(288 / seconds)
 
@@ -88,7 +88,7 @@ def rates(low: float, loss: float, seeds: tuple[float, ...], **settings: Any) ->
 )
 def test_learning_rates(low: float, loss: float, seeds: tuple[float, ...], verdict: str) -> None:
     judgement = rates(low, loss, seeds).judge(13)
-    assert judgement.verdict == verdict, judgement.why
+    assert judgement.outcome == verdict, judgement.why
     assert judgement.effect is not None
 
 
@@ -115,7 +115,7 @@ def test_cost_of_gates(epochs: tuple[float, ...], verdict: str) -> None:
     for number, epoch in enumerate(epochs):
         made.gates(model, "attn", 0.1 + number, 40.0, 2.0, epoch=epoch)
     judgement = made.judge(14)
-    assert judgement.verdict == verdict
+    assert judgement.outcome == verdict
     assert judgement.effect is not None
     assert judgement.effect.value == pytest.approx(sum(epochs) / len(epochs))
 
@@ -147,7 +147,7 @@ def test_distillation_prunes_less(less: float, seeds: tuple[float, ...], verdict
     for seed, off in enumerate(seeds):
         made.gates(model, "attn", 0.1, 40 - less + off, 2.0, seed=seed, objective="distillation")
     judgement = made.judge(27)
-    assert judgement.verdict == verdict, judgement.why
+    assert judgement.outcome == verdict, judgement.why
     assert judgement.effect is not None
     assert judgement.effect.value == pytest.approx(less)
 
@@ -176,6 +176,6 @@ def test_seeds(spread: float, n: int, verdict: str) -> None:
         )
         made.retrained(point, 78 + off / 10)
     judgement = made.judge(31)
-    assert judgement.verdict == verdict, judgement.why
+    assert judgement.outcome == verdict, judgement.why
     if verdict != "not tested":
         assert judgement.seeds == n

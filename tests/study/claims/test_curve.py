@@ -7,8 +7,9 @@ import pytest
 
 from qaprune_lib.errors import RecordError
 from study.claims.curve import Curve, bound_of
+from study.claims.estimate import Estimate
 from study.claims.judgement import Lacking
-from study.claims.statistics import Estimate, mean_f1
+from study.claims.statistics import mean_f1
 
 X = (0.0, 10.0, 30.0, 45.0, 70.0)
 
@@ -47,7 +48,7 @@ def test_mean_f1_is_the_area(end: float) -> None:
 def test_removable_is_the_last_place_under_the_limit(losses: list[float]) -> None:
     curve = a_curve(losses)
     fine = np.linspace(0, 70, 70001)
-    found = curve.removable(5)
+    found = curve.removable()
     for column, x in zip(draws(curve).T[:40], found.draws[:40], strict=True):
         under = column[0] - np.interp(fine, X, column) < 5
         assert x == pytest.approx(fine[under][-1], abs=2e-3)
