@@ -245,7 +245,7 @@ def _say(line: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build the book of the current folder; returns the exit status."""
-    parser = argparse.ArgumentParser(description="Build the book from the records of runs.")
+    parser = argparse.ArgumentParser(prog="python -m study book", description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of records")
     parser.add_argument(
         "--output", type=Path, default=Path(), help="folder in which _build/html is made"
@@ -258,7 +258,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     _say(f"the book: {index}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

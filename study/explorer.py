@@ -44,37 +44,23 @@ class SavedModel:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A pruned model and the model that it was cut from."""
-
-    name: str
-    full: SavedModel
-    pruned: SavedModel
-
-
-@dataclass(frozen=True)
 class Reply:
     """What one model said: `seconds` is the median over repeats of decoding, windows included."""
 
     name: str
     answer: Answer
     seconds: float
-    threshold: float
-
-    @property
-    def answered(self) -> bool:
-        """Whether the model holds the question for answerable."""
-        return self.answer.null_score - self.answer.score <= self.threshold
+    answered: bool
 
 
-def saved_pairs(records: Sequence[Record], runs_folder: Path) -> list[Pair]:
-    """Pruned models, and their fine-tuned ones, whose records and folders are both there.
+def saved_pairs(records: Sequence[Record], runs_folder: Path) -> dict[str, list[SavedModel]]:
+    """By name, each pruned model with the one that it was cut from in front of it.
 
-    A model lies at `runs_folder/provenance/profile/run id/model`. Records come with a checkout and
-    models do not, so many records may have none.
+    Those whose records and folders are both there: a model lies at
+    `runs_folder/provenance/profile/run id/model`. Records come with a checkout, models do not.
     """
     by_id = {(r.provenance, r.profile, r.id): r for r in Runs(records).records}
-    pairs = []
+    pairs = {}
     points = named_points(records)
     for row in points[points["kinds"] != "none"].to_dict("records"):
         place = row["provenance"], row["profile"]
@@ -85,7 +71,7 @@ def saved_pairs(records: Sequence[Record], runs_folder: Path) -> list[Pair]:
             _saved(by_id[*place, row["run"]], runs_folder, f"pruned, {row['then']}"),
         ]
         if all(Path(model.source).is_dir() for model in models):
-            pairs.append(Pair(f"{place_of(row)}: {row['name']}, {row['then']}", *models))
+            pairs[f"{place_of(row)}: {row['name']}, {row['then']}"] = models
     return pairs
 
 
@@ -120,21 +106,18 @@ def compare(
             ask(model, question, context, **windows)
             seconds[name].append(time.perf_counter() - start)
     return [
-        Reply(name, answers[name], statistics.median(seconds[name]), thresholds[name])
-        for name in models
+        Reply(
+            name,
+            answer,
+            statistics.median(seconds[name]),
+            answered=answer.null_score - answer.score <= thresholds[name],
+        )
+        for name, answer in answers.items()
     ]
 
 
-def replies_html(context: str, replies: Sequence[Reply]) -> str:
-    """The replies side by side, each with its answer marked in the context.
-
-    The times are relative to the first reply's.
-    """
-    return render("replies.html.jinja", context=context, replies=replies)
-
-
 def question_box(
-    pairs: Sequence[Pair],
+    pairs: Mapping[str, Sequence[SavedModel]],
     load: Callable[[str], PreTrainedModel],
     *,
     context: str,
@@ -150,8 +133,7 @@ def question_box(
     import ipywidgets as widgets
 
     wide = {"layout": widgets.Layout(width="95%"), "style": {"description_width": "6em"}}
-    names = [(pair.name, pair) for pair in pairs]
-    chosen = widgets.Dropdown(options=names, description="models", **wide)
+    chosen = widgets.Dropdown(options=list(pairs.items()), description="models", **wide)
     passage = widgets.Textarea(context, description="context", rows=6, **wide)
     question = widgets.Combobox(
         value=questions[0], options=list(questions), description="question", **wide
@@ -162,25 +144,29 @@ def question_box(
 
     def answer(_: Any) -> None:
         shown.value = "<p>thinking …</p>"
-        both = (chosen.value.full, chosen.value.pruned)
-        for saved in both:
+        for saved in chosen.value:
             if saved.source not in loaded:
                 loaded[saved.source] = load(saved.source)
+        thresholds = {saved.name: saved.threshold for saved in chosen.value}
+        models = {saved.name: loaded[saved.source] for saved in chosen.value}
+        asked = models, question.value, passage.value
         try:
-            replies = compare(
-                {saved.name: loaded[saved.source] for saved in both},
-                question.value,
-                passage.value,
-                thresholds={saved.name: saved.threshold for saved in both},
-                **both[0].windows,
-            )
+            replies = compare(*asked, thresholds=thresholds, **chosen.value[0].windows)
+            shown.value = replies_html(passage.value, replies, thresholds)
         except QapruneError as error:
             shown.value = fill("<p>{{ error }}</p>", error=error)
-        else:
-            shown.value = replies_html(passage.value, replies)
 
     button.on_click(answer)
     return widgets.VBox([chosen, passage, question, button, shown])
+
+
+def replies_html(context: str, replies: Sequence[Reply], thresholds: Mapping[str, float]) -> str:
+    """The replies side by side, each with its answer marked in the context.
+
+    The times are relative to the first reply's.
+    """
+    values = {"context": context, "replies": replies, "thresholds": thresholds}
+    return render("replies.html.jinja", **values)
 
 
 def _saved(record: Record, runs_folder: Path, name: str) -> SavedModel:

@@ -14,7 +14,7 @@ from study.interactive import picture, slider_pages
 from study.linked import Runs
 from study.markup import fill, render
 from study.names import measured_first, place_of
-from study.records.record import Record
+from study.records.record import Record, hash_of
 from study.tables import THEN, gates_origin, number
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _distinct(widgets: Mapping[tuple[str, str], Widget]) -> dict[str, Widget]:
     """By place; models of one place, fine-tuned in different ways, get the end of their run id."""
     times = Counter(place for place, _ in widgets)
     return {
-        place if times[place] == 1 else f"{place}, {run.rpartition('-')[2]}": widget
+        place if times[place] == 1 else f"{place}, {hash_of(run)}": widget
         for (place, run), widget in widgets.items()
     }
 

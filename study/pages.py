@@ -6,7 +6,6 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +14,14 @@ from IPython.display import display
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from qaprune_lib.errors import SettingsError
 from study.figures.style import Drawing, save
 from study.frames import SERIES
 from study.interactive import picture
 from study.markup import escape, fill
 from study.names import data_of, model_of, origin_of
 from study.plan.plan import Planner
-from study.plan.profile import NQ, read_profile
+from study.plan.profile import read_profile
 from study.plan.status import profile_status
 from study.records.lineage import changed_since
 from study.records.record import Record, read_records
@@ -37,23 +37,12 @@ PROFILES = Path("profiles")
 """Where profiles lie, from the root of the repository."""
 
 
-@dataclass(frozen=True)
-class Shown:
-    """Something to display: MyST for the book, HTML for a live notebook.
-
-    The book takes MyST from cells with the metadata `mystnb: {markdown_format: myst}`, where
-    `nb_mime_priority_overrides` sets text/markdown before text/html.
-    """
-
-    myst: str
-    html: str
-
-    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        return {"text/markdown": self.myst, "text/html": self.html}
-
-
 class Page:
-    """A report page: the records that it reads, and what its cells show."""
+    """A report page: the records that it reads, and what its cells show.
+
+    They show MyST for the book and HTML for a live notebook. The book takes MyST from cells with
+    the metadata `mystnb: {markdown_format: myst}`, as `nb_mime_priority_overrides` prefers it.
+    """
 
     def __init__(self, results: str, output: str) -> None:
         self.results, self.output = Path(results), Path(output)
@@ -74,24 +63,24 @@ class Page:
         caption = escape(drawing.caption)
         html = f"{picture(drawing.figure, drawing.alt)}<figcaption>{caption}</figcaption>"
         myst = f":::{{figure}} {name}.svg\n{options}\n\n{caption}\n:::"
-        display(Shown(myst, f"<figure>{html}</figure>"))
+        _show(myst, f"<figure>{html}</figure>")
 
     def table(self, frame: pd.DataFrame, name: str, caption: str) -> None:
         """A table of cells, numbered as `tab-name`; it scrolls sideways where it is wide."""
         title, rows = escape(caption), markdown(frame)
         myst = f":::{{table}} {title}\n:name: tab-{slug(name)}\n\n{rows}\n:::"
-        display(Shown(myst, _html(f"{title}\n\n{rows}")))
+        _show(myst, _html(f"{title}\n\n{rows}"))
 
     def text(self, template: str, /, **values: Any) -> None:
         """MyST with values in it, which are escaped."""
-        text = fill(template, **values)
-        display(Shown(text, _html(text)))
+        if text := fill(template, **values):
+            _show(text, _html(text))
 
     def box(self, title: str, paragraphs: list[Markup], kind: str = "note") -> None:
         """A box with MyST in it."""
         text = "\n\n".join(paragraphs)
         myst = f":::{{admonition}} {title}\n:class: {kind}\n\n{text}\n:::"
-        display(Shown(myst, _html(text)))
+        _show(myst, _html(text))
 
     def each(
         self, frame: pd.DataFrame, name: str, *more: str, of: str
@@ -122,9 +111,9 @@ class Page:
                     lines.append(fill("**{{ name }}, {{ origin }}.** {{ text }}", **values))
         rows = set(frame[["provenance", "profile", "run"]].itertuples(index=False, name=None))
         own = [r for r in self.records if (r.provenance, r.profile, r.id) in rows]
-        made = [f"{count} {commit}" for commit, count in Counter(map(made_at, own)).items()]
+        made = ". ".join(f"{count} {how}" for how, count in Counter(map(made_at, own)).items())
         if made:
-            lines.append(fill("{doc}`Records <records>`: {{ made }}.", made=". ".join(made)))
+            lines.append(fill("{doc}`Records <records>`: {{ made }}.", made=made))
         if lines:
             self.box("About these numbers", lines)
 
@@ -137,21 +126,19 @@ class Page:
         """
         lines = []
         for path in sorted(PROFILES.glob("*.yml")):
-            planner = Planner(read_profile(path, source="-"), results=str(self.results))
-            runs = profile_status(planner)
-            values = {
-                "name": path.stem,
-                "state": "drawn from what is there" if path.stem in shown else f"no {what} yet",
-                "lacking": sum(run.state != "complete" for run in runs),
-                "runs": len(runs),
-                "command": how_to_make(path),
-            }
-            if values["lacking"]:
-                text = (
-                    "- Profile {{ name }}, {{ state }}: of the {{ runs }} runs that can be named "
-                    "already, it lacks {{ lacking }}. <code>{{ command }}</code> makes them."
-                )
-                lines.append(fill(text, **values))
+            state = "drawn from what is there" if path.stem in shown else f"no {what} yet"
+            try:
+                runs = profile_status(Planner(read_profile(path), results=str(self.results)))
+            except SettingsError:  # runs are named by the files that they read
+                lacking = "which runs it lacks can be told only where its questions are at hand"
+            else:
+                missing = sum(run.state != "complete" for run in runs)
+                lacking = f"of the {len(runs)} runs that can be named already, it lacks {missing}"
+                if not missing:
+                    continue
+            text = "- Profile {{ name }}, {{ state }}: {{ lacking }}. <code>{{ make }}</code>"
+            values = {"name": path.stem, "state": state, "lacking": lacking}
+            lines.append(fill(f"{text} makes them.", make=how_to_make(path), **values))
         if lines:
             self.box("Runs without a record", lines, kind="dropdown")
 
@@ -219,7 +206,7 @@ def records_table(records: Iterable[Record]) -> pd.DataFrame:
 
 def how_to_make(profile: Path) -> str:
     """The command that makes the records that a profile lacks."""
-    command = f"python -m study.plan.graph {shlex.quote(str(profile))}"
+    command = f"python -m study graph {shlex.quote(str(profile))}"
     sources = [data.source for data in read_profile(profile).data.values()]
     return f"{command} --source FOLDER" if None in sources else command
 
@@ -230,9 +217,12 @@ def _said(profile_name: str, column: str, name: str) -> str:
     if not path.is_file():
         return ""
     profile = read_profile(path)
-    data = {**profile.data, NQ: profile.natural_questions}
-    part: Any = (profile.others if column == "model" else data).get(name)
+    part: Any = (profile.others if column == "model" else profile.data).get(name)
     return "" if part is None else str(part.about)
+
+
+def _show(myst: str, html: str) -> None:
+    display({"text/markdown": myst, "text/html": html}, raw=True)
 
 
 def _html(myst: str) -> str:

@@ -29,6 +29,7 @@ class Badge(NamedTuple):
 BADGES: dict[Verdict, Badge] = {
     "holds": Badge("✓", "#0072B2", "#FFFFFF"),
     "does not hold": Badge("✗", "#B34700", "#FFFFFF"),
+    "not at our budget": Badge("~", "#56B4E9", "#000000"),
     "undecided": Badge("?", "#E69F00", "#000000"),
     "not tested": Badge("–", "#FFFFFF", "#000000"),
 }
@@ -47,6 +48,7 @@ def scoreboard(judgements: Sequence[Judgement]) -> pd.DataFrame:
             "deciding effect": f"{effect.label}: {effect_text(effect)}" if effect else "–",
             "claimed": line_text(effect) if effect else "–",
             "why": judgement.why,
+            "conditions of the paper that are not met": judgement.budget or "–",
             "judged on": places(judgement),
             "judged by": CLAIMS[judgement.number].judged_by,
         }

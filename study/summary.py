@@ -1,4 +1,4 @@
-"""Print the tables of a profile: `python -m study.summary embedded`."""
+"""Print the tables of a profile: `python -m study summary embedded`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _plain(frame: pd.DataFrame) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; exit status 2 where there are no records, or damaged ones."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m study summary", description=__doc__)
     parser.add_argument("profile", help="name of a profile")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of records")
     options = parser.parse_args(arguments)
@@ -52,7 +52,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 2
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

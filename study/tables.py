@@ -167,7 +167,7 @@ def choice_text(models: pd.DataFrame) -> str:
     key = ["multiple", "gate_seed", "then"]
     pairs = own[own["kinds"] == "both"].pivot_table(index=key, columns="choice", values="f1")
     if not {"scores", "random"} <= set(pairs):
-        return "No random choice has been run yet."
+        return ""
     gains = (pairs["scores"] - pairs["random"]).dropna().groupby("then").mean()
     return (
         "L0's choice minus the random choice with the same numbers per layer, in F1 points, mean "

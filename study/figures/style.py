@@ -124,42 +124,32 @@ def basis(models: pd.DataFrame) -> str:
 
 
 @contextmanager
-def paper_style() -> Iterator[None]:
-    """Seaborn's white grid in the sizes of a book page; names with dollar signs are no formulas."""
+def canvas(
+    title: str, width: float, height: float, columns: int = 1, *, legend: int = 3, **grid: Any
+) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure in seaborn's white grid, outside of pyplot's list of open ones, and its axes.
+
+    It ends with its title and a legend of so many columns below, of every named series once. Names
+    with dollar signs are no formulas.
+
+    Args:
+        title: above all. width, height: in inches.
+        columns: of axes. grid: more for `Figure.subplots`, for instance `nrows`.
+        legend: its columns.
+    """
     import matplotlib as mpl
     import seaborn as sns
+    from matplotlib.figure import Figure
 
     with mpl.rc_context(), sns.axes_style("whitegrid"), sns.plotting_context("paper", 1.15):
         settings: Any = {"axes.titlesize": "medium", "text.parse_math": False}
-        mpl.rcParams.update(settings | {"legend.frameon": True})
-        yield
-
-
-def panels(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure with a row of axes, outside of pyplot's list of open figures; sizes in inches."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, list(figure.subplots(1, columns, squeeze=False)[0])
-
-
-@contextmanager
-def canvas(
-    title: str, width: float, height: float, columns: int = 1, *, legend: int = 3
-) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A figure in this style, as `panels` makes it.
-
-    It ends with its title and a legend of so many columns below, of every named series once.
-    """
-    with paper_style():
-        figure, axes = panels(width, height, columns)
+        mpl.rcParams.update(settings)
+        figure = Figure(figsize=(width, height), layout="constrained")
+        axes = list(figure.subplots(ncols=columns, squeeze=False, **grid).flat)
         yield figure, axes
         figure.suptitle(title, fontsize="medium")
-        named = {
-            name: handle
-            for each in axes
-            for handle, name in zip(*each.get_legend_handles_labels(), strict=True)
-        }
+        labels = [zip(*each.get_legend_handles_labels(), strict=True) for each in axes]
+        named = {name: handle for each in labels for handle, name in each}
         place: Any = {"loc": "outside lower center", "ncols": legend, "frameon": False}
         figure.legend(list(named.values()), list(named), **place)
 

@@ -104,6 +104,8 @@ class Sweep:
             parameters={name: self.referred(value) for name, value in parameters.items()},
             metrics={str(self.referred(name)): value for name, value in metrics.items()},
             commit="c0" * 20,
+            dirty=False,
+            source="made up",
             started="2026-01-01T00:00:00+00:00",
             seconds=60.0,
             device="a device",
