@@ -101,10 +101,11 @@ def leaf_through_gates(records: Iterable[Record]) -> dict[str, Widget]:
     """
     runs = Runs(records)
     pages: dict[tuple[str, str], dict[str, str]] = {}
-    for record in sorted(runs.of("score"), key=lambda r: _order(r, runs)):
+    given = [r for r in runs.of("score") if r.parameters["scorer"] == "l0"]
+    for record in sorted(given, key=lambda r: _order(r, runs)):
         parameters: Any = record.parameters
         scores: Any = record.metrics.get("scores", {})
-        if parameters["scorer"] != "l0" or "attn" not in scores:
+        if "attn" not in scores:
             continue
         name = f"λ = {parameters['penalty_attn']:g}, seed {parameters['seed']}"
         variant = runs.variant_of(record)

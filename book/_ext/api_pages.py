@@ -70,14 +70,9 @@ class Library:
 
     def constants(self) -> set[str]:
         """Names of constants and types, which have no entry of their own."""
-        return {
-            target.id
-            for tree in self.modules.values()
-            for node in tree.body
-            if isinstance(node, ast.Assign)
-            for target in node.targets
-            if isinstance(target, ast.Name)
-        }
+        nodes = (node for tree in self.modules.values() for node in ast.walk(tree))
+        assigned = (node for node in nodes if isinstance(node, ast.Assign))
+        return {ast.unparse(target) for node in assigned for target in node.targets}
 
 
 def _named(node: ast.AST) -> set[str]:

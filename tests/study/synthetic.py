@@ -25,7 +25,7 @@ FRACTIONS = [0.2, 0.4, 0.6]
 PENALTIES = {"attn": [0.02, 0.04, 0.08, 0.16], "ff": [1e-4, 2e-4, 4e-4, 8e-4]}
 HEURISTICS: dict[str, dict[str, Any]] = {
     "gain": {"scorer": "gain", "kinds": ["attn", "ff"]},
-    "gain at 0": {"scorer": "gain", "kinds": ["attn"], "at": 0},
+    "gain at 0": {"scorer": "gain", "kinds": ["attn"], "options": {"at": 0}},
     "gain of emb": {"scorer": "gain", "kinds": ["emb"]},
     "leave-one-out": {"scorer": "leave_one_out", "kinds": ["attn"]},
     "Fisher": {"scorer": "fisher", "kinds": ["attn", "ff"]},
@@ -91,6 +91,7 @@ class Sweep:
     def run(self, stage: type[StageParameters], metrics: dict[str, Any], **values: Any) -> str:
         """Add a run with these parameters and return its id."""
         place = {"profile": self.profile, "provenance": self.provenance, "data": self.data}
+        place["source"] = "embedded" if self.provenance == "embedded" else "files"
         parameters = stage.checked({**place, **values})
         return self.add(stage.stage, parameters.identity(), metrics)
 

@@ -21,7 +21,7 @@ from study.scoreboard import (
     verdict_counts,
     verdicts_by_profile,
 )
-from tests.report.synthetic import sweep
+from tests.study.synthetic import sweep
 
 ByClaim = dict[int, list[Judgement]]
 

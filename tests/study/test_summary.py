@@ -10,7 +10,7 @@ from study.linked import Runs
 from study.names import model_of
 from study.records.record import read_records
 from study.summary import main, summary
-from tests.report.synthetic import sweep
+from tests.study.synthetic import sweep
 
 RESULTS = Path(__file__).parents[2] / "results"
 
