@@ -63,7 +63,7 @@ def test_one_multiple_is_enough() -> None:
 def test_of_failing_multiples_the_nearest_is_told() -> None:
     made = fast({1.0: 1.1, 2.0: 1.7, 3.0: 2.5}, {1.0: 1.0, 2.0: 1.3, 3.0: 9.0})
     judgement = made.judge(2)
-    assert judgement.verdict == "does not hold"
+    assert judgement.outcome == "does not hold"
     assert judgement.why.startswith("At 2λ")
 
 

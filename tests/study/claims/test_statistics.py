@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from qaprune_lib.errors import RecordError
-from study.claims.estimate import number
-from study.claims.statistics import (
+from study.claims.estimate import (
     DRAWS,
     average,
     exact,
     mean_f1,
     mean_of,
+    number,
     over_rounds,
     standard_deviation,
 )
