@@ -103,15 +103,5 @@ def _rank(judgement: Judgement) -> tuple[int, bool, int, int]:
     return worth, judgement.verdict == "not tested", *few
 
 
-__all__ = [
-    "CLAIMS",
-    "VERDICTS",
-    "Claim",
-    "Evidence",
-    "Finding",
-    "Judgement",
-    "Verdict",
-    "gather_evidence",
-    "judge",
-    "judge_each_profile",
-]
+__all__ = ["CLAIMS", "VERDICTS", "Claim", "Evidence", "Finding", "Judgement", "Verdict"]
+__all__ += ["gather_evidence", "judge", "judge_each_profile"]

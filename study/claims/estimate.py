@@ -14,7 +14,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from math import inf
 from typing import Any, Literal
 
@@ -32,13 +32,58 @@ F1, POINTS = "F1 points", "percentage points"
 Bound = Literal["at least", "at most"] | None
 Verdict = Literal["holds", "does not hold", "not at our budget", "undecided", "not tested"]
 Basis = Mapping[str, Any]
+"""What a number rests on, of several the least, where it applies: `questions`; `seeds`, of gates or
+of random's draws; `gates` and `retraining`, how much its models were trained as a share of the
+paper's training; `above_floor`, the F1 points that they are above answering nothing."""
 
 Articles = Sequence[Sequence[float]]
-"""For each article its number of questions and their summed F1, in percent points.
+"""For each article its number of questions and their summed F1, in percent points. On Natural
+Questions the first number counts the answers given and due, which depend on the model, and a third
+one the questions."""
 
-On Natural Questions the first number counts the answers given and due, which depend on the model,
-and a third one the questions.
-"""
+
+@dataclass(frozen=True)
+class Finding:
+    """One measured effect against the line that the claim draws.
+
+    Attributes:
+        label, value, unit: the effect.
+        low, high: its 95% interval, for times the range over rounds; None if one run gives it.
+        basis: as of `Estimate`.
+        relation, line, upper: it is claimed to be above the line, below it, or between the two.
+        bound: a curve ended too early: the effect is "at least", or "at most", what is measured.
+    """
+
+    label: str
+    value: float
+    unit: str
+    low: float | None
+    high: float | None
+    basis: Basis
+    relation: Literal["above", "below", "within"]
+    line: float
+    upper: float | None = None
+    bound: Bound = None
+
+    @property
+    def at_floor(self) -> bool:
+        """Whether a model that it rests on does hardly better than to answer nothing."""
+        return bool(self.basis.get("above_floor", inf) < MARGIN)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Holds with the whole interval on the claimed side, not with all of it on the other."""
+        if self.low is None or self.high is None or self.at_floor:
+            return "undecided"
+        low = -inf if self.bound == "at most" else self.low
+        high = inf if self.bound == "at least" else self.high
+        upper = inf if self.upper is None else self.upper
+        inside, outside = {
+            "above": (low > self.line, high <= self.line),
+            "below": (high < self.line, low >= self.line),
+            "within": (self.line <= low and high <= upper, high < self.line or low > upper),
+        }[self.relation]
+        return "holds" if inside else "does not hold" if outside else "undecided"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +93,7 @@ class Estimate:
     Attributes:
         value: as measured.
         draws: [DRAWS], the same number resampled; NaN if there is nothing to resample.
-        basis: what it rests on, of several the least, where it applies: `questions`; `seeds`, of
-            gates or of random's draws; `gates` and `retraining`, how much its models were trained
-            as a share of the paper's training; `above_floor`, the F1 points that they are above
-            answering nothing.
+        basis: what it rests on.
         tests: of so many, one is enough for the claim: intervals are wider (Bonferroni).
     """
 
@@ -60,7 +102,7 @@ class Estimate:
     basis: Basis = field(default_factory=dict)
     tests: int = 1
 
-    @cached_property
+    @property
     def interval(self) -> tuple[float, float] | None:
         """The middle `LEVEL` percent of the draws; None if there is nothing to resample."""
         if np.isnan(self.draws).any():
@@ -70,8 +112,8 @@ class Estimate:
         return float(low), float(high)
 
     def __add__(self, other: Estimate) -> Estimate:
-        bases = self.basis, other.basis
-        least = {n: min(b[n] for b in bases if n in b) for n in {**bases[0], **bases[1]}}
+        one, two = self.basis, other.basis
+        least = {n: min(one.get(n, inf), two.get(n, inf)) for n in {**one, **two}}
         return Estimate(self.value + other.value, self.draws + other.draws, least)
 
     def __mul__(self, factor: float) -> Estimate:
@@ -83,77 +125,26 @@ class Estimate:
         return self + -1 * other
 
     def __str__(self) -> str:
-        numbers = [number(each) for each in (self.value, *(self.interval or ()))]
-        return "{} ({} to {})".format(*numbers) if self.interval else numbers[0]
+        low_high = (
+            "" if self.interval is None else " ({} to {})".format(*map(number, self.interval))
+        )
+        return f"{number(self.value)}{low_high}"
 
     def above(self, line: float, unit: str, label: str, bound: Bound = None) -> Finding:
         """The claim says that this is above the line."""
-        return Finding(self, "above", line, unit, label, bound=bound)
+        return self._against(label, unit, "above", line, None, bound)
 
     def below(self, line: float, unit: str, label: str) -> Finding:
         """The claim says that this is below the line."""
-        return Finding(self, "below", line, unit, label)
+        return self._against(label, unit, "below", line)
 
     def within(self, line: float, upper: float, unit: str, label: str) -> Finding:
-        """A claim of equivalence: this lies between two lines.
+        """The claim says that this lies between two lines: a two one-sided test at 2.5% each."""
+        return self._against(label, unit, "within", line, upper)
 
-        It holds if the whole interval does (a two one-sided test at 2.5% each), and does not hold
-        if none of the interval does.
-        """
-        return Finding(self, "within", line, unit, label, upper)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One measured effect against the line that the claim draws.
-
-    Attributes:
-        effect: without an interval if one run gives it; for times with the range over rounds.
-        relation, line, upper: it is claimed to be above the line, below it, or between the two.
-        unit, label: of the effect.
-        bound: a curve ended too early: the effect is "at least", or "at most", what is measured.
-    """
-
-    effect: Estimate
-    relation: Literal["above", "below", "within"]
-    line: float
-    unit: str
-    label: str
-    upper: float | None = None
-    bound: Bound = None
-
-    @property
-    def value(self) -> float:
-        """The effect as measured; `low` and `high` are the ends of its interval, or None."""
-        return self.effect.value
-
-    @property
-    def low(self) -> float | None:  # noqa: D102
-        return self.effect.interval and self.effect.interval[0]
-
-    @property
-    def high(self) -> float | None:  # noqa: D102
-        return self.effect.interval and self.effect.interval[1]
-
-    @property
-    def at_floor(self) -> bool:
-        """Whether a model that it rests on does hardly better than to answer nothing."""
-        return bool(self.effect.basis.get("above_floor", inf) < MARGIN)
-
-    @property
-    def verdict(self) -> Verdict:
-        """Holds with the whole interval on the claimed side, not with all of it on the other."""
-        if self.effect.interval is None or self.at_floor:
-            return "undecided"
-        low = -inf if self.bound == "at most" else self.effect.interval[0]
-        high = inf if self.bound == "at least" else self.effect.interval[1]
-        upper = inf if self.upper is None else self.upper
-        inside, outside = {
-            "above": (low > self.line, high <= self.line),
-            "below": (high < self.line, low >= self.line),
-            "within": (self.line <= low and high <= upper, high < self.line or low > upper),
-        }[self.relation]
-        return "holds" if inside else "does not hold" if outside else "undecided"
+    def _against(self, label: str, unit: str, *line: Any) -> Finding:
+        low, high = self.interval or (None, None)
+        return Finding(label, self.value, unit, low, high, self.basis, *line)
 
 
 def number(value: float, digits: int = 1) -> str:

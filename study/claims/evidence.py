@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from study.claims.curve import Curve
-from study.claims.estimate import Estimate, mean_f1, mean_of
+from study.claims.estimate import Estimate, mean_f1
 from study.claims.judgement import Lacking
 from study.frames import KINDS, SCORERS, curve_points, own_sweep, scored_models
 from study.linked import Runs
@@ -115,11 +115,6 @@ class Evidence:
         """Those of one kind, of the main sweep and the base model where nothing else is said."""
         chosen = {"model": self.base, "variant": "", **where, "kind": kind}
         return self._rows(self.own_points(), "an L0 run", chosen)
-
-    def removed(self, kind: str, **where: Any) -> Estimate:
-        """Percent of one kind that L0 removes, the mean over seeds."""
-        rows = self.l0_points(kind, **where)
-        return mean_of(rows["removed"], basis_of(rows))
 
     def curve(self, scorer: str, kind: str, **where: Any) -> Curve:
         """F1 against the percentage removed, on the base model (Figures 1 and 2), seeds averaged.

@@ -81,7 +81,7 @@ class Judgement:
 
     def least(self, name: str) -> Any:
         """The least of something in `Estimate.basis` that a finding rests on; None of none."""
-        given = [finding.effect.basis.get(name) for finding in self.findings]
+        given = [finding.basis.get(name) for finding in self.findings]
         return min((value for value in given if value is not None), default=None)
 
     @property

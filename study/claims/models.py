@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from study.claims.estimate import F1, POINTS, Estimate, average
-from study.claims.evidence import Evidence, f1_of
+from study.claims.estimate import F1, POINTS, Estimate, average, mean_of
+from study.claims.evidence import Evidence, basis_of, f1_of, unpruned_f1
 from study.claims.judgement import Lacking, Parts, claim
 from study.frames import KINDS
 from study.linked import TAUGHT_BY
@@ -141,19 +139,18 @@ def _families(evidence: Evidence) -> tuple[str, str]:
     return str(names[~like_roberta].mode().iloc[0]), str(names[like_roberta].mode().iloc[0])
 
 
-def _apart(evidence: Evidence, kind: str, one: str, other: str) -> tuple[Estimate, Estimate]:
+def _apart(evidence: Evidence, kind: str, one: str, other: str) -> list[Estimate]:
     """Percent removed, and F1 lost, by L0 at equal λ: of one model minus of the other."""
-    models = one, other
-    of_each = [set(evidence.l0_points(kind, model=model)["penalty"]) for model in models]
-    if not (shared := sorted(set.intersection(*of_each))):
+    rows = [evidence.l0_points(kind, model=model) for model in (one, other)]
+    shared = sorted(set(rows[0]["penalty"]) & set(rows[1]["penalty"]))
+    if not shared:
         raise Lacking(f"needs L0 runs of {one} and {other} at equal λ for {KINDS[kind]}")
     removed, lost = [], []
-    for model in models:
-        points: list[Any] = [{"kind": kind, "model": model, "penalty": each} for each in shared]
-        removed.append(average([evidence.removed(**point) for point in points]))
-        curves = [evidence.curve("l0", **point) for point in points]
-        lost.append(average([curve.loss_at(curve.end) for curve in curves]))
-    return removed[0] - removed[1], lost[0] - lost[1]
+    for points in rows:
+        cuts = [points[points["penalty"] == penalty] for penalty in shared]
+        removed.append(average([mean_of(cut["removed"], basis_of(cut)) for cut in cuts]))
+        lost.append(average([unpruned_f1(cut) - f1_of(cut) for cut in cuts]))
+    return [removed[0] - removed[1], lost[0] - lost[1]]
 
 
 def _slope(evidence: Evidence, kind: str, model: str) -> Estimate:
