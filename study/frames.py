@@ -219,10 +219,9 @@ def _dev_sets(record: Record) -> dict[str, Any]:
 def _model(runs: Runs, record: Record, dev_set: str) -> dict[str, Any]:
     parameters: Any = record.parameters
     metrics: Any = record.metrics
-    place, above = _place(runs, record), runs.find(parameters.get("model"), record)
+    place, retrained = _place(runs, record), record.stage == "retrain"
     tuned: Any = runs.find(place["finetune"], record)
-    pruned = next((run for run in (record, above) if run and run.stage == "prune"), None)
-    retrained = record.stage == "retrain"
+    cut = runs.find(parameters["model"], record) if retrained else record
     then = {"finetune": "fine-tuned", "prune": "not retrained"}.get(record.stage)
     dev, timing = _dev_sets(record)[dev_set], runs.timing_of(record)
     scores = dev.get("fitted") or {}
@@ -236,7 +235,7 @@ def _model(runs: Runs, record: Record, dev_set: str) -> dict[str, Any]:
         "teacher": (parameters["teacher"] or "").removeprefix("run:") if retrained else None,
         "weights_from": None if tuned is None else tuned.parameters["data"],
         **({} if tuned is None else tuned.metrics.get("shape", {})),
-        **(_NO_GATES if pruned is None else _gates(runs, pruned)),
+        **(_gates(runs, cut) if cut is not None and cut.stage == "prune" else _NO_GATES),
         **{name: metrics[name] for name in ("parameters", "encoder_parameters")},
         **{name: dev.get(name) for name in ("f1", "articles")},
         **{f"{name}_f1": dev.get(name, {}).get("f1") for name in ("long", "short")},

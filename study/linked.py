@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from statistics import median
 from typing import Any
@@ -10,14 +10,14 @@ from typing import Any
 from study.plan.parameters import ScoreGates
 from study.records.record import Record
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "learning_rate": "learning rate {:g}",
     "objective": "{}",
-    "penalty_on": "penalty on P(γ = 1)",
+    "penalty_on": {"one": "penalty on P(γ = 1)", "nonzero": "penalty on P(γ ≠ 0)"},
     "optimizer": "{}",
     "embedding_norm": "{} LayerNorm",
     "initial_mean": "starting at {:g}",
-    "dropout": "dropout",
+    "dropout": {True: "with dropout", False: "without dropout"},
     "epochs": "{} epochs",
     "max_steps": "{} steps",
     "batch_size": "batch {}",
@@ -37,9 +37,9 @@ class Runs:
     def __init__(self, records: Iterable[Record]) -> None:
         self.records = list(records)
         self._by_id = {(r.provenance, r.profile, r.id): r for r in self.records}
-        self._sweeps: dict[tuple[Any, ...], list[Record]] = {}
+        self._sweeps: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
         for record in self.records:
-            self._sweeps.setdefault(_sweep(record), []).append(record)
+            self._sweeps[_sweep(record)].append(record)
         self._common = {sweep: _commonest(runs) for sweep, runs in self._sweeps.items()}
         self._windows = {sweep: _windows(runs) for sweep, runs in self._sweeps.items()}
 
@@ -79,11 +79,9 @@ class Runs:
 
     def variant_of(self, record: Record) -> str:
         """What a run of L0 changes of the settings that most L0 runs of its data share; or ""."""
-        own = record.parameters
-        if own["scorer"] != "l0":
-            return ""
-        common = self._common[_sweep(record)]
-        return ", ".join(_name(name, own[name]) for name in SETTINGS if own[name] != common[name])
+        own, common = record.parameters, self._common[_sweep(record)]
+        changed = [n for n in SETTINGS if own["scorer"] == "l0" and own[n] != common[n]]
+        return ", ".join(_in_words(SETTINGS[name], own[name]) for name in changed)
 
     def selected(self, record: Record) -> Mapping[str, Any]:
         """λ of each kind at the operating point chosen on this record's data; empty if none is.
@@ -132,7 +130,7 @@ def _sweep(record: Record) -> tuple[Any, ...]:
 
 
 def _commonest(records: Iterable[Record]) -> dict[str, Any]:
-    """The value of each setting that most of a sweep's L0 runs share, rather its default."""
+    """The value of each setting that most L0 runs of a sweep share, rather its default."""
     own = [r.parameters for r in records if r.parameters.get("scorer") == "l0"]
     common: dict[str, Any] = {}
     for name in SETTINGS if own else ():
@@ -141,21 +139,19 @@ def _commonest(records: Iterable[Record]) -> dict[str, Any]:
     return common
 
 
-def _windows(records: Iterable[Record]) -> float:
+def _windows(records: Iterable[Any]) -> float:
     """Windows of all training questions of a sweep; 0 if unknown.
 
     A fine-tuning run that was not stopped tells; else the number of questions stands for it.
     """
     windows, questions = [0.0], [0]
-    for record in records:
-        parameters: Any = record.parameters
-        metrics: Any = record.metrics
-        questions += [parameters.get("train_questions") or 0]
-        questions += [metrics.get("scoring", {}).get("questions", 0)]
-        if record.stage == "finetune":
-            steps, limit = metrics["training"]["steps"], parameters["max_steps"]
+    for run in records:
+        known = run.metrics.get("scoring", {}).get("questions")
+        questions += [run.parameters.get("train_questions") or 0, known or 0]
+        if run.stage == "finetune":
+            steps, limit = run.metrics["training"]["steps"], run.parameters["max_steps"]
             if limit is None or steps < limit:
-                windows.append(steps * parameters["batch_size"] / parameters["epochs"])
+                windows += [steps * run.parameters["batch_size"] / run.parameters["epochs"]]
     return max(windows) or max(questions)
 
 
@@ -176,14 +172,8 @@ def _timing(record: Record, name: str, whole: str) -> dict[str, Any]:
     }
 
 
-def _name(setting: str, value: Any) -> str:
-    match setting, value:
-        case "dropout", _:
-            return "with dropout" if value else "without dropout"
-        case "penalty_on", "nonzero":
-            return "penalty on P(γ ≠ 0)"
-        case _, None:
-            return {"max_steps": "all steps", "questions": "all questions"}[setting]
-        case _, str():
-            return SETTINGS[setting].format(value.replace("_", "-"))
-    return SETTINGS[setting].format(value)
+def _in_words(names: Any, value: Any) -> str:
+    if isinstance(names, dict):
+        return str(names[value])
+    value = value.replace("_", "-") if isinstance(value, str) else value
+    return str(names.format("all" if value is None else value))

@@ -54,7 +54,7 @@ def judge(claim: Claim, profile: Mapping[str, Evidence]) -> Judgement:
         both = f"{base} as base" + (" and large" if base == large else f", {large} as large")
         place: dict[str, Any] = {"data": evidence.data, "models": both}
         try:
-            judged = claim.judge(evidence)
+            judged = Judgement.of(claim.parts(evidence))
         except Lacking as reason:
             if lacks.data is None:  # what lacks on the paper's own data is told first
                 lacks = replace(lacks, why=f"It {reason}.", **place)
@@ -103,15 +103,5 @@ def _rank(judgement: Judgement) -> tuple[int, bool, int, int]:
     return worth, judgement.verdict == "not tested", *few
 
 
-__all__ = [
-    "CLAIMS",
-    "VERDICTS",
-    "Claim",
-    "Evidence",
-    "Finding",
-    "Judgement",
-    "Verdict",
-    "gather_evidence",
-    "judge",
-    "judge_each_profile",
-]
+__all__ = ["CLAIMS", "VERDICTS", "Claim", "Evidence", "Finding", "Judgement", "Verdict"]
+__all__ += ["gather_evidence", "judge", "judge_each_profile"]

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from study.claims.curve import Curve
-from study.claims.estimate import Estimate
+from study.claims.estimate import Estimate, mean_f1
 from study.claims.judgement import Lacking
-from study.claims.statistics import mean_f1, mean_of
 from study.frames import KINDS, SCORERS, curve_points, own_sweep, scored_models
 from study.linked import Runs
 from study.paper.published_text import TEXT
@@ -30,32 +29,31 @@ class Evidence:
     Attributes:
         data: name of the questions.
         runs: all records of the profile, of these questions and others.
-        points: of `curve_points`, of these questions. models: of `scored_models`, likewise. Further
-            columns are what an estimate rests on, as `basis_of` takes it.
+        points: of `curve_points`, of these questions. models: of `scored_models`, likewise. Both
+            with the columns that `basis_of` takes.
         profile, provenance: of the records.
-        base: model on which gates are swept and the operating point is chosen.
-        large: the largest model that is pruned at the operating points; the base, where that serves
-            as both.
     """
 
     def __init__(self, records: Iterable[Record], data: str) -> None:
         self.data, self.runs = data, Runs(records)
-        first = self.runs.records[0]
+        first, models = self.runs.records[0], scored_models(self.runs.records)
         self.profile, self.provenance = first.profile, str(first.provenance)
-        points, models = curve_points(self.runs.records), scored_models(self.runs.records)
-        points["gate_seed"] = points["seed"].where(points["scorer"].isin(["l0", "random"]))
-        points["gates_from"], points["retrain_epochs"] = points["data"], np.nan
-        for frame in (points, models):
-            epoch = np.where(frame["gates_from"] == "nq", FIFTH, 1)
-            frame["gates"], frame["retraining"] = (
-                frame["gate_epochs"] / epoch,
-                frame["retrain_epochs"],
-            )
-            frame["above_floor"] = frame["f1"] - frame["floor"]
-        # what a heuristic prunes may fall to the floor: that is what its curve shows
-        points["above_floor"] = points["above_floor"].where(points["scorer"] == "l0")
-        self.points = points[points["data"] == data]
-        self.models = models[models["data"] == data]
+        points = curve_points(self.runs.records)
+        margin, is_l0 = points["f1"] - points["floor"], points["scorer"] == "l0"
+        points = points.assign(
+            gate_seed=points["seed"].where(is_l0 | points["scorer"].eq("random")),
+            gates_from=points["data"],
+            retrain_epochs=np.nan,
+            above_floor=margin.where(is_l0),  # that heuristics fall to the floor is what they show
+        )
+        models = models.assign(above_floor=models["f1"] - models["floor"])
+        self.points, self.models = (
+            frame.assign(
+                gates=frame["gate_epochs"] / np.where(frame["gates_from"] == "nq", FIFTH, 1),
+                retraining=frame["retrain_epochs"],
+            )[frame["data"] == data]
+            for frame in (points, models)
+        )
 
     @cached_property
     def base(self) -> str:
@@ -68,8 +66,8 @@ class Evidence:
 
     @cached_property
     def large(self) -> str:
-        """Of the models that were pruned the one with the largest encoder, or most often pruned of
-        several; the base, before any was."""
+        """Of the models that were pruned at the operating points the one with the largest encoder,
+        or most often pruned of several; the base, before any was."""
         pruned = self.models[self.models["kinds"] != "none"]
         if pruned.empty:
             return self.base
@@ -85,10 +83,6 @@ class Evidence:
                 "one that is fine-tuned and pruned at the same λ"
             )
         return self.base, self.large
-
-    def beside(self, data: str) -> Evidence:
-        """The same profile on other questions."""
-        return Evidence(self.runs.records, data)
 
     def model_rows(self, **where: Any) -> pd.DataFrame:
         """Scored models with these values in their columns; `kinds` "none" is the unpruned."""
@@ -113,19 +107,14 @@ class Evidence:
         pruned = self._rows(rows[rows["kinds"] != "none"], "a pruned model", {})
         return f1_of(self.model_rows(then="fine-tuned", run=pruned["finetune"].mode().iloc[0]))
 
-    def own_points(self, **where: Any) -> pd.DataFrame:
+    def own_points(self) -> pd.DataFrame:
         """Points of L0 at its own threshold, which the paper draws: of every model and variant."""
-        own = self.points[self.points["own_threshold"].astype(bool)]
-        return self._rows(own, "an L0 run", where)
+        return self._rows(self.points[self.points["own_threshold"].astype(bool)], "an L0 run", {})
 
     def l0_points(self, kind: str, **where: Any) -> pd.DataFrame:
-        """Those of the main sweep of one model, the base, and one kind."""
-        return self.own_points(**{"model": self.base, "variant": "", **where, "kind": kind})
-
-    def removed(self, kind: str, **where: Any) -> Estimate:
-        """Percent of one kind that L0 removes, the mean over seeds."""
-        rows = self.l0_points(kind, **where)
-        return mean_of(rows["removed"], basis_of(rows))
+        """Those of one kind, of the main sweep and the base model where nothing else is said."""
+        chosen = {"model": self.base, "variant": "", **where, "kind": kind}
+        return self._rows(self.own_points(), "an L0 run", chosen)
 
     def curve(self, scorer: str, kind: str, **where: Any) -> Curve:
         """F1 against the percentage removed, on the base model (Figures 1 and 2), seeds averaged.
@@ -141,21 +130,20 @@ class Evidence:
             which["label"] = SCORERS[scorer]
             rows = self._rows(self.points, f"scores by {SCORERS[scorer]}", which)
             cuts = rows.groupby(rows["removed"].round(1))
-        margin = {"above_floor": (rows["unpruned_f1"] - rows["floor"]).min()}
-        whole = mean_f1([rows["unpruned_articles"].iloc[0]], margin)
+        whole = unpruned_f1(rows)
         points = [(float(cut["removed"].mean()), f1_of(cut)) for _, cut in cuts]
         return Curve.through([(0.0, whole), *((x, f1) for x, f1 in points if x > 0)])
 
-    def score_runs(self, scorer: str, *kinds: str) -> list[Record]:
+    def score_runs(self, scorer: str, *kinds: str) -> list[Any]:
         """Records of a scorer's runs on the base model, of some kinds or of all; no studies."""
         which = {"model": self.base, "scorer": scorer, "variant": ""}
-        points = self.points[self.points["kind"].isin(kinds or KINDS)]
         what = " on ".join([f"a run of {SCORERS[scorer]}", *(KINDS[kind] for kind in kinds)])
+        points = self.points[self.points["kind"].isin(kinds or KINDS)]
         names = set(self._rows(points, what, which)["run"])
         return [record for record in self.runs.of("score") if record.id in names]
 
-    def finetuning_of(self, record: Record) -> Record:
-        """The fine-tuning run that a run descends from."""
+    def finetuning_of(self, record: Record) -> Any:
+        """The record of the fine-tuning run that a run descends from."""
         found = self.runs.find(self.runs.finetune_of(record), record)
         if found is None:
             raise Lacking("needs the record of the fine-tuning that the gates were trained on")
@@ -180,6 +168,12 @@ class Evidence:
 def f1_of(rows: pd.DataFrame) -> Estimate:
     """F1, the mean over models or points that differ in their seeds."""
     return mean_f1(list(rows["articles"]), basis_of(rows))
+
+
+def unpruned_f1(points: pd.DataFrame) -> Estimate:
+    """F1 of the model that the points of a curve come from, on the same questions."""
+    margin = (points["unpruned_f1"] - points["floor"]).min()
+    return mean_f1([points["unpruned_articles"].iloc[0]], {"above_floor": margin})
 
 
 def basis_of(rows: pd.DataFrame) -> dict[str, Any]:

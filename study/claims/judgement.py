@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from inspect import cleandoc
 from typing import TYPE_CHECKING, Any, get_args
@@ -13,12 +13,13 @@ from study.claims.estimate import Finding, Verdict
 if TYPE_CHECKING:
     from study.claims.evidence import Evidence
 
-    Judge = Callable[[Evidence], "Judgement"]
-
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 WORST_FIRST: tuple[Verdict, ...] = ("does not hold", "undecided", "holds")
 OF_BASE = {*range(5, 15), 32}
 """Claims that the paper makes of BERT-base; the others are of BERT-large or RoBERTa-large."""
+
+Parts = Generator[Finding, None, str | tuple[str, str]]
+"""What a claim's function gives: findings, and at the end `why` and `missing` of `Judgement`."""
 
 
 class Lacking(RecordError):
@@ -27,7 +28,7 @@ class Lacking(RecordError):
 
 @dataclass(frozen=True)
 class Judgement:
-    """A claim judged on one profile's records; its function gives the first three fields.
+    """A claim judged on one profile's records.
 
     Attributes:
         findings: all have to hold; the most telling one first. None where records lack.
@@ -49,6 +50,17 @@ class Judgement:
     models: str | None = None
     budget: str = ""
 
+    @classmethod
+    def of(cls, parts: Parts) -> Judgement:
+        """From what a claim's function gives; raises `Lacking` as it does."""
+        findings: list[Finding] = []
+        try:
+            while True:
+                findings.append(next(parts))
+        except StopIteration as end:
+            why, missing = (end.value, "") if isinstance(end.value, str) else end.value
+        return cls(tuple(findings), why, missing)
+
     @property
     def effect(self) -> Finding | None:
         """The finding that decides: the first of the weakest; None if none was made."""
@@ -69,7 +81,7 @@ class Judgement:
 
     def least(self, name: str) -> Any:
         """The least of something in `Estimate.basis` that a finding rests on; None of none."""
-        given = [finding.effect.basis.get(name) for finding in self.findings]
+        given = [finding.basis.get(name) for finding in self.findings]
         return min((value for value in given if value is not None), default=None)
 
     @property
@@ -92,19 +104,19 @@ class Claim:
         where: in the paper.
         words: the paper's own, with … where words are left out.
         data: names of the questions it can be judged on, the paper's first.
-        judge: from records to a judgement; raises `Lacking`.
+        parts: from records to findings; raises `Lacking`.
     """
 
     number: int
     where: str
     words: str
     data: tuple[str, ...]
-    judge: Judge
+    parts: Callable[[Evidence], Parts]
 
     @property
     def judged_by(self) -> str:
         """What has to be measured for the claim to hold."""
-        return cleandoc(self.judge.__doc__ or "").replace("\n", " ")
+        return cleandoc(self.parts.__doc__ or "").replace("\n", " ")
 
 
 CLAIMS: dict[int, Claim] = {}
@@ -113,15 +125,15 @@ CLAIMS: dict[int, Claim] = {}
 
 def claim(
     number: int, where: str, words: str, data: tuple[str, ...] = ("squad2",)
-) -> Callable[[Judge], Judge]:
-    """Register the judge of a claim, whose docstring says where the line is.
+) -> Callable[[Callable[[Evidence], Parts]], Callable[[Evidence], Parts]]:
+    """Register the function of a claim, whose docstring says where the line is.
 
     `where` is a section's number, or anything else in words.
     """
     place = f"Section {where}" if where[0].isdigit() else where
 
-    def register(judge: Judge) -> Judge:
-        CLAIMS[number] = Claim(number, place, words, data, judge)
-        return judge
+    def register(parts: Callable[[Evidence], Parts]) -> Callable[[Evidence], Parts]:
+        CLAIMS[number] = Claim(number, place, words, data, parts)
+        return parts
 
     return register

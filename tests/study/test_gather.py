@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -11,14 +10,14 @@ import pytest
 from study.frames import (
     CURVE_COLUMNS,
     MODEL_COLUMNS,
-    SERIES,
     curve_points,
     layer_shares,
     rows_of,
     scored_models,
 )
 from study.linked import Runs
-from study.records.record import Record, read_records
+from study.records.record import Record
+from tests.study.claims.planted import Planted, both_kinds
 from tests.study.synthetic import N_HEADS, N_LAYERS, Sweep, kept, sweep
 
 
@@ -230,6 +229,43 @@ def test_times_on_other_questions_do_not_count() -> None:
     assert scored_models(made.records)["speedup"].tolist() == [1.0]
 
 
+def test_the_floor_is_what_answering_nothing_scores(records: list[Record]) -> None:
+    models, points = scored_models(records), curve_points(records)
+    assert set(models["floor"]) == set(points["floor"]) == {50.0}  # half of the questions
+    no_totals = Sweep()
+    no_totals.finetune("minilm")
+    no_totals.records[0].metrics["dev"]["fitted"].pop("NoAns_total")  # type: ignore[index, union-attr, call-overload]
+    assert scored_models(no_totals.records)["floor"].tolist() == [0.0]
+
+
+def test_epochs_are_of_all_training_questions(records: list[Record]) -> None:
+    """300 questions; 100 steps of 8 windows train gates, 50 of 16 retrain."""
+    models = scored_models(records)
+    pruned, later = models["kinds"] != "none", models["stage"] == "retrain"
+    assert models.loc[pruned, "gate_epochs"].tolist() == pytest.approx([800 / 300] * sum(pruned))
+    assert models.loc[~pruned, "gate_epochs"].isna().all()
+    assert models.loc[later, "retrain_epochs"].tolist() == pytest.approx([800 / 300] * sum(later))
+    assert models.loc[~later, "retrain_epochs"].isna().all()
+    points = curve_points(records)
+    assert points["gate_epochs"].notna().tolist() == points["scorer"].eq("l0").tolist()
+
+
+def test_a_fine_tuning_that_was_not_stopped_counts_the_windows() -> None:
+    made = Sweep()
+    base = made.finetune("minilm", epochs=2, max_steps=None)  # 100 steps of 16: 800 windows twice
+    made.l0(base, "attn", 0.04)
+    assert curve_points(made.records)["gate_epochs"].unique().tolist() == [1.0]
+
+
+def test_rows_lead_to_their_records(records: list[Record]) -> None:
+    by_id = {record.id: record for record in records}
+    for frame in (curve_points(records), scored_models(records), layer_shares(records)):
+        assert {by_id[run].commit for run in frame["run"]} == set(frame["commit"])
+    runs, tuned = Runs(records), records[0]
+    assert runs.find(tuned.id, tuned) is runs.find(f"run:{tuned.id}", tuned) is tuned
+    assert runs.find("minilm", tuned) is None
+
+
 def test_no_records() -> None:
     for frame in (curve_points([]), scored_models([]), layer_shares([])):
         assert frame.empty
@@ -239,8 +275,14 @@ def test_no_records() -> None:
 
 
 def test_layers_of_carried_gates_stay_out_of_a_models_own() -> None:
-    """On the committed records, where models of NQ have gates of their own and of SQuAD."""
-    committed = read_records(Path(__file__).parents[2] / "results" / "measured")
-    layers = layer_shares(committed)
-    assert "nq" in set(layers["data"])
-    assert not layers.duplicated([*SERIES, "multiple", "gate_seed", "kind", "layer"]).any()
+    """A model of Natural Questions has gates of its own, and others that were found on SQuAD."""
+    squad, nq = Planted(), Planted(data="nq")
+    base = squad.tuned()
+    model = nq.tuned(model=base)
+    nq.records += squad.records
+    carried = nq.pruned(model, 70.0, **both_kinds(squad, base))
+    own = nq.pruned(model, 70.0, **both_kinds(nq, model))
+    nq.records += squad.records
+    layers = layer_shares(nq.records)
+    assert set(layers["run"]) == {own}
+    assert carried in set(scored_models(nq.records)["run"])

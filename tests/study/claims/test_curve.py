@@ -7,9 +7,8 @@ import pytest
 
 from qaprune_lib.errors import RecordError
 from study.claims.curve import Curve, bound_of
-from study.claims.estimate import Estimate
+from study.claims.estimate import Estimate, mean_f1
 from study.claims.judgement import Lacking
-from study.claims.statistics import mean_f1
 
 X = (0.0, 10.0, 30.0, 45.0, 70.0)
 
@@ -56,8 +55,8 @@ def test_removable_is_the_last_place_under_the_limit(losses: list[float]) -> Non
 
 def test_an_early_end_is_noticed() -> None:
     steep, flat = a_curve([0, 1, 3, 8, 30], 0.1), a_curve([0, 0, 0, 1, 2], 0.1)
-    assert not steep.open_ended()
-    assert flat.open_ended()
+    assert not steep.open_ended
+    assert flat.open_ended
     assert flat.removable().value == 70
     assert bound_of(flat, steep) == "at least"
     assert bound_of(steep, flat) == "at most"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from study.claims.estimate import Estimate, Finding
+from study.claims.estimate import Estimate, Finding, exact, mean_of, over_rounds
 from study.claims.judgement import Judgement
-from study.claims.statistics import exact, mean_of, over_rounds
 
 
 def between(low: float, high: float) -> Estimate:

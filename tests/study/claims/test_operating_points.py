@@ -202,7 +202,7 @@ def test_each_pruned_smaller_model_by_itself() -> None:
     point = made.pruned(small, 70.0, encoder=3_200_000, **both_kinds(made, small, 2.0))
     made.retrained(point, 74.0, teacher=large)
     judgement = made.judge(30)
-    assert judgement.verdict == "does not hold"
+    assert judgement.outcome == "does not hold"
     assert sorted(f.value for f in judgement.findings) == pytest.approx([-1.2, 1.5, 2.0])
 
 

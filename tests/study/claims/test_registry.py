@@ -145,7 +145,7 @@ def test_the_papers_own_data_comes_first() -> None:
     on_squad = judge(CLAIMS[26], gather_evidence(gains["squad2"]))
     assert (on_squad.data, on_squad.verdict) == ("squad2", "holds")
     on_both = judge(CLAIMS[26], gather_evidence(gains["squad2"] + gains["nq"]))
-    assert (on_both.data, on_both.verdict) == ("nq", "does not hold")
+    assert (on_both.data, on_both.outcome) == ("nq", "does not hold")
 
 
 def test_claims_import_without_torch() -> None:

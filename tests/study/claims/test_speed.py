@@ -60,10 +60,19 @@ def test_one_multiple_is_enough() -> None:
     assert judgement.why.startswith("At 2λ")
 
 
+def test_where_one_of_several_is_enough_each_is_tested_more_strictly() -> None:
+    one = fast({2.0: 2.1}, {2.0: 1.0}, wobble=2.0).judge(2).findings[1]
+    several = fast({1.0: 1.2, 2.0: 2.1, 3.0: 2.5}, {1.0: 0.5, 2.0: 1.0, 3.0: 9.0}, wobble=2.0)
+    strict = several.judge(2).findings[1]
+    assert strict.value == pytest.approx(one.value)
+    widths = [(f.high or 0) - (f.low or 0) for f in (one, strict)]
+    assert widths[1] > 1.1 * widths[0] > 0
+
+
 def test_of_failing_multiples_the_nearest_is_told() -> None:
     made = fast({1.0: 1.1, 2.0: 1.7, 3.0: 2.5}, {1.0: 1.0, 2.0: 1.3, 3.0: 9.0})
     judgement = made.judge(2)
-    assert judgement.verdict == "does not hold"
+    assert judgement.outcome == "does not hold"
     assert judgement.why.startswith("At 2λ")
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import random
 import statistics as python_statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from qaprune_lib.errors import RecordError
-from study.claims.estimate import number
-from study.claims.statistics import (
+from study.claims.estimate import (
     DRAWS,
     average,
     exact,
     mean_f1,
     mean_of,
+    number,
     over_rounds,
     standard_deviation,
 )
@@ -186,6 +187,13 @@ def test_standard_deviation_covers_the_truth() -> None:
     assert 0.91 <= covered / 300 <= 0.985
     with pytest.raises(RecordError, match="two runs"):
         standard_deviation([1.0])
+
+
+def test_of_several_tests_each_interval_is_wider() -> None:
+    estimate = mean_f1([some_articles(12)])
+    low, high = np.percentile(estimate.draws, [0.625, 99.375])
+    assert replace(estimate, tests=4).interval == pytest.approx((low, high))
+    assert str(replace(estimate, tests=4)) == f"{estimate.value:.1f} ({low:.1f} to {high:.1f})"
 
 
 def test_numbers_are_printed_plainly() -> None:
