@@ -144,13 +144,13 @@ def question_box(
 
     def answer(_: Any) -> None:
         shown.value = "<p>thinking …</p>"
-        for saved in chosen.value:
-            if saved.source not in loaded:
-                loaded[saved.source] = load(saved.source)
         thresholds = {saved.name: saved.threshold for saved in chosen.value}
-        models = {saved.name: loaded[saved.source] for saved in chosen.value}
-        asked = models, question.value, passage.value
         try:
+            for saved in chosen.value:
+                if saved.source not in loaded:
+                    loaded[saved.source] = load(saved.source)
+            models = {saved.name: loaded[saved.source] for saved in chosen.value}
+            asked = models, question.value, passage.value
             replies = compare(*asked, thresholds=thresholds, **chosen.value[0].windows)
             shown.value = replies_html(passage.value, replies, thresholds)
         except QapruneError as error:

@@ -143,7 +143,10 @@ def test_what_is_shown(page: Callable[..., Page], shown: Shown) -> None:
 
 def test_cells_of_a_table() -> None:
     frame = pd.DataFrame({"a": ["1", "x|y"], "b*": ["x", "–"]})
-    assert markdown(frame).splitlines()[2:] == ["| 1          | x      |", "| x&#124;y   | –      |"]
+    assert markdown(frame).splitlines()[2:] == [
+        "| 1          | x      |",
+        "| x&#124;y   | –      |",
+    ]
     assert markdown(frame).splitlines()[0] == "| a          | b&#42;   |"
 
 
