@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qaprune_lib.errors import RecordError
-from study.claims.curve import Curve, bound_of
+from study.claims.curve import Curve, bound_of, removable
 from study.claims.estimate import Estimate, mean_f1
 from study.claims.judgement import Lacking
 
@@ -51,6 +53,16 @@ def test_removable_is_the_last_place_under_the_limit(losses: list[float]) -> Non
     for column, x in zip(draws(curve).T[:40], found.draws[:40], strict=True):
         under = column[0] - np.interp(fine, X, column) < 5
         assert x == pytest.approx(fine[under][-1], abs=2e-3)
+
+
+@given(st.lists(st.floats(-5, 30), min_size=1, max_size=6), st.floats(0.5, 20))
+def test_removable_by_search(losses: list[float], max_loss: float) -> None:
+    shares, losses = np.arange(len(losses) + 1) * 10.0, [0.0, *losses]
+    fine = np.linspace(0, shares[-1], 20_001)
+    under = fine[np.interp(fine, shares, losses) < max_loss]
+    assert removable(shares, losses, max_loss) == pytest.approx(under[-1], abs=2 * fine[1])
+    both = removable(shares, [losses, np.zeros(len(losses))], max_loss)
+    assert both.tolist() == [removable(shares, losses, max_loss), shares[-1]]
 
 
 def test_an_early_end_is_noticed() -> None:
