@@ -208,15 +208,13 @@ def test_box_asks_the_chosen_pair_once_loaded(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr("qaprune_lib.evaluation.decode.ask", ask)
     full = SavedModel("full", "F")
-    pairs = {
-        name: [full, SavedModel("pruned", source)] for name, source in (("1", "P1"), ("2", "P2"))
-    }
+    pairs = {source: [full, SavedModel("pruned", source)] for source in ("P1", "P2")}
     box: Any = question_box(pairs, load, context=CONTEXT, questions=["When?"])
     chosen, _, question, button, shown = box.children
     button.click()
     assert loaded == ["F", "P1"]
     assert shown.value.count("<mark>1843</mark>") == 2
-    chosen.value = pairs["2"]
+    chosen.value = pairs["P2"]
     button.click()
     assert loaded == ["F", "P1", "P2"]
     question.value = ""

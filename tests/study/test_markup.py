@@ -136,7 +136,8 @@ def assert_text(data: dict[str, str]) -> None:
     assert not [raw for raw in tree.findall(nodes.raw) if "code>" not in raw.astext()]
     assert not list(tree.findall(nodes.emphasis))
     assert "script" not in tags(data["text/html"])
-    assert "<script" not in data["text/markdown"]
+    lines = [line for line in data["text/markdown"].splitlines() if not line.startswith(":alt: ")]
+    assert "<script" not in "\n".join(lines)
 
 
 def test_a_model_and_questions_of_any_name_on_every_kind_of_page(
@@ -193,7 +194,7 @@ def test_widgets(hostile_sweep: Sweep) -> None:
     for child in slider.children[1].children:
         assert not {"script", "em"} & set(tags(child.value))
     labelled = choice_pages({HOSTILE: slider_pages({HOSTILE: "a page"}, description="a")})
-    state = json.dumps([label for label in labelled.children[0].options])
+    state = json.dumps(labelled.children[0].options)
     assert "<" not in state
     models = [SavedModel(HOSTILE, "no model"), SavedModel("pruned", "none")]
 

@@ -62,7 +62,7 @@ class Text(HTMLParser):
 
 def parsed(html: str) -> Text:
     parser = Text()
-    parser.feed(html)
+    parser.feed(str(html))
     assert not parser.open
     return parser
 
@@ -166,9 +166,8 @@ def test_what_a_run_lacks_of_the_papers_conditions_stands_beside_its_verdict(
 ) -> None:
     [judgement] = [judgement for judgement in best if judgement.number == 2]
     weak = replace(judgement, budget="a tiny model <stood> for it")
-    assert (
-        "Not as in the paper: a tiny model <stood> for it." in parsed(scoreboard_html([weak])).text
-    )
+    text = parsed(scoreboard_html([weak])).text
+    assert "Not as in the paper: a tiny model <stood> for it." in text
     assert scoreboard([weak]).iloc[0]["conditions of the paper that are not met"] == weak.budget
 
 
