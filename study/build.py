@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib.metadata
 import os
 import re
 import shutil
@@ -17,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from importlib.resources import files
 from pathlib import Path
 
 from qaprune_lib.errors import QapruneError
@@ -176,30 +176,20 @@ def copy_assets(folder: Path) -> None:
     """Copy MathJax and the classes of Jupyter's widgets from the packages that carry them.
 
     Raises:
-        BookError: a package is not installed.
+        BookError: a package is not installed, or of a version that has them elsewhere.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    mathjax = _package_folder("sphinx-mathjax-offline", "static/mathjax")
-    for part in ("output/chtml/fonts", "input/tex/extensions"):
-        shutil.copytree(mathjax / part, folder / "mathjax" / part)
-    shutil.copy(mathjax / "tex-chtml.js", folder / "mathjax")
     widgets = folder / "jupyter-widgets"
-    widgets.mkdir()
-    extension = _package_folder("widgetsnbextension", "widgetsnbextension/static") / "extension.js"
-    for script in (extension, folder.parent.parent / "_static" / "widgets.js"):
-        shutil.copy(script, widgets)
-
-
-def _package_folder(distribution: str, folder: str) -> Path:
+    widgets.mkdir(parents=True)
     try:
-        files = importlib.metadata.files(distribution) or []
-    except importlib.metadata.PackageNotFoundError as error:
-        raise BookError(f"{distribution} is not installed: pip install {distribution}") from error
-    for file in files:
-        _, found, tail = file.as_posix().partition(folder + "/")
-        if found:
-            return Path(str(file.locate())).parents[tail.count("/")]
-    raise BookError(f"{distribution} has no folder {folder}: another version of it?")
+        mathjax = Path(str(files("sphinx-mathjax-offline"))) / "static/mathjax"
+        for part in ("output/chtml/fonts", "input/tex/extensions"):
+            shutil.copytree(mathjax / part, folder / "mathjax" / part)
+        shutil.copy(mathjax / "tex-chtml.js", folder / "mathjax")
+        shutil.copy(Path(str(files("widgetsnbextension"))) / "static/extension.js", widgets)
+    except (ImportError, OSError) as error:
+        raise BookError(f"scripts of the book: {error}: pip install -e '.[book]'") from error
+    shutil.copy(folder.parent.parent / "_static" / "widgets.js", widgets)
 
 
 def _jupyter_book(root: Path, output: Path) -> None:

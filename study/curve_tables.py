@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from study.frames import KINDS, SERIES, rows_of
+from study.claims.curve import MAX_LOSS, removable
+from study.frames import KINDS, SERIES
 from study.tables import number
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ def curve_means(points: pd.DataFrame) -> pd.DataFrame:
     L0 at its own threshold is one row for each λ, with the mean share that its seeds removed.
     """
     own = points["own_threshold"].astype(bool)
-    key = [*SERIES, "finetune", "kind", "scorer", "label", "own_threshold", "cut"]
+    key = [*SERIES, "finetune", "kind", "scorer", "label", "variant", "own_threshold", "cut"]
     values = points.assign(own_threshold=own, cut=points["removed"].where(~own))
     means: pd.DataFrame = values.groupby(key, dropna=False).agg(
         removed=("removed", "mean"),
@@ -46,32 +47,23 @@ def curve_cells(points: pd.DataFrame) -> pd.DataFrame:
     return table.rename_axis("scorer").rename_axis(columns=None).reset_index()
 
 
-def removable(points: pd.DataFrame, max_loss: float = 5.0) -> pd.DataFrame:
-    """The largest share that each scorer was seen to remove at a mean loss below `max_loss` F1.
+def removable_text(points: pd.DataFrame) -> str:
+    """What each scorer can remove at under `MAX_LOSS` F1, by the rule of the claims.
 
-    Only shares that were scored count, nothing is interpolated; L0 is taken at its own thresholds.
-    Columns scorer, removed, loss; sorted by share, with 0 where no share costs so little.
+    L0 is taken at its own thresholds, with each setting that studies changed apart.
     """
     means = curve_means(points)
     l0 = means["scorer"] == "l0"
-    means = means[~l0 | means["own_threshold"]].assign(scorer=means["label"].where(~l0, "L0"))
-    means.loc[means["loss"] >= max_loss, ["removed", "loss"]] = 0.0
-    means = means.sort_values(["removed", "loss"], ascending=False, kind="stable")
-    return means.drop_duplicates("scorer")[["scorer", "removed", "loss"]].reset_index(drop=True)
-
-
-def removable_text(points: pd.DataFrame, max_loss: float = 5.0) -> str:
-    """`removable` in words."""
-    found = "; ".join(
-        f"{row.scorer} {row.removed:.0f}% ({abs(row.loss):.1f} F1 "
-        f"{'lost' if row.loss >= 0 else 'gained'})"
-        if row.removed
-        else f"{row.scorer} none"
-        for row in rows_of(removable(points, max_loss))
-    )
+    variants = means["variant"].map(lambda variant: f"L0, {variant}" if variant else "L0")
+    own = means.assign(name=means["label"].where(~l0, variants))[~l0 | means["own_threshold"]]
+    found = []
+    for name, curve in own.sort_values("removed").groupby("name"):
+        share = float(removable([0, *curve["removed"]], [0, *curve["loss"]]))
+        bound = "at least " if curve["loss"].iloc[-1] < MAX_LOSS else ""
+        found.append((-share, f"{name} {bound}{share:.0f}%"))
     return (
-        f"The largest share of {KINDS[points['kind'].iloc[0]]} that was seen to go at under "
-        f"{max_loss:g} F1 lost: {found}. Only shares that were scored count."
+        f"The share of {KINDS[points['kind'].iloc[0]]} that can go at under {MAX_LOSS:g} F1 lost, "
+        f"linear between the points: {'; '.join(text for _, text in sorted(found))}."
     )
 
 

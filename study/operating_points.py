@@ -15,7 +15,7 @@ from study.linked import Runs
 from study.markup import fill, render
 from study.names import measured_first, place_of
 from study.records.record import Record, hash_of
-from study.tables import THEN, gates_origin, number
+from study.tables import THEN, number, point_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +26,7 @@ _POINT = [
     *("provenance", "profile", "data", "finetune", "gates_from", "weights_from"),
     *("kinds", "multiple", "penalty_attn", "penalty_ff", "gate_objective"),
 ]
-_PRUNED = {"none": "unpruned", "attn": "heads", "ff": "activations", "both": "both"}
+_KINDS = ["none", "attn", "ff", "both"]
 
 
 def named_points(records: Iterable[Record]) -> pd.DataFrame:
@@ -42,8 +42,8 @@ def named_points(records: Iterable[Record]) -> pd.DataFrame:
     chosen = chosen.sort_values(["gate_seed", "retrain_seed"], kind="stable")
     first = chosen.groupby(_POINT, dropna=False)["point"].transform("first")
     chosen = chosen[chosen["point"] == first].drop_duplicates([*_POINT, "then"])
-    chosen.insert(0, "name", [_name(row) for row in rows_of(chosen)])
-    by_kind = chosen["kinds"].map(list(_PRUNED).index)
+    chosen.insert(0, "name", [point_name(row) for row in rows_of(chosen)])
+    by_kind = chosen["kinds"].map(_KINDS.index)
     removed = chosen["attn_removed"] + chosen["ff_removed"]
     order = np.lexsort([chosen["then"].map(THEN.index), removed, by_kind])
     return chosen.iloc[order].reset_index(drop=True)
@@ -154,19 +154,6 @@ def _order(record: Record, runs: Runs) -> tuple[bool, str, float, Any]:
     penalty = parameters["penalty_attn"] or 0.0
     measured = record.provenance == "measured"
     return not measured, runs.variant_of(record), penalty, parameters["seed"]
-
-
-def _name(row: Any) -> str:
-    name = _PRUNED[row.kinds]
-    if row.kinds == "none":
-        return name
-    if np.isfinite(row.multiple):
-        name += f" ×{row.multiple:g}"
-    else:
-        each = {"heads": row.penalty_attn, "activations": row.penalty_ff}
-        name += " at λ " + ", ".join(f"{v:g} ({k})" for k, v in each.items() if np.isfinite(v))
-    origin = gates_origin(row)
-    return name + (f", {origin}" if origin else "")
 
 
 def _page(name: str, rows: pd.DataFrame, model: pd.DataFrame, shape: Mapping[str, int]) -> str:

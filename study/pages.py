@@ -23,7 +23,7 @@ from study.names import data_of, model_of, origin_of
 from study.plan.plan import Planner
 from study.plan.profile import read_profile
 from study.plan.status import profile_status
-from study.records.lineage import changed_since
+from study.records.lineage import ROOT, changed_since
 from study.records.record import Record, read_records
 from study.tables import number
 
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 PROVENANCES = ("measured", "embedded")
 """In the order in which pages show them."""
 
-PROFILES = Path("profiles")
-"""Where profiles lie, from the root of the repository."""
+PROFILES = ROOT / "profiles"
 
 
 class Page:
@@ -45,7 +44,8 @@ class Page:
     """
 
     def __init__(self, results: str, output: str) -> None:
-        self.results, self.output = Path(results), Path(output)
+        # a notebook that was opened by hand runs in its own folder
+        self.results, self.output = ROOT / results, ROOT / output
         self.output.mkdir(parents=True, exist_ok=True)
 
     @cached_property
@@ -76,16 +76,10 @@ class Page:
         if text := fill(template, **values):
             _show(text, _html(text))
 
-    def box(self, title: str, paragraphs: list[Markup], kind: str = "note") -> None:
-        """A box with MyST in it."""
-        text = "\n\n".join(paragraphs)
-        myst = f":::{{admonition}} {title}\n:class: {kind}\n\n{text}\n:::"
-        _show(myst, _html(text))
-
     def each(
         self, frame: pd.DataFrame, name: str, *more: str, of: str
     ) -> Iterator[tuple[str, pd.DataFrame]]:
-        """As `each_model`, between what is to be said of the numbers and which runs lack.
+        """As `each_model`, after what has to be said of the numbers; without rows, what lacks.
 
         Args:
             frame: as there. more: as there.
@@ -95,10 +89,11 @@ class Page:
         self.about(frame)
         for model, rows in each_model(frame, *more):
             yield f"{name}-{model}", rows
-        self.missing(of, set(frame["profile"]))
+        if frame.empty:
+            self.text("No profile has {{ of }} yet; {doc}`records` says how to make them.", of=of)
 
     def about(self, frame: pd.DataFrame) -> None:
-        """What has to be said of a frame's rows: of their questions, models and records.
+        """What has to be said of a frame's rows, in a folded box: questions, models and records.
 
         Args:
             frame: with the columns `SERIES` and `run`.
@@ -115,32 +110,9 @@ class Page:
         if made:
             lines.append(fill("{doc}`Records <records>`: {{ made }}.", made=made))
         if lines:
-            self.box("About these numbers", lines)
-
-    def missing(self, what: str, shown: set[str]) -> None:
-        """Which profiles lack records, and how to make them.
-
-        Args:
-            what: that the page draws.
-            shown: names of the profiles that it has drawn.
-        """
-        lines = []
-        for path in sorted(PROFILES.glob("*.yml")):
-            state = "drawn from what is there" if path.stem in shown else f"no {what} yet"
-            try:
-                runs = profile_status(Planner(read_profile(path), results=str(self.results)))
-            except SettingsError:  # runs are named by the files that they read
-                lacking = "which runs it lacks can be told only where its questions are at hand"
-            else:
-                missing = sum(run.state != "complete" for run in runs)
-                lacking = f"of the {len(runs)} runs that can be named already, it lacks {missing}"
-                if not missing:
-                    continue
-            text = "- Profile {{ name }}, {{ state }}: {{ lacking }}. <code>{{ make }}</code>"
-            values = {"name": path.stem, "state": state, "lacking": lacking}
-            lines.append(fill(f"{text} makes them.", make=how_to_make(path), **values))
-        if lines:
-            self.box("Runs without a record", lines, kind="dropdown")
+            text = "\n\n".join(lines)
+            box = "{admonition} About these numbers\n:class: note dropdown"
+            _show(f":::{box}\n\n{text}\n:::", _html(text))
 
 
 def each_model(frame: pd.DataFrame, *more: str) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -204,18 +176,31 @@ def records_table(records: Iterable[Record]) -> pd.DataFrame:
     )
 
 
-def how_to_make(profile: Path) -> str:
-    """The command that makes the records that a profile lacks."""
-    command = f"python -m study graph {shlex.quote(str(profile))}"
-    sources = [data.source for data in read_profile(profile).data.values()]
-    return f"{command} --source FOLDER" if None in sources else command
+def profiles_table(results: Path) -> pd.DataFrame:
+    """A row for each profile: how many of its runs are recorded, and how to make the others."""
+    import pandas as pd
+
+    rows = []
+    for path in sorted(PROFILES.glob("*.yml")):
+        profile = read_profile(path)
+        try:
+            runs = profile_status(Planner(profile, results=str(results)))
+            state = f"{sum(run.state == 'complete' for run in runs)} of {len(runs)}"
+        except SettingsError:  # runs are named by the files that they read
+            state = "known where its questions are"
+        source = " --source FOLDER" if None in [d.source for d in profile.data.values()] else ""
+        command = f"python -m study graph {shlex.quote(f'profiles/{path.name}')}{source}"
+        rows.append(
+            {"profile": profile.name, "recorded runs": state, "what makes the others": command}
+        )
+    return pd.DataFrame(rows)
 
 
 def _said(profile_name: str, column: str, name: str) -> str:
     """What a profile's file says of its questions, or of a model that differs from its others."""
     path = PROFILES / f"{profile_name}.yml"
     if not path.is_file():
-        return ""
+        return f"There is no profiles/{path.name} any more that says where they come from."
     profile = read_profile(path)
     part: Any = (profile.others if column == "model" else profile.data).get(name)
     return "" if part is None else str(part.about)

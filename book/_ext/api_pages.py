@@ -61,7 +61,7 @@ class Library:
         }
         entries: dict[str, Entry] = {}
         while names:
-            found = [entry for name in names if (entry := self.find(*name))]
+            found = [entry for name in sorted(names) if (entry := self.find(*name))]
             new = {f"{entry[0]}.{entry[1].name}": entry for entry in found}
             new = {full: entry for full, entry in new.items() if full not in entries}
             entries |= new

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from study.claims.curve import MAX_LOSS
 from study.figures import style
 from study.figures.style import BLACK, BLUE, GREEN, PUBLISHED, SKY, Drawing, Look
 from study.frames import KINDS, SCORERS
@@ -13,9 +14,6 @@ from study.paper.published_text import of_figure
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-
-MAX_LOSS = 5.0
-"""F1 points that the paper's statements on Figures 1 and 2 allow to be lost (section 4.2.2)."""
 
 NQ = "nq"
 

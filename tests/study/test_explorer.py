@@ -53,11 +53,11 @@ def slider_and_stack(widget: Any) -> tuple[widgets.SelectionSlider, widgets.Stac
 def test_operating_points_have_one_topology_each(records: list[Record]) -> None:
     points = named_points(records)
     assert list(points["name"].unique()) == [
-        *("unpruned", "heads ×1", "activations ×1", "both ×1", "both ×2")
+        *("unpruned", "attn (×1)", "ff (×1)", "ff + attn (×1)", "ff + attn (×2)")
     ]
     assert points.groupby("name")["point"].nunique().max() == 1
     assert set(points["gate_seed"].dropna()) == {0.0}
-    both = points[points["name"] == "both ×1"]
+    both = points[points["name"] == "ff + attn (×1)"]
     assert list(both["then"]) == ["not retrained", "cross-entropy", "distillation"]
     whole = points[points["name"] == "unpruned"]
     assert list(whole["then"]) == ["fine-tuned", "cross-entropy", "distillation"]
@@ -70,9 +70,9 @@ def test_carried_gates_and_weights_are_named_beside_the_model_of_the_same_questi
     points = named_points(records)
     assert not points.duplicated([*SERIES, "name", "then"]).any()
     on_nq = points[points["data"] == "nq"]
-    names = {f"both ×{multiple}" for multiple in (1, 2)}
+    names = {f"ff + attn (×{multiple})" for multiple in (1, 2)}
     names |= {f"{name}, gates of SQuAD 2.0" for name in names}
-    names |= {"unpruned", "both ×1, gates and weights of SQuAD 2.0"}
+    names |= {"unpruned", "ff + attn (×1), gates and weights of SQuAD 2.0"}
     assert set(on_nq["name"]) == names
     sliders = leaf_through_points(records)
     (place,) = [place for place in sliders if "NQ-format" in place]
@@ -154,12 +154,12 @@ def test_no_records_give_no_pages() -> None:
 def test_pairs_are_those_whose_folders_are_there(records: list[Record], tmp_path: Path) -> None:
     assert saved_pairs(records, tmp_path) == {}
     points = named_points(records)
-    row = points[points["name"].eq("both ×2") & points["then"].eq("distillation")].iloc[0]
+    row = points[points["name"].eq("ff + attn (×2)") & points["then"].eq("distillation")].iloc[0]
     for run in (row["run"], row["finetune"]):
         (tmp_path / "embedded" / "tiny" / run / "model").mkdir(parents=True)
     ((name, (full, pruned)),) = saved_pairs(records, tmp_path).items()
     place = "MiniLM on generated SQuAD 2.0, embedded, profile tiny"
-    assert name == f"{place}: both ×2, distillation"
+    assert name == f"{place}: ff + attn (×2), distillation"
     assert Path(pruned.source) == tmp_path / "embedded" / "tiny" / row["run"] / "model"
     tuned = next(r for r in records if r.id == row["finetune"])
     assert full.threshold == tuned.metrics["dev"]["threshold"]  # type: ignore[index, call-overload]

@@ -169,11 +169,11 @@ def test_what_a_profile_says(
     profile["data"]["squad2"]["about"] = HOSTILE
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles" / "embedded.yml").write_text(yaml.safe_dump(profile))
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pages, "PROFILES", tmp_path / "profiles")
     made = Sweep(profile="embedded")
     made.finetune("minilm")
     write_record(tmp_path / "results", made.records[0])
-    Page("results", "out").about(scored_models(made.records))
+    Page(str(tmp_path / "results"), str(tmp_path / "out")).about(scored_models(made.records))
     assert TEXT in one_line(doctree(shown[0]["text/markdown"]).astext())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from study.claims.evidence import Evidence
 from study.curve_tables import (
     curve_cells,
     curve_means,
@@ -12,13 +13,12 @@ from study.curve_tables import (
     layer_cells,
     middle_text,
     reading_cells,
-    removable,
     removable_text,
     run_cells,
     study_cells,
 )
 from study.figures.controls import control_rows
-from study.frames import curve_points, layer_shares, other_dev_sets, rows_of, scored_models
+from study.frames import SCORERS, curve_points, layer_shares, other_dev_sets, scored_models
 from study.l0_runs import l0_runs, readings
 from study.paper.published import TABLE_1, TABLE_2, TABLE_5
 from study.paper_tables import natural_questions_table, published_cells, table1, table2
@@ -98,14 +98,19 @@ def test_curves_gather_seeds_and_keep_runs_of_l0_apart(records: list[Record]) ->
 def test_what_can_go_at_under_five_points(records: list[Record]) -> None:
     points = curve_points(records)
     rows = points[(points["kind"] == "attn") & (points["variant"] == "")]
-    found = {row.scorer: (row.removed, row.loss) for row in rows_of(removable(rows))}
-    assert found["L0"] == pytest.approx((35.5, (8 * 0.7**2 + 8 * 0.72**2 + 0.1) / 2))
-    assert found["gain"] == pytest.approx((20.0, 11 * 0.4**2))
-    assert found["random"] == (0.0, 0.0)
     said = removable_text(rows)
-    assert "attention heads that was seen to go at under 5 F1 lost: L0 36% (4.1 F1 lost); " in said
-    assert "random none. Only shares" in said
-    assert removable(rows.iloc[:0]).empty
+    assert said.startswith("The share of attention heads that can go at under 5 F1 lost, ")
+    # between the cuts at 20 and 40%, which lose 45·(r / 50)² + 0.2 on average
+    low, high = (45 * (share / 50) ** 2 + 0.2 for share in (20, 40))
+    assert f"random {20 * (5 / low if low > 5 else 1 + (5 - low) / (high - low)):.0f}%" in said
+    evidence = Evidence(records, "squad2")
+    for scorer, name in SCORERS.items():
+        assert f" {name} {evidence.curve(scorer, 'attn').removable().value:.0f}%" in said
+    short = rows[rows["removed"] <= 20]
+    assert "leave-one-out at least 20%" in removable_text(short[short["scorer"] != "random"])
+    emb = removable_text(points[points["kind"] == "emb"])
+    assert "L0 " in emb
+    assert "L0, plain LayerNorm " in emb
 
 
 def test_published_tables_as_printed() -> None:
