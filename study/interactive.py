@@ -45,39 +45,40 @@ def slider_pages(pages: Mapping[str, str], *, description: str) -> Widget:
     Raises:
         ValueError: there is no page.
     """
-    from ipywidgets import HTML, Layout, SelectionSlider, Stack, VBox, jslink
+    from ipywidgets import HTML, Layout, SelectionSlider
 
-    stack = Stack([HTML(page) for page in pages.values()], selected_index=0)
+    if not pages:
+        raise ValueError("there is no page to show")
     slider = SelectionSlider(
         options=_labels(pages),
         description=description,
         style={"description_width": "initial"},
         layout=Layout(width="95%", max_width="40em"),
     )
-    jslink((slider, "index"), (stack, "selected_index"))
-    return VBox([slider, stack] if len(pages) > 1 else [stack])
+    linked = _linked(slider, [HTML(page) for page in pages.values()])
+    return linked if len(pages) > 1 else linked.children[1]
 
 
 def choice_pages(pages: Mapping[str, Widget]) -> Widget:
-    """Buttons, one for each named widget, of which the chosen one is shown.
+    """Buttons, one for each named widget, of which the chosen one is shown; at least one.
 
-    Raises:
-        ValueError: there is no page.
+    Unlike the titles of tabs, those of buttons are as wide as their text.
     """
-    from ipywidgets import Layout, Stack, ToggleButtons, VBox, jslink
+    from ipywidgets import Layout, ToggleButtons
 
-    # unlike the titles of tabs, those of buttons are as wide as their text
-    buttons = ToggleButtons(
-        options=_labels(pages), style={"button_width": "auto"}, layout=Layout(width="100%")
-    )
-    stack = Stack(list(pages.values()), selected_index=0)
-    jslink((buttons, "index"), (stack, "selected_index"))
-    return VBox([buttons, stack])
+    wide = {"style": {"button_width": "auto"}, "layout": Layout(width="100%")}
+    return _linked(ToggleButtons(options=_labels(pages), **wide), list(pages.values()))
+
+
+def _linked(selector: Widget, pages: list[Widget]) -> Widget:
+    from ipywidgets import Stack, VBox, jslink
+
+    stack = Stack(pages, selected_index=0)
+    jslink((selector, "index"), (stack, "selected_index"))
+    return VBox([selector, stack])
 
 
 def _labels(pages: Mapping[str, object]) -> list[str]:
-    if not pages:
-        raise ValueError("there is no page to show")
     # widgets show labels as they stand; but a static page keeps them in a <script>, which a label
     # must not end
     return [label.replace("<", "\u2039") for label in pages]

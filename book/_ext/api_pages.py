@@ -70,9 +70,9 @@ class Library:
 
     def constants(self) -> set[str]:
         """Names of constants and types, which have no entry of their own."""
-        nodes = (node for tree in self.modules.values() for node in ast.walk(tree))
-        assigned = (node for node in nodes if isinstance(node, ast.Assign))
-        return {ast.unparse(target) for node in assigned for target in node.targets}
+        nodes = [node for tree in self.modules.values() for node in ast.walk(tree)]
+        found = {ast.unparse(t) for n in nodes if isinstance(n, ast.Assign) for t in n.targets}
+        return found | {ast.unparse(n.target) for n in nodes if isinstance(n, ast.AnnAssign)}
 
 
 def _named(node: ast.AST) -> set[str]:

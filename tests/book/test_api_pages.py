@@ -18,7 +18,7 @@ def test_names_are_followed_to_their_home(tmp_path: Path) -> None:
         "__init__": "from qaprune_lib.data import load\n__all__ = ['load', 'data']",
         "data/__init__": "from qaprune_lib.data.reader import load\n__all__ = ['load']",
         "data/reader": "from qaprune_lib.data.kinds import Rows\n"
-        "Limit = int\n"
+        "Limit: TypeAlias = int\n"
         "def load(path: str, most: Limit) -> Rows | None: ...",
         "data/kinds": "class Cell: ...\n"
         "class Hidden: ...\n"
@@ -39,6 +39,7 @@ def test_names_are_followed_to_their_home(tmp_path: Path) -> None:
         "qaprune_lib.errors.QapruneError",
     }
     assert "Limit" in library.constants()
+    assert "Missing" not in library.constants()
 
 
 def test_every_public_name_of_the_library_has_an_entry() -> None:
