@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -16,8 +17,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from qaprune_lib.errors import GateError
-from qaprune_lib.models.encoder import Encoder
-from qaprune_lib.models.shape import KINDS, ModelShape
+from qaprune_lib.models.architecture import KINDS, Encoder, ModelShape
+from qaprune_lib.models.topology import Topology
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class Masks:
             }
         )
 
+    @classmethod
+    def from_topology(cls, topology: Topology, kinds: Sequence[str] = KINDS) -> Masks:
+        """Hard 0/1 gates of the given kinds, as float32 tensors."""
+        return cls(**{kind: torch.from_numpy(topology.mask(kind)).float() for kind in kinds})
+
     def kinds(self) -> list[str]:
         """The kinds of gates that are present."""
         return [kind for kind in KINDS if getattr(self, kind) is not None]
@@ -63,8 +69,8 @@ class Masks:
             raise GateError(f"there are no gates of kind {kind!r}, only of {self.kinds()}")
         return gates
 
-    def check(self, shape: ModelShape) -> None:
-        """Check shapes against a model's.
+    def check_shapes(self, shape: ModelShape) -> None:
+        """Check against a model's shape.
 
         Raises:
             GateError: no mask at all, or one of a shape that the model does not have.
@@ -78,10 +84,20 @@ class Masks:
                     f"mask {kind!r} has shape {list(gates.shape)}; this model ({shape}) needs "
                     f"{list(expected)}, with or without a leading batch dimension"
                 )
-            if not torch.isfinite(gates).all():
+
+    def check_values(self, topology: Topology) -> None:
+        """Check what a model that keeps `topology` would do with the values.
+
+        Raises:
+            GateError: values that are not finite, or no embedding dimension left to norm.
+        """
+        for kind in self.kinds():
+            if not torch.isfinite(self.get(kind)).all():
                 raise GateError(f"mask {kind!r} holds values that are not finite")
-        if self.emb is not None and bool((self.emb.sum(-1) <= 0).any()):
-            raise GateError("mask 'emb' closes every embedding dimension: nothing is left to norm")
+        if self.emb is not None:
+            (kept,) = topology.kept("emb")
+            if bool((self.emb[..., list(kept)].sum(-1) <= 0).any()):
+                raise GateError("mask 'emb' closes every embedding dimension that it still has")
 
 
 @contextmanager
@@ -90,24 +106,33 @@ def apply_masks(
     masks: Masks,
     *,
     embedding_norm: Literal["weighted", "plain"] = "weighted",
+    check_values: bool = True,
 ) -> Iterator[None]:
     """Run a model with masks, inside of a `with` block.
 
     attn multiplies each head's context vector before the attention output projection, ff the
     activations after GeLU before the second linear layer. emb multiplies the embedding output and
-    both LayerNorms of every layer by the same γ. With `embedding_norm="weighted"` the statistics
-    of the norms are weighted by γ, so that a masked model equals its pruned model; "plain" is the
-    literal reading of the paper: the mask stands before (and after) an unchanged LayerNorm.
+    both LayerNorms of every layer by the same γ.
+
+    Args:
+        model: unpruned or pruned.
+        masks: in the numbering of the unpruned model.
+        embedding_norm: "weighted" weights the statistics of the norms by γ, so that a masked model
+            equals its pruned model; "plain" is the literal reading of the paper: the mask stands
+            before (and after) an unchanged LayerNorm.
+        check_values: look at the values, which waits for a GPU. A loop over steps whose gates lie
+            in [0, 1] by construction goes without; shapes are checked in any case.
 
     Raises:
-        GateError: a mask of a wrong shape, or, after a forward pass, a mask that was not used.
+        GateError: a mask of a wrong shape or value, or, after a forward pass, one that was not
+            used.
     """
     if embedding_norm not in ("weighted", "plain"):
         raise GateError(f"embedding_norm={embedding_norm!r} must be 'weighted' or 'plain'")
-    encoder = Encoder(model)
-    masks.check(encoder.shape)
-    if masks.emb is not None and bool((masks.emb[..., list(encoder.kept.emb)].sum(-1) <= 0).any()):
-        raise GateError("mask 'emb' closes every embedding dimension that this model still has")
+    encoder, topology = Encoder(model), Topology.of(model)
+    masks.check_shapes(encoder.shape)
+    if check_values:
+        masks.check_values(topology)
     consumed: set[str] = set()
     expected: set[str] = set()
 
@@ -133,24 +158,24 @@ def apply_masks(
             add = module.register_forward_hook if after else module.register_forward_pre_hook
             hooks.callback(add(counted).remove)
 
-        for layer in range(encoder.shape.n_layers):
+        paths = encoder.architecture
+        for number, layer in enumerate(encoder.layers):
             if masks.attn is not None:
-                gates = _select(masks.attn, layer, encoder.kept.attn[layer])
+                gates = _of_layer(masks.attn[..., number, :], topology, "attn", number)
                 hook = _scale_heads(gates, encoder.shape.head_size)
-                module = encoder.module(layer, "attention_output")
-                register(f"attn of layer {layer}", module, hook, after=False)
+                module = layer.get_submodule(paths.attention_output)
+                register(f"attn of layer {number}", module, hook, after=False)
             if masks.ff is not None:
-                gates = _select(masks.ff, layer, encoder.kept.ff[layer])
-                module = encoder.module(layer, "output")
-                register(f"ff of layer {layer}", module, _scale_inputs(gates), after=False)
+                gates = _of_layer(masks.ff[..., number, :], topology, "ff", number)
+                module = layer.get_submodule(paths.output)
+                register(f"ff of layer {number}", module, _scale_inputs(gates), after=False)
             if masks.emb is not None:
-                gates = masks.emb[..., list(encoder.kept.emb)]
-                for name in ("attention_norm", "output_norm"):
-                    hook = _gated_norm(gates, embedding_norm)
-                    module = encoder.module(layer, name)
-                    register(f"emb at {name} of layer {layer}", module, hook, after=True)
+                gates = _of_layer(masks.emb, topology, "emb")
+                for path in paths.norms:
+                    hook, module = _gated_norm(gates, embedding_norm), layer.get_submodule(path)
+                    register(f"emb at {path} of layer {number}", module, hook, after=True)
         if masks.emb is not None:
-            gates = masks.emb[..., list(encoder.kept.emb)]
+            gates = _of_layer(masks.emb, topology, "emb")
             module = encoder.embedding_output()
             is_norm = isinstance(module, nn.LayerNorm)
             hook = _gated_norm(gates, embedding_norm) if is_norm else _scale_output(gates)
@@ -161,10 +186,22 @@ def apply_masks(
         yield
 
 
-def _select(gates: torch.Tensor, layer: int, kept: Sequence[int]) -> torch.Tensor:
+def _of_layer(gates: torch.Tensor, topology: Topology, kind: str, layer: int = 0) -> torch.Tensor:
     """Gates of one layer's remaining slices: [n] or [batch, n]."""
-    gates = gates[..., layer, :]
-    return gates if len(kept) == gates.shape[-1] else gates[..., list(kept)]
+    return gates[..., _kept_indices(topology, kind, gates.device)[layer]]
+
+
+@lru_cache(maxsize=16)
+def _kept_indices(
+    topology: Topology, kind: str, device: torch.device
+) -> tuple[torch.Tensor | slice, ...]:
+    """Of each layer the remaining slices, on the device: sent to a GPU once for all passes."""
+    size = topology.shape.gates(kind)[-1]
+    with torch.inference_mode(False):  # whoever comes first, the next may need gradients
+        return tuple(
+            slice(None) if len(kept) == size else torch.tensor(kept, dtype=torch.long).to(device)
+            for kept in topology.kept(kind)
+        )
 
 
 def _per_position(gates: torch.Tensor) -> torch.Tensor:

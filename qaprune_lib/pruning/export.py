@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from qaprune_lib.errors import ModelError
-from qaprune_lib.models.encoder import architecture_of
+from qaprune_lib.models.architecture import Encoder, architecture_of
 from qaprune_lib.models.heads import Head, head_of
 
 if TYPE_CHECKING:
@@ -215,8 +215,7 @@ def _quantize(path: Path) -> Path:
 def _batches(model: QuestionAnsweringModel) -> list[Batch]:
     """Random tokens at the sizes that are checked, each but the first row padded."""
     config, tokenizer = model.config, model.tokenizer
-    # RoBERTa's positions start after its padding index
-    longest = config.max_position_embeddings - config.pad_token_id - 1
+    longest = Encoder(model).longest_input()
     generator = torch.Generator().manual_seed(0)
     batches = []
     for n_rows, length in CHECKED:

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,14 +17,11 @@ from transformers import PreTrainedModel
 from qaprune_lib.cache import write_atomically
 from qaprune_lib.errors import ModelError, SettingsError, TopologyError
 from qaprune_lib.evaluation.timing import device_name, synchronize
-from qaprune_lib.models.encoder import ARCHITECTURES, Encoder, Kept
+from qaprune_lib.models.architecture import Encoder, ModelShape, architecture_of
+from qaprune_lib.models.choose import BlockCosts
 from qaprune_lib.models.pruned import full_class, resize
-from qaprune_lib.models.shape import ModelShape
+from qaprune_lib.models.topology import Topology
 from qaprune_lib.progress import tqdm
-from qaprune_lib.pruning.budget import BlockCosts
-
-if TYPE_CHECKING:
-    from qaprune_lib.pruning.topology import Topology
 
 WIDTHS = 12
 WARM_UP = 3
@@ -215,21 +212,19 @@ def _rising_from_zero(milliseconds: np.ndarray) -> np.ndarray:
 
 
 def _stock_model(shape: ModelShape, model_type: str, n_layers: int, length: int) -> PreTrainedModel:
-    if model_type not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
-        raise ModelError(f"architecture {model_type!r} is not supported; supported are {known}")
+    names = architecture_of(model_type)
     if shape.n_heads * shape.head_size != shape.d_embedding:
         raise ModelError(f"heads of {shape} do not add up to its embedding dimensions")
+    sizes = {
+        names.n_layers: n_layers,
+        names.n_heads: shape.n_heads,
+        names.d_intermediate: shape.d_intermediate,
+        names.d_embedding: shape.d_embedding,
+    }
     model_class = full_class(model_type)
     config_class: Any = model_class.config_class
-    config = config_class(
-        vocab_size=1000,
-        hidden_size=shape.d_embedding,
-        num_hidden_layers=n_layers,
-        num_attention_heads=shape.n_heads,
-        intermediate_size=shape.d_intermediate,
-        max_position_embeddings=length + 2,  # RoBERTa's positions start at 2
-    )
+    # RoBERTa's positions start at 2
+    config = config_class(vocab_size=1000, max_position_embeddings=length + 2, **sizes)
     return model_class(config).eval()
 
 
@@ -263,11 +258,9 @@ def _layer(
     """One layer with so many heads and activations."""
     args, kwargs = inputs
     model = _stock_model(shape, model_type, 1, length=1)
-    kept = Kept(
-        attn=(tuple(range(n_heads)),),
-        ff=(tuple(range(width)),),
-        emb=tuple(range(shape.d_embedding)),
-    )
-    resize(model, kept)
+    counts = {"attn": n_heads, "ff": width}
+    one = shape.model_copy(update={"n_layers": 1})
+    keep = {kind: np.arange(one.gates(kind)[1])[None] < count for kind, count in counts.items()}
+    resize(model, Topology.from_masks(one, keep))
     layer = Encoder(model).layers[0].to(device).eval()
     return lambda: layer(*args, **kwargs)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from qaprune_lib.errors import RecordError
+from qaprune_lib.models.load import load_model
 from qaprune_lib.models.pruned import QuestionAnsweringModel
-from qaprune_lib.models.zoo import load_model
 from qaprune_lib.scorers.scores import GateScores
 from study.plan.parameters import StageParameters, is_run_id
 from study.records.environment import environment

@@ -234,7 +234,7 @@ def test_a_mask_that_closes_all_dimensions_a_pruned_model_has_is_refused() -> No
     model = tiny_model("bert")
     topology = random_topology(shape_of(model.config), 0)
     small = prune(model, topology)
-    masks = Masks(emb=1 - topology.masks(("emb",)).get("emb"))
+    masks = Masks(emb=1 - Masks.from_topology(topology, ("emb",)).get("emb"))
     with pytest.raises(GateError, match="still has"), apply_masks(small, masks):
         pass
 

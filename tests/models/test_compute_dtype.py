@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from qaprune_lib.errors import ModelError
-from qaprune_lib.gates import apply_masks
+from qaprune_lib.gates import Masks, apply_masks
 from qaprune_lib.models import QuestionAnsweringModel, load_model, shape_of, weights_digest
 from qaprune_lib.pruning import prune
 from qaprune_lib.scorers import l0
@@ -62,7 +62,7 @@ def test_pruned_as_masked() -> None:
     model = in_bfloat16(tiny_model("bert"))
     batch = tiny_batch(model)
     topology = random_topology(shape_of(model.config), seed=0, emb=False)
-    with apply_masks(model, topology.masks(("attn", "ff"))):
+    with apply_masks(model, Masks.from_topology(topology, ("attn", "ff"))):
         masked = logits(model, batch)
     small = prune(model, topology)
     assert small.compute_dtype == "bfloat16"

@@ -14,14 +14,15 @@ from qaprune_lib.errors import ModelError
 from qaprune_lib.models import (
     HEADS,
     Task,
+    Topology,
     full_class,
     load_model,
     parameter_count,
     shape_of,
     weights_digest,
 )
-from qaprune_lib.models.zoo import QuestionAnsweringModel
-from qaprune_lib.pruning import Topology, prune
+from qaprune_lib.models.load import QuestionAnsweringModel
+from qaprune_lib.pruning import prune
 from tests.models.tiny import logits, random_topology, tiny_batch, tiny_model
 
 NQ: Task = "natural_questions"

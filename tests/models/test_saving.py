@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
 import qaprune_lib
-from qaprune_lib.models import load_model, shape_of
-from qaprune_lib.pruning import Topology, prune
+from qaprune_lib.models import Topology, load_model, shape_of
+from qaprune_lib.pruning import prune
 from tests.models.tiny import (
     PROJECTED,
     TESTED,

@@ -20,8 +20,14 @@ from transformers import (
 )
 
 from qaprune_lib.data.natural_questions_windows import MARKUP
-from qaprune_lib.models import ModelShape, QuestionAnsweringModel, Task, full_class, head_of
-from qaprune_lib.pruning import Topology
+from qaprune_lib.models import (
+    ModelShape,
+    QuestionAnsweringModel,
+    Task,
+    Topology,
+    full_class,
+    head_of,
+)
 
 PROJECTED = "electra-projected"
 TESTED = ("bert", "roberta", "electra", PROJECTED, "mpnet")

@@ -18,13 +18,13 @@ import torch
 from transformers import AutoConfig, AutoTokenizer
 
 from qaprune_lib.errors import ModelError
-from qaprune_lib.models.encoder import shape_of
+from qaprune_lib.models.architecture import shape_of
 from qaprune_lib.models.heads import Task, head_of
 from qaprune_lib.models.pruned import QuestionAnsweringModel
+from qaprune_lib.models.topology import Topology
 from qaprune_lib.pruning import export
 from qaprune_lib.pruning.export import ExportReport, export_onnx
 from qaprune_lib.pruning.slicing import prune
-from qaprune_lib.pruning.topology import Topology
 from tests.models.tiny import PROJECTED, random_topology, tiny_batch, tiny_model
 
 pytestmark = pytest.mark.slow

@@ -15,14 +15,13 @@ from pydantic import ValidationError
 from transformers import BertConfig
 
 from qaprune_lib.errors import ModelError, SettingsError, TopologyError
-from qaprune_lib.models.encoder import ARCHITECTURES
+from qaprune_lib.models.architecture import ARCHITECTURES, ModelShape
 from qaprune_lib.models.pruned import QuestionAnsweringModel, full_class
-from qaprune_lib.models.shape import ModelShape
+from qaprune_lib.models.topology import Topology
 from qaprune_lib.pruning import latency
 from qaprune_lib.pruning.budget import Speedup
 from qaprune_lib.pruning.latency import LatencyTable, _rising_from_zero, measure_latency
 from qaprune_lib.pruning.slicing import prune
-from qaprune_lib.pruning.topology import Topology
 from qaprune_lib.scorers.scores import GateScores
 
 SHAPE = ModelShape(n_layers=2, n_heads=2, head_size=4, d_intermediate=10, d_embedding=8)

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from qaprune_lib.errors import TopologyError
-from qaprune_lib.models import ModelShape, shape_of
-from qaprune_lib.pruning import Topology, prune
+from qaprune_lib.gates import Masks
+from qaprune_lib.models import ModelShape, Topology, shape_of
+from qaprune_lib.pruning import prune
 from qaprune_lib.scorers.scores import GateScores
 from tests.models.tiny import TESTED, random_topology, tiny_batch, tiny_model, topologies
 
@@ -53,7 +54,7 @@ def test_json_round_trip(topology: Topology) -> None:
         kept = [tuple(i for i, stays in enumerate(row) if stays) for row in rows]
         assert list(topology.kept(kind)) == kept
         assert list(topology.counts(kind)) == [len(row) for row in kept]
-        masks = topology.masks([kind])
+        masks = Masks.from_topology(topology, [kind])
         assert masks.kinds() == [kind]
         assert np.array_equal(masks.get(kind).numpy(), topology.mask(kind))
 

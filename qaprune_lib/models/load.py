@@ -18,8 +18,13 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 from transformers.utils import logging
 
 from qaprune_lib.errors import ModelError, SettingsError
+from qaprune_lib.models.architecture import (
+    PRUNED_PREFIX,
+    Architecture,
+    architecture_of,
+    shape_of,
+)
 from qaprune_lib.models.checks import check_topology, check_weights
-from qaprune_lib.models.encoder import PRUNED_PREFIX, Architecture, architecture_of, shape_of
 from qaprune_lib.models.heads import HEADS, Head, Task
 from qaprune_lib.models.packaged import PACKAGED
 from qaprune_lib.models.pruned import (
@@ -68,12 +73,13 @@ def load_model(
     folder = packaged.locate(os.fspath(source)) if packaged else source
     config = _read_config(folder)
     try:
-        architecture, shape = architecture_of(config), shape_of(config)
+        architecture = architecture_of(config)
+        shape_of(config)
     except (ValueError, ArithmeticError) as error:
         raise ModelError(f"{folder}: config.json: {error}") from error
     is_pruned = config.model_type.startswith(PRUNED_PREFIX)
     if is_pruned:
-        check_topology(folder, config, shape)
+        check_topology(folder, config)
     saved = _saved_head(config, architecture, is_pruned)
     if compute_dtype not in get_args(ComputeDtype):
         known = " and ".join(get_args(ComputeDtype))
@@ -86,11 +92,10 @@ def load_model(
         raise ModelError(f"{folder}: a model for {saved.task!r} has no use as one for {task!r}")
     model_class = (pruned_class if is_pruned else full_class)(architecture.model_type, task)
     tokenizer = _read_tokenizer(folder)
-    if not hasattr(config, "type_vocab_size"):  # the model would swallow them without a word
+    if not architecture.token_types:
         names = tokenizer.model_input_names
         tokenizer.model_input_names = [name for name in names if name != "token_type_ids"]
-    with torch.random.fork_rng(devices=[]), _quiet(progress=not _is_local(folder)):
-        torch.manual_seed(head_seed)
+    with _seeded(head_seed), _quiet(progress=not _is_local(folder)):
         try:
             model, report = cast(Any, model_class).from_pretrained(
                 folder,
@@ -140,10 +145,18 @@ def _add_markup(
         markup_ids(tokenizer.backend_tokenizer)
     except SettingsError:
         tokenizer.add_tokens(list(MARKUP))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with _seeded(seed):
             n_tokens = max(model.config.vocab_size, len(tokenizer))
             model.resize_token_embeddings(n_tokens, mean_resizing=False)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Random numbers of the CPU from a seed; those of a GPU, which torch.manual_seed takes along,
+    stay where they are."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 @contextmanager
@@ -219,18 +232,18 @@ def _read_tokenizer(source: str | os.PathLike[str]) -> PreTrainedTokenizerFast:
 
 
 def _keep_layers(model: QuestionAnsweringModel, layers: int | Sequence[int]) -> None:
-    path = architecture_of(model.config).layers
-    stack = list(cast(nn.ModuleList, model.base_model.get_submodule(path)))
+    names = architecture_of(model.config)
+    stack = list(cast(nn.ModuleList, model.base_model.get_submodule(names.layers)))
     chosen = list(range(layers)) if isinstance(layers, int) else list(layers)
     fits = all(0 <= index < len(stack) for index in chosen)
     if not chosen or not fits or len(set(chosen)) < len(chosen):
         raise ModelError(f"layers={layers} does not fit a model of {len(stack)} layers")
-    model.base_model.set_submodule(path, nn.ModuleList(stack[index] for index in chosen))
+    model.base_model.set_submodule(names.layers, nn.ModuleList(stack[index] for index in chosen))
     for position, index in enumerate(chosen):
         for module in stack[index].modules():
             if hasattr(module, "layer_idx"):
                 module.layer_idx = position  # type: ignore[assignment]
-    model.config.num_hidden_layers = len(chosen)
+    setattr(model.config, names.n_layers, len(chosen))
 
 
 def weights_digest(model: nn.Module) -> str:

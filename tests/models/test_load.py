@@ -22,6 +22,7 @@ from qaprune_lib.models import (
     PACKAGED,
     ModelShape,
     QuestionAnsweringModel,
+    Topology,
     load_model,
     parameter_count,
     shape_of,
@@ -29,7 +30,7 @@ from qaprune_lib.models import (
     zoo,
 )
 from qaprune_lib.models.packaged import PackagedModel
-from qaprune_lib.pruning import Topology, prune
+from qaprune_lib.pruning import prune
 from tests.models.tiny import (
     assert_agree,
     logits,

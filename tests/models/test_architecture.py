@@ -19,7 +19,7 @@ from qaprune_lib.models import (
     pruned_class,
     shape_of,
 )
-from qaprune_lib.models.shape import indices_to_text, text_to_indices
+from qaprune_lib.models.architecture import indices_to_text, text_to_indices
 from qaprune_lib.pruning import prune
 from tests.models.tiny import PROJECTED, TESTED, random_topology, tiny_model
 

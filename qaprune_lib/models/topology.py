@@ -1,24 +1,22 @@
-"""`Topology`: which heads, activations and embedding dimensions stay, layer by layer."""
+"""`Topology`: which heads, activations and embedding dimensions a model keeps, layer by layer."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from qaprune_lib.cache import write_atomically
 from qaprune_lib.errors import TopologyError
-from qaprune_lib.gates.masks import Masks
-from qaprune_lib.models.encoder import kept_slices, shape_of
-from qaprune_lib.models.shape import ModelShape, indices_to_text, text_to_indices
-from qaprune_lib.pruning.budget import Budget, threshold_for_budget
-from qaprune_lib.scorers.scores import GateScores
+from qaprune_lib.models.architecture import KINDS, ModelShape, shape_of
+from qaprune_lib.models.choose import Budget, Scores, choose, round_counts
 
 
 class Topology(BaseModel):
@@ -27,6 +25,11 @@ class Topology(BaseModel):
     Indices are kept as text, ascending ranges such as "0-2 5", so that the JSON stays small and
     readable; `kept` gives them as numbers. A topology applies to any checkpoint of the same shape:
     that is the paper's transfer of gates (section 4.3.1).
+
+    >>> shape = ModelShape(n_layers=2, n_heads=4, head_size=8, d_intermediate=6, d_embedding=32)
+    >>> heads = Topology(shape=shape, attn=("0-1 3", ""), ff=("0-5", "0-5"), emb="0-31")
+    >>> heads.kept("attn"), heads.removed("attn"), heads.removed("ff")
+    (((0, 1, 3), ()), 62.5, 0.0)
 
     Raises:
         TopologyError: indices outside of the shape, a wrong number of layers, no embedding
@@ -56,9 +59,8 @@ class Topology(BaseModel):
                 raise TopologyError(
                     f"{kind} lists {len(layers)} layers, the shape has {self.shape.n_layers}"
                 )
-            for text in layers:
-                text_to_indices(text, self.shape.gates(kind)[1])
-        if not text_to_indices(self.emb, self.shape.d_embedding):
+            self.kept(kind)
+        if not self.kept("emb")[0]:
             raise TopologyError("no embedding dimension is left")
         return self
 
@@ -67,42 +69,47 @@ class Topology(BaseModel):
     @classmethod
     def full(cls, shape: ModelShape) -> Topology:
         """Everything stays."""
-        return cls.from_masks(shape, {})
+        sizes = (shape.gates(kind)[-1] for kind in KINDS)
+        attn, ff, emb = (f"0-{size - 1}" if size > 1 else "0" for size in sizes)
+        return cls(shape=shape, attn=(attn,) * shape.n_layers, ff=(ff,) * shape.n_layers, emb=emb)
 
     @classmethod
-    def of(cls, model: PreTrainedModel) -> Topology:
-        """The topology that a model has now."""
-        kept = kept_slices(model.config)
-        return cls(
-            shape=shape_of(model.config),
-            attn=tuple(map(indices_to_text, kept.attn)),
-            ff=tuple(map(indices_to_text, kept.ff)),
-            emb=indices_to_text(kept.emb),
-        )
+    def of(cls, model: PreTrainedModel | PretrainedConfig) -> Topology:
+        """What a model has now, as its configuration says: the one reading of a configuration.
+
+        Raises:
+            ModelError: an unsupported architecture.
+            TopologyError: the configuration's topology is malformed, or contradicts its sizes.
+        """
+        config = model.config if isinstance(model, PreTrainedModel) else model
+        shape, fields = shape_of(config), getattr(config, "topology", None)
+        if fields is None:
+            return cls.full(shape)
+        if not isinstance(fields, Mapping):
+            raise TopologyError(f"{fields!r} is not a topology")
+        topology = cls(**fields)
+        topology.check_fits(shape)
+        return topology
 
     @classmethod
     def from_masks(cls, shape: ModelShape, keep: Mapping[str, np.ndarray]) -> Topology:
         """From boolean arrays of the shapes of `Masks`; kinds that are absent stay whole."""
-        full = {kind: np.ones(shape.gates(kind), dtype=bool) for kind in ("attn", "ff", "emb")}
+        texts: dict[str, Any] = {}
         for kind, mask in keep.items():
-            if kind not in full or np.shape(mask) != full[kind].shape:
+            if kind not in KINDS or np.shape(mask) != shape.gates(kind):
                 raise TopologyError(
                     f"mask {kind!r} of shape {list(np.shape(mask))} does not fit a model of {shape}"
                 )
-        full.update({kind: np.asarray(mask, dtype=bool) for kind, mask in keep.items()})
-        if not full["emb"].any():
-            raise TopologyError("no embedding dimension would be left")
-        return cls(
-            shape=shape,
-            attn=tuple(indices_to_text(np.flatnonzero(row).tolist()) for row in full["attn"]),
-            ff=tuple(indices_to_text(np.flatnonzero(row).tolist()) for row in full["ff"]),
-            emb=indices_to_text(np.flatnonzero(full["emb"]).tolist()),
-        )
+            rows = np.atleast_2d(np.asarray(mask, dtype=bool))
+            texts[kind] = tuple(_to_text(np.flatnonzero(row).tolist()) for row in rows)
+        if "emb" in texts:
+            (texts["emb"],) = texts["emb"]
+        return cls(**{**dict(cls.full(shape)), **texts})
 
     @classmethod
     def from_scores(
         cls,
-        scores: GateScores,
+        scores: Scores,
         *,
         threshold: float | Mapping[str, float] | None = None,
         fraction: float | Mapping[str, float] | None = None,
@@ -112,6 +119,7 @@ class Topology(BaseModel):
         """Cut scores, in exactly one of three ways.
 
         Args:
+            scores: `GateScores`; kinds that were not scored stay whole.
             threshold: slices whose score is above it stay.
             fraction: this share of each kind is *removed*, the lowest scores over all layers.
             budget: slices are removed, the least useful first, until the encoder meets a budget
@@ -122,46 +130,24 @@ class Topology(BaseModel):
         Raises:
             TopologyError: not exactly one way, or a value out of range.
         """
-        if sum(choice is not None for choice in (threshold, fraction, budget)) != 1:
-            raise TopologyError("pass exactly one of threshold=, fraction= and budget=")
-        kinds = scores.kinds()
-        if threshold is not None:
-            cuts = _per_kind("threshold", threshold, kinds)
-            if any(np.isnan(cut) for cut in cuts.values()):
-                raise TopologyError(f"threshold={threshold} is not a number")
-            keep = {kind: scores.get(kind) > cuts[kind] for kind in kinds}
-        elif fraction is not None:
-            shares = _per_kind("fraction", fraction, kinds)
-            keep = {kind: _keep_share(scores.get(kind), shares[kind]) for kind in kinds}
-        else:
-            assert budget is not None
-            keep = threshold_for_budget(scores, budget)
+        keep = choose(scores, threshold=threshold, fraction=fraction, budget=budget)
         topology = cls.from_masks(scores.shape, keep)
         return topology if multiple_of is None else topology.rounded(scores, multiple_of)
 
-    def rounded(self, scores: GateScores, multiple_of: int | Mapping[str, int]) -> Topology:
+    def rounded(self, scores: Scores, multiple_of: int | Mapping[str, int]) -> Topology:
         """Each layer's count at the nearest multiple; scores decide which slices come or go."""
-        steps = _per_kind("multiple_of", multiple_of, scores.kinds())
-        keep: dict[str, np.ndarray] = {}
-        for kind in scores.kinds():
-            mask = self.mask(kind)
-            rows = np.atleast_2d(mask)
-            scored = np.atleast_2d(scores.get(kind))  # −inf where there is no slice any more
-            rounded = np.zeros_like(rows)
-            for row, values, target in zip(rows, scored, rounded, strict=True):
-                step = int(steps[kind])
-                if step < 1:
-                    raise TopologyError(f"multiple_of={multiple_of} must be at least 1")
-                nearest = int(np.floor(row.sum() / step + 0.5)) * step
-                count = min(nearest, int(np.isfinite(values).sum()))
-                order = np.argsort(-values, kind="stable")
-                kept_first = order[np.argsort(~row[order], kind="stable")]
-                target[kept_first[:count]] = True
-            keep[kind] = rounded.reshape(mask.shape)
-        kinds_left = {k: self.mask(k) for k in ("attn", "ff", "emb") if k not in keep}
-        return self.from_masks(self.shape, {**keep, **kinds_left})
+        keep = {kind: self.mask(kind) for kind in KINDS}
+        return self.from_masks(self.shape, {**keep, **round_counts(keep, scores, multiple_of)})
 
-    # --- reading one
+    def combine(self, other: Topology) -> Topology:
+        """Keep what both keep: attn of one run, ff of another.
+
+        Raises:
+            TopologyError: shapes differ.
+        """
+        self.check_fits(other.shape)
+        both = {kind: self.mask(kind) & other.mask(kind) for kind in KINDS}
+        return self.from_masks(self.shape, both)
 
     def shuffled(self, seed: int) -> Topology:
         """As many heads and activations in each layer, but others, drawn at random."""
@@ -172,22 +158,21 @@ class Topology(BaseModel):
         }
         return Topology.from_masks(self.shape, {**masks, "emb": self.mask("emb")})
 
+    # --- reading one
+
     def kept(self, kind: str) -> tuple[tuple[int, ...], ...]:
         """Kept indices per layer; for "emb" one entry."""
         size = self.shape.gates(kind)[-1]
         rows = (self.emb,) if kind == "emb" else getattr(self, kind)
-        return tuple(text_to_indices(text, size) for text in rows)
+        return tuple(_to_indices(text, size) for text in rows)
 
     def mask(self, kind: str) -> np.ndarray:
         """Boolean array of the shape of that kind's gates, True where a slice stays."""
-        rows = np.zeros((len(self.kept(kind)), self.shape.gates(kind)[-1]), dtype=bool)
-        for row, indices in zip(rows, self.kept(kind), strict=True):
+        kept = self.kept(kind)
+        rows = np.zeros((len(kept), self.shape.gates(kind)[-1]), dtype=bool)
+        for row, indices in zip(rows, kept, strict=True):
             row[list(indices)] = True
         return rows[0] if kind == "emb" else rows
-
-    def masks(self, kinds: Sequence[str] = ("attn", "ff", "emb")) -> Masks:
-        """Hard 0/1 gates of the given kinds, as float32 tensors."""
-        return Masks(**{kind: torch.from_numpy(self.mask(kind)).float() for kind in kinds})
 
     def counts(self, kind: str) -> tuple[int, ...]:
         """How many slices stay, per layer."""
@@ -199,30 +184,15 @@ class Topology(BaseModel):
 
     def encoder_parameters(self) -> int:
         """Weights in the encoder's layers: without embeddings and head."""
-        d = len(self.kept("emb")[0])
-        size = self.shape.head_size
-        heads = sum(n * size * (4 * d + 3) for n in self.counts("attn"))
-        activations = sum(n * (2 * d + 1) for n in self.counts("ff"))
-        return heads + activations + self.shape.n_layers * 6 * d
+        (d,) = self.counts("emb")
+        heads = sum(self.counts("attn")) * self.shape.head_size * (4 * d + 3)
+        return heads + sum(self.counts("ff")) * (2 * d + 1) + self.shape.n_layers * 6 * d
 
     def macs(self, length: int) -> int:
         """Multiply-accumulates of the encoder's layers for one sequence of `length` tokens."""
-        d = len(self.kept("emb")[0])
-        size = self.shape.head_size
+        (d,), size = self.counts("emb"), self.shape.head_size
         per_head = length * 4 * d * size + 2 * length * length * size
         return sum(self.counts("attn")) * per_head + sum(self.counts("ff")) * 2 * d * length
-
-    # --- combining and storing
-
-    def combine(self, other: Topology) -> Topology:
-        """Keep what both keep: attn of one run, ff of another.
-
-        Raises:
-            TopologyError: shapes differ.
-        """
-        self.check_fits(other.shape)
-        both = {k: self.mask(k) & other.mask(k) for k in ("attn", "ff", "emb")}
-        return self.from_masks(self.shape, both)
 
     def check_fits(self, shape: ModelShape) -> None:
         """Raise `TopologyError` unless the topology was made for a model of this shape."""
@@ -230,6 +200,8 @@ class Topology(BaseModel):
             raise TopologyError(
                 f"this topology was made for a model of {self.shape}; this one has {shape}"
             )
+
+    # --- storing one
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write readable JSON, atomically."""
@@ -250,18 +222,29 @@ class Topology(BaseModel):
             raise TopologyError(f"{path}: not a topology: {error}") from error
 
 
-def _per_kind(name: str, value: Any, kinds: Sequence[str]) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        return dict.fromkeys(kinds, value)
-    if set(value) != set(kinds):
-        raise TopologyError(f"{name}={dict(value)} must name exactly the scored kinds {kinds}")
-    return dict(value)
+def _to_text(indices: Iterable[int]) -> str:
+    """Ascending indices as ranges: [0, 1, 2, 5] becomes "0-2 5", [] becomes ""."""
+    runs: list[list[int]] = []
+    for index in indices:
+        if runs and index == runs[-1][1] + 1:
+            runs[-1][1] = index
+        else:
+            runs.append([index, index])
+    return " ".join(f"{first}-{last}" if last > first else str(first) for first, last in runs)
 
 
-def _keep_share(scores: np.ndarray, removed: float) -> np.ndarray:
-    if not 0 <= removed <= 1:
-        raise TopologyError(f"fraction={removed} is the share to remove, between 0 and 1")
-    count = int(np.floor(removed * scores.size + 0.5))
-    keep = np.ones(scores.size, dtype=bool)
-    keep[np.argsort(scores.ravel(), kind="stable")[:count]] = False
-    return keep.reshape(scores.shape)
+@lru_cache(maxsize=256)  # a model's masks and costs are read layer by layer, again and again
+def _to_indices(text: str, size: int) -> tuple[int, ...]:
+    """Inverse of `_to_text`, for indices below `size`."""
+    indices: list[int] = []
+    for run in text.split():
+        match = re.fullmatch("([0-9]+)(?:-([0-9]+))?", run)
+        if match is None:
+            raise TopologyError(f"{run!r} is not an index or a range of indices such as 3-7")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first or (indices and first <= indices[-1]):
+            raise TopologyError(f"indices {text!r} are not in ascending order without repetition")
+        if last >= size:
+            raise TopologyError(f"index {last} is outside of a size of {size}")
+        indices.extend(range(first, last + 1))
+    return tuple(indices)

@@ -1,0 +1,260 @@
+"""All that differs between architectures, as data, and a model seen through it.
+
+A new architecture that is built like these is one more row of `ARCHITECTURES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from qaprune_lib.errors import ModelError
+from qaprune_lib.models.heads import head_of
+
+KINDS = ("attn", "ff", "emb")
+"""The three masks of the paper (section 3.1): Γ^attn, Γ^ff and Γ^emb."""
+
+PRUNED_PREFIX = "pruned-"
+
+
+class ModelShape(BaseModel):
+    """Sizes of the unpruned model (paper section 3.1): n_L, n_H, head size, d_I and d_E.
+
+    >>> ModelShape(n_layers=2, n_heads=4, head_size=8, d_intermediate=6, d_embedding=32).gates("ff")
+    (2, 6)
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n_layers: int = Field(gt=0)
+    n_heads: int = Field(gt=0)
+    head_size: int = Field(gt=0)
+    d_intermediate: int = Field(gt=0)
+    d_embedding: int = Field(gt=0)
+
+    def gates(self, kind: str) -> tuple[int, ...]:
+        """Shape of the mask of one kind: [n_layers, n_heads], [n_layers, d_I] or [d_E]."""
+        return {
+            "attn": (self.n_layers, self.n_heads),
+            "ff": (self.n_layers, self.d_intermediate),
+            "emb": (self.d_embedding,),
+        }[kind]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.n_layers} layers of {self.n_heads} heads of size {self.head_size}, "
+            f"{self.d_intermediate} activations, {self.d_embedding} embedding dimensions"
+        )
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Names of one architecture; the defaults are BERT's.
+
+    Attributes:
+        model_type: what its configuration calls it.
+        question_answering: transformers' class with a span head.
+        n_layers, n_heads, d_intermediate, d_embedding: the sizes, in the configuration.
+        token_types: whether it has token types; another model would swallow them without a word.
+        layers: list of layers, in the base model.
+        embeddings: in the base model, the module that holds the tables.
+        embeddings_norm, positions: in the base model, the norm of the embeddings and their table
+            of positions.
+        embeddings_project: in the base model, the layer from a smaller embedding, if it has one.
+        attention: in a layer, what a layer without heads skips.
+        per_head: in a layer, projections of which each head has rows.
+        attention_output: in a layer, the projection of which each head has columns.
+        head_count, attention_width: attributes of the last module in `attention`'s path.
+        shared_bias: where all layers share a bias of each head, computed once: its place among the
+            positional arguments of `attention`; its shape is [batch, n_heads, length, length].
+        activation: in a layer, what a layer without activations skips.
+        per_activation: in a layer, projections of which each activation has a row.
+        output: in a layer, the projection of which each activation has a column.
+        norms: in a layer, LayerNorms over the embedding.
+    """
+
+    model_type: str
+    question_answering: str
+    n_layers: str = "num_hidden_layers"
+    n_heads: str = "num_attention_heads"
+    d_intermediate: str = "intermediate_size"
+    d_embedding: str = "hidden_size"
+    token_types: bool = True
+    layers: str = "encoder.layer"
+    embeddings: str = "embeddings"
+    embeddings_norm: str = "embeddings.LayerNorm"
+    positions: str = "embeddings.position_embeddings"
+    embeddings_project: str = "embeddings_project"
+    attention: str = "attention.self"
+    per_head: tuple[str, ...] = (
+        "attention.self.query",
+        "attention.self.key",
+        "attention.self.value",
+    )
+    attention_output: str = "attention.output.dense"
+    head_count: str = "num_attention_heads"
+    attention_width: str = "all_head_size"
+    shared_bias: int | None = None
+    activation: tuple[str, ...] = ("intermediate",)
+    per_activation: tuple[str, ...] = ("intermediate.dense",)
+    output: str = "output.dense"
+    norms: tuple[str, ...] = ("attention.output.LayerNorm", "output.LayerNorm")
+
+    @property
+    def projects_inside(self) -> bool:
+        """Whether the output projection is a part of the module `attention`."""
+        return self.attention_output.startswith(f"{self.attention}.")
+
+    def layer_parts(self) -> list[tuple[str, str | None, str | None]]:
+        """What gates cut in a layer: its path, and the kind of its rows and of its columns."""
+        return [
+            *((path, "attn", "emb") for path in self.per_head),
+            (self.attention_output, "emb", "attn"),
+            *((path, "ff", "emb") for path in self.per_activation),
+            (self.output, "emb", "ff"),
+            *((path, "emb", None) for path in self.norms),
+        ]
+
+
+ARCHITECTURES: Mapping[str, Architecture] = {
+    architecture.model_type: architecture
+    for architecture in (
+        Architecture("bert", "BertForQuestionAnswering"),
+        Architecture("roberta", "RobertaForQuestionAnswering"),
+        Architecture("xlm-roberta", "XLMRobertaForQuestionAnswering"),
+        Architecture("camembert", "CamembertForQuestionAnswering"),
+        Architecture("electra", "ElectraForQuestionAnswering"),
+        Architecture(
+            "mpnet",
+            "MPNetForQuestionAnswering",
+            token_types=False,
+            attention="attention.attn",
+            per_head=("attention.attn.q", "attention.attn.k", "attention.attn.v"),
+            attention_output="attention.attn.o",
+            shared_bias=2,
+            norms=("attention.LayerNorm", "output.LayerNorm"),
+        ),
+        Architecture(
+            "distilbert",
+            "DistilBertForQuestionAnswering",
+            n_layers="n_layers",
+            n_heads="n_heads",
+            d_intermediate="hidden_dim",
+            d_embedding="dim",
+            token_types=False,
+            layers="transformer.layer",
+            attention="attention",
+            per_head=("attention.q_lin", "attention.k_lin", "attention.v_lin"),
+            attention_output="attention.out_lin",
+            head_count="n_heads",
+            attention_width="dim",
+            activation=("ffn.lin1", "ffn.activation"),
+            per_activation=("ffn.lin1",),
+            output="ffn.lin2",
+            norms=("sa_layer_norm", "output_layer_norm"),
+        ),
+    )
+}
+
+
+def architecture_of(config: PretrainedConfig | str) -> Architecture:
+    """The row of the table for a configuration or a model type, pruned or not.
+
+    Raises:
+        ModelError: the architecture is not in the table; the message lists those that are.
+    """
+    model_type = config if isinstance(config, str) else config.model_type
+    row = ARCHITECTURES.get(model_type.removeprefix(PRUNED_PREFIX))
+    if row is None:
+        raise ModelError(
+            f"architecture {model_type!r} is not supported; supported are "
+            f"{', '.join(ARCHITECTURES)}"
+        )
+    return row
+
+
+def shape_of(config: PretrainedConfig) -> ModelShape:
+    """Sizes of the unpruned model, which a pruned model's configuration keeps as well.
+
+    >>> from transformers import DistilBertConfig
+    >>> print(shape_of(DistilBertConfig()))
+    6 layers of 12 heads of size 64, 3072 activations, 768 embedding dimensions
+    """
+    names = architecture_of(config)
+    n_heads, d_embedding = getattr(config, names.n_heads), getattr(config, names.d_embedding)
+    return ModelShape(
+        n_layers=getattr(config, names.n_layers),
+        n_heads=n_heads,
+        head_size=d_embedding // n_heads,
+        d_intermediate=getattr(config, names.d_intermediate),
+        d_embedding=d_embedding,
+    )
+
+
+@dataclass(frozen=True)
+class Part:
+    """A linear layer, norm or table, and which kind of slices its rows and its columns are.
+
+    Attributes:
+        name: of the module, in the whole model.
+        layer: where it stands; 0 outside of the layers.
+        rows: kind of its outputs, None if no gate cuts them. A head has `head_size` of them.
+        columns: the same of its inputs, or of the width of a table.
+    """
+
+    name: str
+    layer: int
+    rows: str | None
+    columns: str | None
+
+
+class Encoder:
+    """A model seen through the table: its layers and the modules that gates and slices touch."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+        self.architecture = architecture_of(model.config)
+        self.shape = shape_of(model.config)
+        self.base: nn.Module = model.base_model
+        self.layers: list[nn.Module] = list(
+            cast(nn.ModuleList, self.base.get_submodule(self.architecture.layers))
+        )
+
+    def module(self, layer: int, name: str) -> nn.Module:
+        """Module of one layer by its name in the table, as in `module(0, "attention_output")`."""
+        return self.layers[layer].get_submodule(getattr(self.architecture, name))
+
+    def embedding_output(self) -> nn.Module:
+        """The module that makes the first hidden states: a LayerNorm, or ELECTRA's projection."""
+        projection = getattr(self.base, self.architecture.embeddings_project, None)
+        if projection is not None:
+            return projection
+        return self.base.get_submodule(self.architecture.embeddings_norm)
+
+    def longest_input(self) -> int:
+        """How many tokens the model has positions for."""
+        table = cast(nn.Embedding, self.base.get_submodule(self.architecture.positions))
+        # RoBERTa's and MPNet's positions start after their padding index
+        used = 0 if table.padding_idx is None else table.padding_idx + 1
+        return table.num_embeddings - used
+
+    def parts(self) -> Iterator[Part]:
+        """All that gates cut: in the layers, in the embeddings, in the head."""
+        paths, prefix = self.architecture, self.model.base_model_prefix
+        for layer in range(len(self.layers)):
+            for path, rows, columns in paths.layer_parts():
+                yield Part(f"{prefix}.{paths.layers}.{layer}.{path}", layer, rows, columns)
+        if isinstance(self.embedding_output(), nn.Linear):
+            yield Part(f"{prefix}.{paths.embeddings_project}", 0, "emb", None)
+        else:
+            yield Part(f"{prefix}.{paths.embeddings_norm}", 0, "emb", None)
+            for name, table in self.base.get_submodule(paths.embeddings).named_children():
+                if isinstance(table, nn.Embedding):
+                    yield Part(f"{prefix}.{paths.embeddings}.{name}", 0, None, "emb")
+        for name in head_of(self.model).layers:
+            yield Part(name, 0, None, "emb")
