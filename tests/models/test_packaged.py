@@ -15,7 +15,7 @@ import pytest
 
 from qaprune_lib.cache import cache_root
 from qaprune_lib.errors import ModelError
-from qaprune_lib.models import PACKAGED, load_model, packaged, shape_of, weights_digest, zoo
+from qaprune_lib.models import PACKAGED, load_model, packaged, shape_of, weights_digest
 from qaprune_lib.models.packaged import SplitModel
 from tests.models.tiny import tiny_model
 
@@ -56,7 +56,7 @@ def split(
     shutil.copytree(built[0], tmp_path / "site")
     monkeypatch.syspath_prepend(tmp_path / "site")
     monkeypatch.setenv("QAPRUNE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(zoo, "PACKAGED", {**PACKAGED, "tiny": built[1]})
+    monkeypatch.setattr("qaprune_lib.models.load.PACKAGED", {**PACKAGED, "tiny": built[1]})
     return built[1]
 
 

@@ -25,7 +25,6 @@ from qaprune_lib.models import (
 )
 from qaprune_lib.pruning import prune
 from tests.models.tiny import (
-    PROJECTED,
     TASKED,
     TESTED,
     assert_agree,
@@ -167,7 +166,7 @@ def test_pruning_a_pruned_model_again(architecture: str, data: st.DataObject) ->
     assert_agree(masked_logits(small, second, batch), logits(at_once, batch))
 
 
-@pytest.mark.parametrize("architecture", ["bert", "roberta", PROJECTED, "mpnet"])
+@pytest.mark.parametrize("architecture", TESTED)
 @settings(max_examples=8)
 @given(data=st.data(), seed=st.integers(0, 2**16))
 def test_folded_gates_equal_the_model_masked_with_them(
