@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from qaprune_lib.scorers.scores import GateScores
     from qaprune_lib.training.finetune import finetune, retrain
 
+__version__ = "0.1.0"
+
 _HOME = {
     "GateScores": "scorers.scores",
     "MACs": "pruning.budget",

@@ -158,22 +158,21 @@ def apply_masks(
             add = module.register_forward_hook if after else module.register_forward_pre_hook
             hooks.callback(add(counted).remove)
 
-        paths = encoder.architecture
-        for number, layer in enumerate(encoder.layers):
+        for layer in range(encoder.shape.n_layers):
             if masks.attn is not None:
-                gates = _of_layer(masks.attn[..., number, :], topology, "attn", number)
+                gates = _of_layer(masks.attn[..., layer, :], topology, "attn", layer)
                 hook = _scale_heads(gates, encoder.shape.head_size)
-                module = layer.get_submodule(paths.attention_output)
-                register(f"attn of layer {number}", module, hook, after=False)
+                module = encoder.module(layer, "attention_output")
+                register(f"attn of layer {layer}", module, hook, after=False)
             if masks.ff is not None:
-                gates = _of_layer(masks.ff[..., number, :], topology, "ff", number)
-                module = layer.get_submodule(paths.output)
-                register(f"ff of layer {number}", module, _scale_inputs(gates), after=False)
+                gates = _of_layer(masks.ff[..., layer, :], topology, "ff", layer)
+                module = encoder.module(layer, "output")
+                register(f"ff of layer {layer}", module, _scale_inputs(gates), after=False)
             if masks.emb is not None:
                 gates = _of_layer(masks.emb, topology, "emb")
-                for path in paths.norms:
-                    hook, module = _gated_norm(gates, embedding_norm), layer.get_submodule(path)
-                    register(f"emb at {path} of layer {number}", module, hook, after=True)
+                for name in ("attention_norm", "output_norm"):
+                    hook, module = _gated_norm(gates, embedding_norm), encoder.module(layer, name)
+                    register(f"emb at {name} of layer {layer}", module, hook, after=True)
         if masks.emb is not None:
             gates = _of_layer(masks.emb, topology, "emb")
             module = encoder.embedding_output()

@@ -75,7 +75,7 @@ class Architecture:
         activation: in a layer, what a layer without activations skips.
         per_activation: in a layer, projections of which each activation has a row.
         output: in a layer, the projection of which each activation has a column.
-        norms: in a layer, LayerNorms over the embedding.
+        attention_norm, output_norm: in a layer, the norms behind the two sums.
     """
 
     model_type: str
@@ -103,7 +103,8 @@ class Architecture:
     activation: tuple[str, ...] = ("intermediate",)
     per_activation: tuple[str, ...] = ("intermediate.dense",)
     output: str = "output.dense"
-    norms: tuple[str, ...] = ("attention.output.LayerNorm", "output.LayerNorm")
+    attention_norm: str = "attention.output.LayerNorm"
+    output_norm: str = "output.LayerNorm"
 
     @property
     def projects_inside(self) -> bool:
@@ -117,7 +118,8 @@ class Architecture:
             (self.attention_output, "emb", "attn"),
             *((path, "ff", "emb") for path in self.per_activation),
             (self.output, "emb", "ff"),
-            *((path, "emb", None) for path in self.norms),
+            (self.attention_norm, "emb", None),
+            (self.output_norm, "emb", None),
         ]
 
 
@@ -137,7 +139,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
             per_head=("attention.attn.q", "attention.attn.k", "attention.attn.v"),
             attention_output="attention.attn.o",
             shared_bias=2,
-            norms=("attention.LayerNorm", "output.LayerNorm"),
+            attention_norm="attention.LayerNorm",
         ),
         Architecture(
             "distilbert",
@@ -156,7 +158,8 @@ ARCHITECTURES: Mapping[str, Architecture] = {
             activation=("ffn.lin1", "ffn.activation"),
             per_activation=("ffn.lin1",),
             output="ffn.lin2",
-            norms=("sa_layer_norm", "output_layer_norm"),
+            attention_norm="sa_layer_norm",
+            output_norm="output_layer_norm",
         ),
     )
 }

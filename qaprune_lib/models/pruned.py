@@ -115,7 +115,7 @@ def _resized(module: Any, rows: int | None, columns: int | None) -> nn.Module:
     if isinstance(module, nn.LayerNorm):
         return nn.LayerNorm(size, eps=module.eps)
     if isinstance(module, nn.Embedding):
-        return nn.Embedding(*size, padding_idx=module.padding_idx)
+        return nn.Embedding(size[0], size[1], module.padding_idx)
     return nn.Linear(size[1], size[0], bias=module.bias is not None)
 
 

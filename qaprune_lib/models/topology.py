@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -215,10 +216,10 @@ class Topology(BaseModel):
             TopologyError: no such file, not a topology, or one that contradicts itself.
         """
         try:
-            return cls.model_validate_json(Path(path).read_text())
+            return cls(**json.loads(Path(path).read_text()))
         except FileNotFoundError as error:
             raise TopologyError(f"{path}: no such file") from error
-        except (ValidationError, UnicodeDecodeError, TopologyError) as error:
+        except (ValueError, TypeError) as error:
             raise TopologyError(f"{path}: not a topology: {error}") from error
 
 

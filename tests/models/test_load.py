@@ -406,7 +406,7 @@ STOCK_DAMAGE = {
 }
 PRUNED_DAMAGE = {
     "no topology": (remove("topology.json"), "topology.json is missing"),
-    "topology not JSON": (cut("topology.json", 5), "topology.json: not a topology: .*JSON"),
+    "topology not JSON": (cut("topology.json", 5), "topology.json: not a topology: .*line 19"),
     "topology edited": (edit_topology(both=False, emb="0-31"), "topology.json and .* differ"),
     "config without it": (edit_config(topology=None), "config.json holds no topology"),
     "topology a text": (edit_config(topology="all"), "malformed topology"),

@@ -14,9 +14,10 @@ from transformers import BertConfig
 
 from qaprune_lib.errors import TopologyError
 from qaprune_lib.models.architecture import Encoder, ModelShape
+from qaprune_lib.models.choose import Budget
 from qaprune_lib.models.pruned import QuestionAnsweringModel, full_class
 from qaprune_lib.models.topology import Topology
-from qaprune_lib.pruning.budget import Budget, MACs, Parameters, Speedup
+from qaprune_lib.pruning.budget import MACs, Parameters, Speedup
 from qaprune_lib.pruning.latency import LatencyTable
 from qaprune_lib.pruning.slicing import prune
 from qaprune_lib.scorers.scores import GateScores
