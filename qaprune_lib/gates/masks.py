@@ -46,12 +46,8 @@ class Masks:
     ) -> Masks:
         """Open gates of the given kinds, with a leading dimension of `batch` if it is given."""
         leading = () if batch is None else (batch,)
-        return cls(
-            **{
-                kind: torch.ones(*leading, *shape.gates(kind), device=device, dtype=dtype)
-                for kind in kinds
-            }
-        )
+        sizes = {kind: (*leading, *shape.gates(kind)) for kind in kinds}
+        return cls(**{k: torch.ones(size, device=device, dtype=dtype) for k, size in sizes.items()})
 
     @classmethod
     def from_topology(cls, topology: Topology, kinds: Sequence[str] = KINDS) -> Masks:
@@ -69,35 +65,28 @@ class Masks:
             raise GateError(f"there are no gates of kind {kind!r}, only of {self.kinds()}")
         return gates
 
-    def check_shapes(self, shape: ModelShape) -> None:
-        """Check against a model's shape.
+    def check(self, topology: Topology, *, values: bool = True) -> None:
+        """Check against a model that keeps `topology`: shapes and, if asked, values.
 
         Raises:
-            GateError: no mask at all, or one of a shape that the model does not have.
+            GateError: no mask at all, one of a wrong shape, values that are not finite, or no
+                embedding dimension left to norm.
         """
         if not self.kinds():
             raise GateError("no mask was given: pass at least one of attn, ff and emb")
         for kind in self.kinds():
-            gates, expected = self.get(kind), shape.gates(kind)
+            gates, expected = self.get(kind), topology.shape.gates(kind)
             if tuple(gates.shape) != expected and tuple(gates.shape[1:]) != expected:
                 raise GateError(
-                    f"mask {kind!r} has shape {list(gates.shape)}; this model ({shape}) needs "
-                    f"{list(expected)}, with or without a leading batch dimension"
+                    f"mask {kind!r} has shape {list(gates.shape)}; this model ({topology.shape}) "
+                    f"needs {list(expected)}, with or without a leading batch dimension"
                 )
-
-    def check_values(self, topology: Topology) -> None:
-        """Check what a model that keeps `topology` would do with the values.
-
-        Raises:
-            GateError: values that are not finite, or no embedding dimension left to norm.
-        """
-        for kind in self.kinds():
-            if not torch.isfinite(self.get(kind)).all():
+            if values and not torch.isfinite(gates).all():
                 raise GateError(f"mask {kind!r} holds values that are not finite")
-        if self.emb is not None:
-            (kept,) = topology.kept("emb")
-            if bool((self.emb[..., list(kept)].sum(-1) <= 0).any()):
-                raise GateError("mask 'emb' closes every embedding dimension that it still has")
+        if not values or self.emb is None:
+            return
+        if bool((_of_layer(self.emb, topology, "emb").sum(-1) <= 0).any()):
+            raise GateError("mask 'emb' closes every embedding dimension that is still there")
 
 
 @contextmanager
@@ -114,14 +103,21 @@ def apply_masks(
     activations after GeLU before the second linear layer. emb multiplies the embedding output and
     both LayerNorms of every layer by the same γ.
 
+    >>> from transformers import BertConfig, BertForQuestionAnswering
+    >>> sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 6}
+    >>> model = BertForQuestionAnswering(BertConfig(num_hidden_layers=1, **sizes)).eval()
+    >>> with apply_masks(model, Masks(attn=torch.tensor([[1.0, 0.0]]))):
+    ...     model(torch.tensor([[1, 2, 3]])).start_logits.shape
+    torch.Size([1, 3])
+
     Args:
         model: unpruned or pruned.
         masks: in the numbering of the unpruned model.
         embedding_norm: "weighted" weights the statistics of the norms by γ, so that a masked model
             equals its pruned model; "plain" is the literal reading of the paper: the mask stands
             before (and after) an unchanged LayerNorm.
-        check_values: look at the values, which waits for a GPU. A loop over steps whose gates lie
-            in [0, 1] by construction goes without; shapes are checked in any case.
+        check_values: False spares a step the wait for a GPU that a look at the values is, where
+            gates are in [0, 1] by construction.
 
     Raises:
         GateError: a mask of a wrong shape or value, or, after a forward pass, one that was not
@@ -130,9 +126,7 @@ def apply_masks(
     if embedding_norm not in ("weighted", "plain"):
         raise GateError(f"embedding_norm={embedding_norm!r} must be 'weighted' or 'plain'")
     encoder, topology = Encoder(model), Topology.of(model)
-    masks.check_shapes(encoder.shape)
-    if check_values:
-        masks.check_values(topology)
+    masks.check(topology, values=check_values)
     consumed: set[str] = set()
     expected: set[str] = set()
 
@@ -159,12 +153,12 @@ def apply_masks(
             hooks.callback(add(counted).remove)
 
         for layer in range(encoder.shape.n_layers):
-            if masks.attn is not None:
+            if masks.attn is not None and topology.kept("attn")[layer]:
                 gates = _of_layer(masks.attn[..., layer, :], topology, "attn", layer)
                 hook = _scale_heads(gates, encoder.shape.head_size)
                 module = encoder.module(layer, "attention_output")
                 register(f"attn of layer {layer}", module, hook, after=False)
-            if masks.ff is not None:
+            if masks.ff is not None and topology.kept("ff")[layer]:
                 gates = _of_layer(masks.ff[..., layer, :], topology, "ff", layer)
                 module = encoder.module(layer, "output")
                 register(f"ff of layer {layer}", module, _scale_inputs(gates), after=False)
@@ -209,9 +203,7 @@ def _per_position(gates: torch.Tensor) -> torch.Tensor:
 
 
 def _scale_heads(gates: torch.Tensor, head_size: int) -> Callable[..., Any]:
-    def hook(_: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor] | None:
-        if gates.shape[-1] == 0:
-            return None
+    def hook(_: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
         # broadcasting over a view keeps the gradient of γ at [.., n_heads], without a copy of γ
         context = inputs[0].unflatten(-1, (-1, head_size))
         return ((context * _per_position(gates)[..., None].to(context)).flatten(-2),)
@@ -220,9 +212,7 @@ def _scale_heads(gates: torch.Tensor, head_size: int) -> Callable[..., Any]:
 
 
 def _scale_inputs(gates: torch.Tensor) -> Callable[..., Any]:
-    def hook(_: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor] | None:
-        if gates.shape[-1] == 0:
-            return None
+    def hook(_: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
         return (inputs[0] * _per_position(gates).to(inputs[0]),)
 
     return hook

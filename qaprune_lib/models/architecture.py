@@ -57,25 +57,21 @@ class Architecture:
     """Names of one architecture; the defaults are BERT's.
 
     Attributes:
-        model_type: what its configuration calls it.
-        question_answering: transformers' class with a span head.
-        n_layers, n_heads, d_intermediate, d_embedding: the sizes, in the configuration.
-        token_types: whether it has token types; another model would swallow them without a word.
-        layers: list of layers, in the base model.
-        embeddings: in the base model, the module that holds the tables.
-        embeddings_norm, positions: in the base model, the norm of the embeddings and their table
-            of positions.
-        embeddings_project: in the base model, the layer from a smaller embedding, if it has one.
-        attention: in a layer, what a layer without heads skips.
-        per_head: in a layer, projections of which each head has rows.
-        attention_output: in a layer, the projection of which each head has columns.
-        head_count, attention_width: attributes of the last module in `attention`'s path.
+        model_type, question_answering: its name, and transformers' class with a span head.
+        n_layers, n_heads, d_intermediate, d_embedding: of the sizes, in the configuration.
+        token_types: whether it has them; another model would swallow them without a word.
+        layers, embeddings, embeddings_norm, positions, embeddings_project: in the base model; the
+            last is the layer from a smaller embedding, if there is one.
+        attention: in a layer (as all that follow), what a layer without heads skips.
+        per_head: projections of which each head has rows.
+        attention_output: the projection of which each head has columns.
+        head_count, attention_width: attributes of the module `attention`.
         shared_bias: where all layers share a bias of each head, computed once: its place among the
             positional arguments of `attention`; its shape is [batch, n_heads, length, length].
-        activation: in a layer, what a layer without activations skips.
-        per_activation: in a layer, projections of which each activation has a row.
-        output: in a layer, the projection of which each activation has a column.
-        attention_norm, output_norm: in a layer, the norms behind the two sums.
+        activation: what a layer without activations skips.
+        per_activation: projections of which each activation has a row.
+        output: the projection of which each activation has a column.
+        attention_norm, output_norm: the norms behind the two sums.
     """
 
     model_type: str
@@ -91,11 +87,7 @@ class Architecture:
     positions: str = "embeddings.position_embeddings"
     embeddings_project: str = "embeddings_project"
     attention: str = "attention.self"
-    per_head: tuple[str, ...] = (
-        "attention.self.query",
-        "attention.self.key",
-        "attention.self.value",
-    )
+    per_head: tuple[str, ...] = tuple(f"attention.self.{n}" for n in ("query", "key", "value"))
     attention_output: str = "attention.output.dense"
     head_count: str = "num_attention_heads"
     attention_width: str = "all_head_size"
@@ -110,17 +102,6 @@ class Architecture:
     def projects_inside(self) -> bool:
         """Whether the output projection is a part of the module `attention`."""
         return self.attention_output.startswith(f"{self.attention}.")
-
-    def layer_parts(self) -> list[tuple[str, str | None, str | None]]:
-        """What gates cut in a layer: its path, and the kind of its rows and of its columns."""
-        return [
-            *((path, "attn", "emb") for path in self.per_head),
-            (self.attention_output, "emb", "attn"),
-            *((path, "ff", "emb") for path in self.per_activation),
-            (self.output, "emb", "ff"),
-            (self.attention_norm, "emb", None),
-            (self.output_norm, "emb", None),
-        ]
 
 
 ARCHITECTURES: Mapping[str, Architecture] = {
@@ -224,9 +205,7 @@ class Encoder:
         self.architecture = architecture_of(model.config)
         self.shape = shape_of(model.config)
         self.base: nn.Module = model.base_model
-        self.layers: list[nn.Module] = list(
-            cast(nn.ModuleList, self.base.get_submodule(self.architecture.layers))
-        )
+        self.layers = list(self.base.get_submodule(self.architecture.layers).children())
 
     def module(self, layer: int, name: str) -> nn.Module:
         """Module of one layer by its name in the table, as in `module(0, "attention_output")`."""
@@ -234,10 +213,10 @@ class Encoder:
 
     def embedding_output(self) -> nn.Module:
         """The module that makes the first hidden states: a LayerNorm, or ELECTRA's projection."""
-        projection = getattr(self.base, self.architecture.embeddings_project, None)
-        if projection is not None:
-            return projection
-        return self.base.get_submodule(self.architecture.embeddings_norm)
+        names = self.architecture
+        is_projected = hasattr(self.base, names.embeddings_project)
+        path = names.embeddings_project if is_projected else names.embeddings_norm
+        return self.base.get_submodule(path)
 
     def longest_input(self) -> int:
         """How many tokens the model has positions for."""
@@ -249,8 +228,16 @@ class Encoder:
     def parts(self) -> Iterator[Part]:
         """All that gates cut: in the layers, in the embeddings, in the head."""
         paths, prefix = self.architecture, self.model.base_model_prefix
+        of_layer = (
+            *((path, "attn", "emb") for path in paths.per_head),
+            (paths.attention_output, "emb", "attn"),
+            *((path, "ff", "emb") for path in paths.per_activation),
+            (paths.output, "emb", "ff"),
+            (paths.attention_norm, "emb", None),
+            (paths.output_norm, "emb", None),
+        )
         for layer in range(len(self.layers)):
-            for path, rows, columns in paths.layer_parts():
+            for path, rows, columns in of_layer:
                 yield Part(f"{prefix}.{paths.layers}.{layer}.{path}", layer, rows, columns)
         if isinstance(self.embedding_output(), nn.Linear):
             yield Part(f"{prefix}.{paths.embeddings_project}", 0, "emb", None)

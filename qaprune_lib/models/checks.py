@@ -45,9 +45,7 @@ def check_weights(
     """Check what transformers reports after loading, which it lets pass with a line in the log.
 
     Args:
-        source: what was loaded, for messages.
-        model: as loaded.
-        report: the loading information of `from_pretrained`.
+        source, model, report: what was loaded, as what, and transformers' loading information.
         saved: the head that the source has, None of a bare encoder; what the model's head has
             beside it may be new.
 
@@ -73,10 +71,7 @@ def check_weights(
         name
         for name in report["unexpected_keys"]
         if "pooler" not in name
-        and (
-            saved is not None
-            or name.removeprefix(f"{model.base_model_prefix}.").startswith(encoder)
-        )
+        and (saved or name.removeprefix(f"{model.base_model_prefix}.").startswith(encoder))
     )
     if unexpected:
         raise ModelError(f"{source}: unexpected weights, the first {unexpected[0]}")

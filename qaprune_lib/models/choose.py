@@ -6,6 +6,7 @@ beyond it the gates were never pressed and are not ordered.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,25 +20,17 @@ Keep = dict[str, np.ndarray]  # of each scored kind: True where a slice stays
 
 
 class Scores(Protocol):
-    """What is cut, as `GateScores`: higher means keep, −inf where there is no slice any more."""
+    """What is cut, as `GateScores`: higher means keep, −inf where there is no slice any more.
+
+    Additive scores estimate a loss, so that a budget weighs them by what a slice costs.
+    """
 
     @property
-    def shape(self) -> ModelShape:
-        """Of the unpruned model."""
-        ...
-
+    def shape(self) -> ModelShape: ...  # noqa: D102
     @property
-    def additive(self) -> bool:
-        """Whether scores estimate a loss, so that they count per unit of what a slice costs."""
-        ...
-
-    def kinds(self) -> list[str]:
-        """The kinds that were scored."""
-        ...
-
-    def get(self, kind: str) -> np.ndarray:
-        """Scores of one kind."""
-        ...
+    def additive(self) -> bool: ...  # noqa: D102
+    def kinds(self) -> list[str]: ...  # noqa: D102
+    def get(self, kind: str) -> np.ndarray: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -60,16 +53,11 @@ class BlockCosts:
 
 
 class Budget(Protocol):
-    """A share of the unpruned model's cost that may remain."""
+    """A share in (0, 1] of the cost of an unpruned model that may remain, and these costs."""
 
     @property
-    def share(self) -> float:
-        """Share of the full cost that may remain, in (0, 1]."""
-        ...
-
-    def costs(self, shape: ModelShape) -> BlockCosts:
-        """The costs of a model of this shape."""
-        ...
+    def share(self) -> float: ...  # noqa: D102
+    def costs(self, shape: ModelShape) -> BlockCosts: ...  # noqa: D102
 
 
 def choose(
@@ -154,7 +142,7 @@ def _within(scores: Scores, budget: Budget) -> Keep:
     whole = {kind: np.ones(shape.gates(kind), dtype=bool) for kind in tables}
 
     def cost(keep: Keep) -> float:
-        return costs.total(*(keep[kind].sum(-1) for kind in tables))
+        return costs.total(*({**whole, **keep}[kind].sum(-1) for kind in tables))
 
     full = cost(whole)
     ranked = []
@@ -171,17 +159,12 @@ def _within(scores: Scores, budget: Budget) -> Keep:
         parts = np.split(flat, np.cumsum([whole[kind].size for kind in kinds])[:-1])
         return {k: part.reshape(shape.gates(k)) for k, part in zip(kinds, parts, strict=True)}
 
-    def cost_after(n_removed: int) -> float:
-        return cost({**whole, **keep_after(n_removed)})
-
-    limit = budget.share * full
-    if cost_after(len(order)) > limit:
+    limit, counts = budget.share * full, range(len(order) + 1)
+    # the cost does not rise with what is removed: the first count that meets the limit
+    n_removed = bisect_left(counts, True, key=lambda count: cost(keep_after(count)) <= limit)
+    if n_removed not in counts:
         raise TopologyError(
             f"{budget} cannot be met: without all slices of {kinds} a share of "
-            f"{cost_after(len(order)) / full:.3f} of the cost remains"
+            f"{cost(keep_after(len(order))) / full:.3f} of the cost remains"
         )
-    low, high = 0, len(order)  # cost_after does not rise: the first count that meets the limit
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if cost_after(middle) <= limit else (middle + 1, high)
-    return keep_after(low)
+    return keep_after(n_removed)

@@ -18,21 +18,11 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 from transformers.utils import logging
 
 from qaprune_lib.errors import ModelError, SettingsError
-from qaprune_lib.models.architecture import (
-    PRUNED_PREFIX,
-    Architecture,
-    architecture_of,
-    shape_of,
-)
+from qaprune_lib.models.architecture import PRUNED_PREFIX, Architecture, architecture_of, shape_of
 from qaprune_lib.models.checks import check_topology, check_weights
 from qaprune_lib.models.heads import HEADS, Head, Task
 from qaprune_lib.models.packaged import PACKAGED
-from qaprune_lib.models.pruned import (
-    ComputeDtype,
-    QuestionAnsweringModel,
-    full_class,
-    pruned_class,
-)
+from qaprune_lib.models.pruned import ComputeDtype, QuestionAnsweringModel, full_class, pruned_class
 
 
 def load_model(
@@ -46,6 +36,10 @@ def load_model(
     device: str | torch.device | None = None,
 ) -> QuestionAnsweringModel:
     """Load a question-answering model together with its tokenizer, in evaluation mode.
+
+    >>> model = load_model("embedded-small", device="cpu")
+    >>> model.tokenizer.tokenize("Who wrote it?")
+    ['who', 'wrote', 'it', '?']
 
     Args:
         source: one of `PACKAGED` ("embedded", "embedded-roberta", "embedded-small", "minilm",
@@ -81,13 +75,13 @@ def load_model(
     if is_pruned:
         check_topology(folder, config)
     saved = _saved_head(config, architecture, is_pruned)
-    if compute_dtype not in get_args(ComputeDtype):
-        known = " and ".join(get_args(ComputeDtype))
-        raise ModelError(f"compute_dtype={compute_dtype!r} is unknown; there are {known}")
-    if task is not None and task not in HEADS:
-        raise ModelError(f"task={task!r} is unknown; there are {', '.join(HEADS)}")
-    if task is None:
-        task = "squad" if saved is None else saved.task
+    task = task or ("squad" if saved is None else saved.task)
+    for name, value, known in (
+        ("compute_dtype", compute_dtype, get_args(ComputeDtype)),
+        ("task", task, HEADS),
+    ):
+        if value not in known:
+            raise ModelError(f"{name}={value!r} is unknown; there are {', '.join(known)}")
     if saved is not None and not set(saved.layers) <= set(HEADS[task].layers):
         raise ModelError(f"{folder}: a model for {saved.task!r} has no use as one for {task!r}")
     model_class = (pruned_class if is_pruned else full_class)(architecture.model_type, task)
@@ -233,7 +227,7 @@ def _read_tokenizer(source: str | os.PathLike[str]) -> PreTrainedTokenizerFast:
 
 def _keep_layers(model: QuestionAnsweringModel, layers: int | Sequence[int]) -> None:
     names = architecture_of(model.config)
-    stack = list(cast(nn.ModuleList, model.base_model.get_submodule(names.layers)))
+    stack = list(model.base_model.get_submodule(names.layers).children())
     chosen = list(range(layers)) if isinstance(layers, int) else list(layers)
     fits = all(0 <= index < len(stack) for index in chosen)
     if not chosen or not fits or len(set(chosen)) < len(chosen):

@@ -151,7 +151,7 @@ class QuestionAnsweringModel(PreTrainedModel):
         folder = Path(save_directory)
         if getattr(self, "tokenizer", None) is not None:
             self.tokenizer.save_pretrained(folder)
-        if isinstance(self, _Resized):
+        if getattr(self.config, "topology", None) is not None:
             Topology.of(self).save(folder / TOPOLOGY_FILE)
 
 

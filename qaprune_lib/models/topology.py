@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import model_validator
 from transformers import PretrainedConfig, PreTrainedModel
 
-from qaprune_lib.cache import write_atomically
 from qaprune_lib.errors import TopologyError
 from qaprune_lib.models.architecture import KINDS, ModelShape, shape_of
 from qaprune_lib.models.choose import Budget, Scores, choose, round_counts
+from qaprune_lib.models.saved import SavedValue
 
 
-class Topology(BaseModel):
+class Topology(SavedValue):
     """Slices that stay, in the numbering of the unpruned model.
 
     Indices are kept as text, ascending ranges such as "0-2 5", so that the JSON stays small and
@@ -37,21 +34,12 @@ class Topology(BaseModel):
             dimension left.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    called = "a topology"
 
     shape: ModelShape
     attn: tuple[str, ...]
     ff: tuple[str, ...]
     emb: str
-
-    def __init__(self, **fields: Any) -> None:
-        try:
-            super().__init__(**fields)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            reason = f"{place}: {first['msg']}" if place else first["msg"]
-            raise TopologyError(reason.removeprefix("Value error, ")) from error
 
     @model_validator(mode="after")
     def _check(self) -> Topology:
@@ -64,8 +52,6 @@ class Topology(BaseModel):
         if not self.kept("emb")[0]:
             raise TopologyError("no embedding dimension is left")
         return self
-
-    # --- making one
 
     @classmethod
     def full(cls, shape: ModelShape) -> Topology:
@@ -159,8 +145,6 @@ class Topology(BaseModel):
         }
         return Topology.from_masks(self.shape, {**masks, "emb": self.mask("emb")})
 
-    # --- reading one
-
     def kept(self, kind: str) -> tuple[tuple[int, ...], ...]:
         """Kept indices per layer; for "emb" one entry."""
         size = self.shape.gates(kind)[-1]
@@ -201,26 +185,6 @@ class Topology(BaseModel):
             raise TopologyError(
                 f"this topology was made for a model of {self.shape}; this one has {shape}"
             )
-
-    # --- storing one
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write readable JSON, atomically."""
-        write_atomically(path, self.model_dump_json(indent=1) + "\n")
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Topology:
-        """Read what `save` wrote, or the `topology.json` of a pruned folder.
-
-        Raises:
-            TopologyError: no such file, not a topology, or one that contradicts itself.
-        """
-        try:
-            return cls(**json.loads(Path(path).read_text()))
-        except FileNotFoundError as error:
-            raise TopologyError(f"{path}: no such file") from error
-        except (ValueError, TypeError) as error:
-            raise TopologyError(f"{path}: not a topology: {error}") from error
 
 
 def _to_text(indices: Iterable[int]) -> str:

@@ -20,7 +20,12 @@ from qaprune_lib.pruning.latency import LatencyTable, measure_latency
 
 @dataclass(frozen=True)
 class Parameters:
-    """Keep at most this share of the encoder's weights (embeddings and head do not count)."""
+    """Keep at most this share of the encoder's weights (embeddings and head do not count).
+
+    >>> shape = ModelShape(n_layers=2, n_heads=4, head_size=8, d_intermediate=6, d_embedding=32)
+    >>> Parameters(0.5).costs(shape).fixed  # LayerNorms and output biases
+    384.0
+    """
 
     share: float
 

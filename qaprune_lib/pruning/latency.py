@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 from torch import nn
 from transformers import PreTrainedModel
 
-from qaprune_lib.cache import write_atomically
 from qaprune_lib.errors import ModelError, SettingsError, TopologyError
 from qaprune_lib.evaluation.timing import device_name, synchronize
 from qaprune_lib.models.architecture import Encoder, ModelShape, architecture_of
 from qaprune_lib.models.choose import BlockCosts
 from qaprune_lib.models.pruned import full_class, resize
+from qaprune_lib.models.saved import SavedValue
 from qaprune_lib.models.topology import Topology
 from qaprune_lib.progress import tqdm
 
@@ -29,7 +27,7 @@ WARM_UP = 3
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-class LatencyTable(BaseModel):
+class LatencyTable(SavedValue):
     """Milliseconds of a model's blocks, measured at one batch size and length.
 
     A model's time is `fixed` + Σ attn[heads of a layer] + Σ ff(width of a layer); what a layer
@@ -47,7 +45,7 @@ class LatencyTable(BaseModel):
         fixed: embeddings, the layers' remainder and the head.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    called = "a table of latencies"
 
     shape: ModelShape
     model_type: str
@@ -104,24 +102,6 @@ class LatencyTable(BaseModel):
         counts = (np.array(topology.counts(kind), dtype=int) for kind in ("attn", "ff"))
         return self.costs(topology.shape).total(*counts)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write readable JSON, atomically."""
-        write_atomically(path, self.model_dump_json(indent=1) + "\n")
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> LatencyTable:
-        """Read what `save` wrote.
-
-        Raises:
-            TopologyError: no such file, not a table of latencies, or one that contradicts itself.
-        """
-        try:
-            return cls.model_validate_json(Path(path).read_text())
-        except FileNotFoundError as error:
-            raise TopologyError(f"{path}: no such file") from error
-        except (ValidationError, UnicodeDecodeError) as error:
-            raise TopologyError(f"{path}: not a table of latencies: {error}") from error
-
 
 def measure_latency(
     shape: ModelShape,
@@ -143,8 +123,7 @@ def measure_latency(
     Args:
         shape: of the unpruned model.
         model_type: its architecture, of those in `ARCHITECTURES`.
-        batch_size: sequences at once.
-        length: tokens of each.
+        batch_size, length: of the inputs, in sequences and tokens.
         device: by default the GPU if there is one.
         repeats: turns.
         progress: show a bar.
@@ -157,14 +136,13 @@ def measure_latency(
         if value < 1:
             raise SettingsError(f"{name}={value} must be at least 1")
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    heads = list(range(shape.n_heads + 1))
     grid = np.linspace(0, shape.d_intermediate, WIDTHS - 1).round().astype(int)
     widths = sorted({1, *grid.tolist()})
     with torch.random.fork_rng(devices=[]):
         ids = torch.randint(5, 1000, (batch_size, length)).to(device)
         runs = [_whole_model(_stock_model(shape, model_type, 0, length), ids)]
         inputs = _layer_inputs(_stock_model(shape, model_type, 1, length), ids)
-        runs += [_layer(shape, model_type, n, 0, inputs, device) for n in heads]
+        runs += [_layer(shape, model_type, n, 0, inputs, device) for n in range(shape.n_heads + 1)]
         runs += [_layer(shape, model_type, 0, n, inputs, device) for n in widths[1:]]
     # other work on the machine only ever adds time, so that the least is the least noisy
     least = _in_turns(runs, device, repeats, progress).min(axis=0)

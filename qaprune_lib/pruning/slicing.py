@@ -23,6 +23,12 @@ def prune(
     Embedding dimensions: every matrix and LayerNorm that touches the hidden size, and the head.
     A layer may lose all heads or all activations: it then adds its output bias only.
 
+    >>> from qaprune_lib import load_model, scorers
+    >>> model = load_model("embedded-small", device="cpu")
+    >>> kept = Topology.from_scores(scorers.random(model, kinds=["attn"]), fraction=0.5)
+    >>> Topology.of(prune(model, kept)).removed("attn")
+    50.0
+
     Args:
         model: pruned or not; slices that it lost already stay lost.
         topology: what stays.
@@ -60,8 +66,7 @@ def _sliced_weights(
     """The model's weights by name, without the slices that the topology removes."""
     shape, gates = source.shape, {}
     if fold is not None:
-        fold.check_shapes(shape)
-        fold.check_values(source)
+        fold.check(source)
         if fold.emb is not None:
             raise GateError("gates of embedding dimensions act in LayerNorm and cannot be folded")
         gates = {kind: fold.get(kind).to(model.device) for kind in fold.kinds()}

