@@ -62,7 +62,7 @@ def scaled_loss(
     return np.array(losses)
 
 
-@pytest.mark.parametrize("architecture", ["bert", "roberta", "mpnet"])
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "mpnet", "distilbert"])
 def test_gain_and_fisher_equal_a_loop_over_single_windows(architecture: str) -> None:
     model = tiny_model(architecture).double()
     found, squares = (

@@ -53,8 +53,8 @@ def planted(seed: int) -> tuple[QuestionAnsweringModel, dict[str, np.ndarray]]:
                 weight: Any = encoder.module(layer, name).weight
                 columns = torch.from_numpy(useful[kind][layer])
                 weight *= 3 * columns.repeat_interleave(weight.shape[1] // n_gates)
-        for layer in range(encoder.shape.n_layers):
-            bias: Any = encoder.module(layer, "intermediate_dense").bias
+        for of_layer in encoder.layers:
+            bias: Any = of_layer.get_submodule(encoder.architecture.per_activation[0]).bias
             bias.fill_(1.0)  # GeLU lets through
         weight = model.qa_outputs.weight
         weight *= 6
@@ -94,7 +94,7 @@ def test_with_cross_entropy_no_useless_gate_stays_and_the_loss_is_no_worse() -> 
     penalty = {"attn": 2e-3, "ff": 5e-4}
     scores = l0(model, questions, penalty=penalty, **settings, **WINDOWS)  # type: ignore[arg-type]
     assert all((scores.get(kind)[~useful[kind]] < 0).all() for kind in penalty)
-    kept = Topology.from_scores(scores, threshold=0.0).masks()
+    kept = Masks.from_topology(Topology.from_scores(scores, threshold=0.0))
     everything = Masks.ones(shape_of(model.config), ["attn", "ff"])
     before = mean_cross_entropy(model, questions, everything)
     assert mean_cross_entropy(model, questions, kept) <= before + 0.05
