@@ -122,6 +122,14 @@ def test_masked_pruned_and_reloaded_agree_and_equal_the_cpu(
         assert_agree(logits(found, batch), masked)
 
 
+def test_loading_leaves_random_numbers_as_they_were(tmp_path: Path) -> None:
+    tiny_model("bert").save_pretrained(tmp_path)
+    read = torch.cuda.get_rng_state if DEVICE == "cuda" else torch.get_rng_state
+    before = read()
+    load_model(tmp_path, task="natural_questions")
+    assert torch.equal(read(), before)
+
+
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "mpnet"])
 def test_answers_are_those_of_the_cpu(architecture: str) -> None:
     model = tiny_model(architecture)
