@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.report.claims.planted import LOUD, QUIET, WHOLE, Planted, both_kinds
+from tests.study.claims.planted import LOUD, QUIET, WHOLE, Planted, both_kinds
 
 ROUNDS = (0.98, 1.0, 1.03)
 """What the rounds of a measurement multiply times by."""
@@ -46,7 +46,7 @@ def test_fast_and_accurate(
     number: int, data: str, speed: float, loss: float, wobble: float, verdict: str
 ) -> None:
     judgement = fast({2.0: speed}, {2.0: loss}, data=data, wobble=wobble).judge(number)
-    assert judgement.verdict == verdict, judgement.why
+    assert judgement.outcome == verdict, judgement.why
     if verdict != "not tested":
         faster, lost = judgement.findings
         assert (faster.value, lost.value) == pytest.approx((speed, loss))
@@ -60,10 +60,19 @@ def test_one_multiple_is_enough() -> None:
     assert judgement.why.startswith("At 2λ")
 
 
+def test_where_one_of_several_is_enough_each_is_tested_more_strictly() -> None:
+    one = fast({2.0: 2.1}, {2.0: 1.0}, wobble=2.0).judge(2).findings[1]
+    several = fast({1.0: 1.2, 2.0: 2.1, 3.0: 2.5}, {1.0: 0.5, 2.0: 1.0, 3.0: 9.0}, wobble=2.0)
+    strict = several.judge(2).findings[1]
+    assert strict.value == pytest.approx(one.value)
+    widths = [(f.high or 0) - (f.low or 0) for f in (one, strict)]
+    assert widths[1] > 1.1 * widths[0] > 0
+
+
 def test_of_failing_multiples_the_nearest_is_told() -> None:
     made = fast({1.0: 1.1, 2.0: 1.7, 3.0: 2.5}, {1.0: 1.0, 2.0: 1.3, 3.0: 9.0})
     judgement = made.judge(2)
-    assert judgement.verdict == "does not hold"
+    assert judgement.outcome == "does not hold"
     assert judgement.why.startswith("At 2λ")
 
 
@@ -108,7 +117,7 @@ def times(
 )
 def test_constant_time(constant: float, noise: tuple[float, ...], verdict: str) -> None:
     judgement = times(constant, 4.0, 6.0, noise).judge(19)
-    assert judgement.verdict == verdict, judgement.why
+    assert judgement.outcome == verdict, judgement.why
     assert judgement.effect is not None
     assert judgement.effect.value == pytest.approx(100 * constant / (constant + 10))
 
@@ -131,7 +140,7 @@ def test_parameters_and_time(
     attn: float, ff: float, noise: tuple[float, ...], verdict: str
 ) -> None:
     judgement = times(20.0, attn, ff, noise).judge(29)
-    assert judgement.verdict == verdict, judgement.findings
+    assert judgement.outcome == verdict, judgement.findings
     assert [f.value for f in judgement.findings] == pytest.approx([1.0 if attn > 0 else -1.0] * 2)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from study.plan.parameters import (
     ScoreGates,
     StageParameters,
 )
-from study.records.record import Record, run_id
+from study.records.record import Record
 
 N_LAYERS, N_HEADS, D_INTERMEDIATE = 6, 12, 48
 UNPRUNED_F1 = 80.0
@@ -95,22 +96,30 @@ class Sweep:
 
     def add(self, stage: str, parameters: dict[str, Any], metrics: dict[str, Any]) -> str:
         """Add a record of any stage, once, and return its id."""
-        name = run_id(stage, parameters)
-        if name not in {run_id(r.stage, r.parameters) for r in self.records}:
-            made = Record(
-                stage=stage,
-                profile=self.profile,
-                provenance=self.provenance,
-                parameters=parameters,
-                metrics=metrics,
-                started="2026-01-01T00:00:00+00:00",
-                seconds=60.0,
-                device="a device",
-                packages={"torch": "2.13.0"},
-                data_digest="cd" * 32,
-            )
+        made = Record(
+            name=f"{stage}/{self.data}/made-up",
+            stage=stage,
+            profile=self.profile,
+            provenance=self.provenance,
+            parameters={name: self.referred(value) for name, value in parameters.items()},
+            metrics={str(self.referred(name)): value for name, value in metrics.items()},
+            commit="c0" * 20,
+            started="2026-01-01T00:00:00+00:00",
+            seconds=60.0,
+            device="a device",
+            packages={"torch": "2.13.0"},
+            data_digest="cd" * 32,
+        )
+        if made.id not in {record.id for record in self.records}:
             self.records.append(made)
-        return name
+        return made.id
+
+    def referred(self, value: Any) -> Any:
+        """Ids of other runs as parameters name them; anything else as it is."""
+        if isinstance(value, list):
+            return [self.referred(each) for each in value]
+        is_run = isinstance(value, str) and re.search("-[0-9a-f]{10}$", value)
+        return f"run:{value}" if is_run else value
 
     def finetune(self, model: str, f1: float = UNPRUNED_F1, **values: Any) -> str:
         """Fine-tune: 100 steps of one second."""
@@ -216,7 +225,7 @@ class Sweep:
 
     def metrics(self, run: str) -> dict[str, Any]:
         """The metrics of a run that was added."""
-        return next(r.metrics for r in self.records if run_id(r.stage, r.parameters) == run)
+        return next(record.metrics for record in self.records if record.id == run)
 
     def _curve(self, scorer: str, kind: str, seed: int, removed: list[float]) -> dict[str, Any]:
         points = [point(share, lost(scorer, kind, share, seed)) for share in removed]

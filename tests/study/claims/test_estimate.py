@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 import statistics as python_statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from qaprune_lib.errors import RecordError
-from study.claims.statistics import (
+from study.claims.estimate import (
     DRAWS,
     average,
     exact,
@@ -35,8 +36,8 @@ def test_value_is_f1_over_all_questions() -> None:
     articles = some_articles(0)
     estimate = mean_f1([articles])
     assert estimate.value == pytest.approx(overall(articles))
-    assert estimate.questions == sum(n for n, _ in articles)
-    assert estimate.seeds is None
+    assert estimate.basis["questions"] == sum(n for n, _ in articles)
+    assert "seeds" not in estimate.basis
 
 
 def test_interval_is_that_of_a_literal_bootstrap() -> None:
@@ -81,10 +82,10 @@ def test_models_that_answer_more_or_less_are_paired_by_questions() -> None:
         rows = zip(due + given, 200.0 * right, strict=True)
         runs.append([[int(count), float(summed), 1] for count, summed in rows])
     one, other = (mean_f1([run]) for run in runs)
-    assert one.questions == other.questions == 60
+    assert one.basis["questions"] == other.basis["questions"] == 60
     assert one.value == pytest.approx(overall([article[:2] for article in runs[0]]))
     assert np.corrcoef(one.draws, other.draws)[0, 1] > 0.2
-    assert mean_f1(runs, seeds=2).value == pytest.approx((one.value + other.value) / 2)
+    assert mean_f1(runs, {"seeds": 2}).value == pytest.approx((one.value + other.value) / 2)
     python = random.Random(2)
     drawn = []
     for _ in range(6000):
@@ -119,7 +120,7 @@ def test_seeds_add_their_spread() -> None:
     """Equal articles, F1 that differs by seed: the spread is that of a mean over seeds."""
     shifts = [-2.0, -1.0, 0.5, 1.0, 1.5]
     runs = [[[10, 10 * (70 + shift)] for _ in range(20)] for shift in shifts]
-    estimate = mean_f1(runs, seeds=5)
+    estimate = mean_f1(runs, {"seeds": 5})
     assert estimate.value == pytest.approx(70)
     expected = python_statistics.stdev(shifts) / np.sqrt(5)
     assert estimate.draws.std() == pytest.approx(expected, rel=0.06)
@@ -136,7 +137,7 @@ def test_seeds_and_articles_together() -> None:
         places = rng.choices(range(len(base)), k=len(base) - 1)
         chosen = rng.choices(runs, k=len(runs) - 1)
         drawn.append(python_statistics.mean(overall([run[i] for i in places]) for run in chosen))
-    estimate = mean_f1(runs, seeds=4)
+    estimate = mean_f1(runs, {"seeds": 4})
     assert estimate.draws.std() == pytest.approx(python_statistics.stdev(drawn), rel=0.06)
 
 
@@ -154,12 +155,15 @@ def test_the_same_data_gives_the_same_draws() -> None:
 
 
 def test_arithmetic_is_draw_by_draw() -> None:
-    one, other = mean_f1([some_articles(8)], seeds=3), mean_f1([some_articles(8)], seeds=2)
+    one, other = (
+        mean_f1([some_articles(8)], {"seeds": 3}),
+        mean_f1([some_articles(8)], {"seeds": 2}),
+    )
     mixed = average([one, 0.5 * other])
     assert mixed.value == pytest.approx(0.75 * one.value)
     assert np.allclose(mixed.draws, 0.75 * one.draws)
-    assert (mixed.seeds, mixed.questions) == (2, one.questions)
-    assert (one - exact(1)).seeds == 3
+    assert dict(mixed.basis) == {"seeds": 2, "questions": one.basis["questions"]}
+    assert (one - exact(1)).basis["seeds"] == 3
 
 
 def test_runs_on_different_articles_cannot_be_averaged() -> None:
@@ -183,6 +187,13 @@ def test_standard_deviation_covers_the_truth() -> None:
     assert 0.91 <= covered / 300 <= 0.985
     with pytest.raises(RecordError, match="two runs"):
         standard_deviation([1.0])
+
+
+def test_of_several_tests_each_interval_is_wider() -> None:
+    estimate = mean_f1([some_articles(12)])
+    low, high = np.percentile(estimate.draws, [0.625, 99.375])
+    assert replace(estimate, tests=4).interval == pytest.approx((low, high))
+    assert str(replace(estimate, tests=4)) == f"{estimate.value:.1f} ({low:.1f} to {high:.1f})"
 
 
 def test_numbers_are_printed_plainly() -> None:

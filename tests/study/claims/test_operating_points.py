@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from study.linked import id_of
 from study.plan.parameters import Retrain
-from tests.report.claims.planted import LOUD, QUIET, WHOLE, Planted, both_kinds
+from tests.study.claims.planted import LOUD, QUIET, WHOLE, Planted, both_kinds
 
 
 def points(
@@ -48,7 +47,7 @@ def combined(both: float, wobble: float = QUIET) -> Planted:
 )
 def test_gates_combine(both: float, wobble: float, verdict: str) -> None:
     judgement = combined(both, wobble).judge(16)
-    assert judgement.verdict == verdict
+    assert judgement.outcome == verdict
     assert judgement.effect is not None
     assert judgement.effect.value == pytest.approx(both - 5)
     assert (judgement.questions, judgement.seeds) == (240, 1)
@@ -63,7 +62,7 @@ LOSSES = {1.0: 4.0, 2.0: 8.0, 4.0: 16.0}
 )
 def test_retraining(after: float, wobble: float, verdict: str) -> None:
     judgement = points(LOSSES, after=after, wobble=wobble).judge(17)
-    assert judgement.verdict == verdict
+    assert judgement.outcome == verdict
     assert [f.value for f in judgement.findings] == pytest.approx(
         [(after - 0.5) * loss for loss in LOSSES.values()]
     )
@@ -85,7 +84,7 @@ def test_falling_without_retraining(
     losses: dict[float, float], wobble: float, verdict: str
 ) -> None:
     judgement = points(losses, wobble=wobble).judge(18)
-    assert judgement.verdict == verdict, judgement.why
+    assert judgement.outcome == verdict, judgement.why
 
 
 @pytest.mark.parametrize(
@@ -100,7 +99,7 @@ def test_distillation_in_retraining(
     after: float, taught: float, wobble: float, verdict: str
 ) -> None:
     judgement = points(LOSSES, after=after, taught=taught, wobble=wobble).judge(26)
-    assert judgement.verdict == verdict
+    assert judgement.outcome == verdict
     assert [f.value for f in judgement.findings] == pytest.approx(
         [(taught - after) * loss for loss in LOSSES.values()]
     )
@@ -128,7 +127,7 @@ def test_objective_of_pruning(ahead: float, wobble: float, verdict: str) -> None
     point = made.pruned(model, 70.0, encoder=4_000_000, **gates)
     made.retrained(point, 76 + ahead, teacher=model)
     judgement = made.judge(28)
-    assert judgement.verdict == verdict, judgement.why
+    assert judgement.outcome == verdict, judgement.why
     assert judgement.effect is not None
     assert judgement.effect.value == pytest.approx(ahead)
 
@@ -161,7 +160,7 @@ def smaller(base: float, pruned: float, *, size: int = 4_000_000, wobble: float 
 )
 def test_smaller_model(base: float, pruned: float, wobble: float, verdict: str) -> None:
     judgement = smaller(base, pruned, wobble=wobble).judge(30)
-    assert judgement.verdict == verdict, judgement.why
+    assert judgement.outcome == verdict, judgement.why
     assert [f.value for f in judgement.findings] == pytest.approx([base - 76, pruned - 75.5])
 
 
@@ -198,12 +197,12 @@ def test_larger_than_any_pruned_model() -> None:
 
 def test_each_pruned_smaller_model_by_itself() -> None:
     made = smaller(78.0, 77.0)
-    small = id_of(next(r for r in made.records if r.parameters.get("model") == "minilm"))
-    large = id_of(next(r for r in made.records if r.parameters.get("model") == "mpnet-base"))
+    small = next(r.id for r in made.records if r.parameters.get("model") == "minilm")
+    large = next(r.id for r in made.records if r.parameters.get("model") == "mpnet-base")
     point = made.pruned(small, 70.0, encoder=3_200_000, **both_kinds(made, small, 2.0))
     made.retrained(point, 74.0, teacher=large)
     judgement = made.judge(30)
-    assert judgement.verdict == "does not hold"
+    assert judgement.outcome == "does not hold"
     assert sorted(f.value for f in judgement.findings) == pytest.approx([-1.2, 1.5, 2.0])
 
 

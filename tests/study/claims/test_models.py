@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from study.claims import gather_evidence
-from study.linked import id_of
-from tests.report.claims.planted import LOUD, QUIET, WHOLE, Planted, both_kinds
+from tests.study.claims.planted import LOUD, QUIET, WHOLE, Planted, both_kinds
 
 
 def two(**settings: float | str) -> tuple[Planted, str, str]:
@@ -48,7 +47,7 @@ def test_small_models(on_1: float, on_2: float, wobble: float, verdict: str) -> 
     made.tuned(WHOLE + 5 - on_1, "minilm", data="squad1")
     made.tuned(WHOLE + 5, "mpnet-base", data="squad1")
     judgement = made.judge(1)
-    assert judgement.verdict == verdict
+    assert judgement.outcome == verdict
     assert judgement.effect is not None
     assert judgement.effect.value == pytest.approx(on_2 - on_1)
     assert judgement.models == "minilm as base, mpnet-base as large"
@@ -86,7 +85,7 @@ def test_large_is_pruned_less(
     less: float, saved: float, spread: float, wobble: float, verdict: str
 ) -> None:
     judgement = equal_penalties(less, saved, spread, wobble).judge(15)
-    assert judgement.verdict == verdict, judgement.why
+    assert judgement.outcome == verdict, judgement.why
     values = [f.value for f in judgement.findings]
     assert values == pytest.approx([less, saved, less, saved])
 
@@ -97,7 +96,7 @@ def test_large_is_pruned_less(
 )
 def test_roberta_is_pruned_alike(less: float, spread: float, verdict: str) -> None:
     judgement = equal_penalties(less, 1.0, spread).judge(22)
-    assert judgement.verdict == verdict
+    assert judgement.outcome == verdict
     assert judgement.effect is not None
     assert judgement.effect.value == pytest.approx(-less)
 
@@ -105,11 +104,11 @@ def test_roberta_is_pruned_alike(less: float, spread: float, verdict: str) -> No
 def test_a_model_that_the_large_one_taught_is_of_neither_family() -> None:
     made = equal_penalties(3.0, 1.0)
     before = made.judge(22)
-    small = made.taught("minilm", id_of(made.records[1]))
+    small = made.taught("minilm", made.records[1].id)
     for penalty in (0.05, 0.1, 0.2, 0.4):
         for seed in range(9):
             made.gates(small, "attn", penalty, 90.0, 4.0, seed=seed)
-    assert made.judge(22) == before
+    assert made.judge(22).why == before.why
     assert made.judge(14).why == equal_penalties(3.0, 1.0).judge(14).why  # nor of the base's runs
 
 
@@ -135,7 +134,7 @@ def test_falling_off(slope: float, wobble: float, verdict: str) -> None:
     }
     made.pruned(large, 70.0, **gates)
     judgement = made.judge(23)
-    assert judgement.verdict == verdict, judgement.why
+    assert judgement.outcome == verdict, judgement.why
     assert [f.value for f in judgement.findings] == pytest.approx([slope - 1] * 2)
 
 

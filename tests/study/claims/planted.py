@@ -16,7 +16,7 @@ from study.plan.parameters import (
     Retrain,
     ScoreGates,
 )
-from tests.report.synthetic import Sweep
+from tests.study.synthetic import Sweep
 
 WHOLE = 80.0
 SHAPE = {"n_layers": 6, "n_heads": 12, "head_size": 4, "d_intermediate": 48, "d_embedding": 48}
@@ -26,9 +26,13 @@ QUIET, LOUD = 0.2, 12.0
 
 @dataclass
 class Planted(Sweep):
-    """A sweep whose runs are given their results; `wobble` is the noise of each article's F1."""
+    """A sweep whose runs are given their results.
+
+    `wobble` is the noise of each article's F1, `floor` the percentage of unanswerable questions.
+    """
 
     wobble: float = QUIET
+    floor: float = 0.0
 
     def __post_init__(self) -> None:
         self.counter = count()
@@ -40,11 +44,13 @@ class Planted(Sweep):
 
     def dev(self, f1: float) -> dict[str, Any]:
         """Scores on dev questions."""
-        return {"f1": f1, "fitted": {"f1": f1, "total": 240}, "articles": self.articles(f1)}
+        fitted = {"f1": f1, "total": 240, "NoAns_total": round(2.4 * self.floor)}
+        return {"f1": f1, "fitted": fitted, "articles": self.articles(f1)}
 
     def tuned(self, f1: float = WHOLE, model: str = "minilm", **values: Any) -> str:
         """Fine-tune."""
         metrics = {"dev": self.dev(f1), "parameters": 20_000_000, "shape": SHAPE}
+        metrics |= {"heldout": {"fitted": metrics["dev"]["fitted"]}}
         metrics |= {"encoder_parameters": values.pop("encoder", 10_000_000)}
         metrics |= {"training": {"seconds": 100.0, "seconds_per_step": 1.0, "steps": 100}}
         return self.run(Finetune, metrics, model=model, batch_size=16, **values)
@@ -66,12 +72,16 @@ class Planted(Sweep):
         seed = values.get("seed", 0)
         curve = {"kind": kind, "seed": seed, "points": [self.point(removed, loss, own=True)]}
         epoch = values.pop("epoch", 0.8)
-        questions = values.pop("trained_on", 1000)
+        questions = values.pop("trained_on", 300)
         metrics = {
             "unpruned": self.point(0, 0),
             "curves": [curve],
             "scoring": {"seconds": 80.0, "questions": questions},
-            "training": {"seconds": values.pop("seconds", 80.0), "seconds_per_step": epoch},
+            "training": {
+                "seconds": values.pop("seconds", 80.0),
+                "seconds_per_step": epoch,
+                "steps": values.pop("steps", 100),
+            },
         }
         asked = {"model": model, "scorer": "l0", "kinds": [kind], "penalty_attn": None}
         asked |= {f"penalty_{kind}": penalty, "batch_size": 16}
@@ -97,6 +107,7 @@ class Planted(Sweep):
     def retrained(self, model: str, f1: float, teacher: str | None = None, **values: Any) -> str:
         """One more epoch, distilled if there is a teacher."""
         metrics = {key: self.metrics(model)[key] for key in ("parameters", "encoder_parameters")}
+        metrics |= {"training": {"steps": values.pop("steps", 100)}}
         objective = "distillation" if teacher else "cross_entropy"
         asked = {"model": model, "objective": objective, "teacher": teacher, **values}
         return self.run(Retrain, {**metrics, "dev": self.dev(f1)}, **asked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.report.claims.planted import LOUD, QUIET, Planted, both_kinds, line
+from tests.study.claims.planted import LOUD, QUIET, Planted, both_kinds, line
 
 
 def on_nq(slope: float, wobble: float = QUIET) -> Planted:
@@ -24,7 +24,7 @@ def on_nq(slope: float, wobble: float = QUIET) -> Planted:
 )
 def test_techniques_on_nq(slope: float, wobble: float, verdict: str) -> None:
     judgement = on_nq(slope, wobble).judge(20)
-    assert judgement.verdict == verdict
+    assert judgement.outcome == verdict
     assert judgement.effect is not None
     assert judgement.effect.value == pytest.approx((5 - slope) * (2 + 5) / 2)
     assert judgement.data == "nq"
@@ -69,7 +69,7 @@ def test_gates_transfer(
     squad: float, random: float, nq: float, wobble: float, verdict: str
 ) -> None:
     judgement = transferred(squad, random, nq, wobble).judge(21)
-    assert judgement.verdict == verdict, judgement.why
+    assert judgement.outcome == verdict, judgement.why
     assert [f.value for f in judgement.findings] == pytest.approx([squad - random, squad - nq])
 
 
@@ -99,7 +99,7 @@ def test_few_questions(worse: float, wobble: float, verdict: str) -> None:
         lost = 3 + worse
         made.gates(model, "attn", 0.1, 38.0, lost, seed=seed, questions=1000, trained_on=1000)
     judgement = made.judge(25)
-    assert judgement.verdict == verdict, judgement.why
+    assert judgement.outcome == verdict, judgement.why
     assert judgement.effect is not None
     assert judgement.effect.value == pytest.approx(-worse)
     assert "20% of the questions" in judgement.why

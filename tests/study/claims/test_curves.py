@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.report.claims.planted import LOUD, QUIET, Planted, line
+from tests.study.claims.planted import LOUD, QUIET, Planted, line
 
 KINDS = ("attn", "ff", "emb")
 GOOD = {
@@ -71,7 +71,7 @@ def curves(wobble: float = QUIET, **changes: float) -> Planted:
 )
 def test_verdicts(number: int, changes: dict[str, float], verdict: str) -> None:
     judgement = curves(**changes).judge(number)
-    assert judgement.verdict == verdict, judgement.why
+    assert judgement.outcome == verdict, judgement.why
     assert (judgement.profile, judgement.data) == ("tiny", "squad2")
     assert judgement.models == "minilm as base and large"
 

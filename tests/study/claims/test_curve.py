@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qaprune_lib.errors import RecordError
-from study.claims.curve import Curve, bound_of
+from study.claims.curve import Curve, bound_of, removable
+from study.claims.estimate import Estimate, mean_f1
 from study.claims.judgement import Lacking
-from study.claims.statistics import Estimate, mean_f1
 
 X = (0.0, 10.0, 30.0, 45.0, 70.0)
 
@@ -47,16 +49,26 @@ def test_mean_f1_is_the_area(end: float) -> None:
 def test_removable_is_the_last_place_under_the_limit(losses: list[float]) -> None:
     curve = a_curve(losses)
     fine = np.linspace(0, 70, 70001)
-    found = curve.removable(5)
+    found = curve.removable()
     for column, x in zip(draws(curve).T[:40], found.draws[:40], strict=True):
         under = column[0] - np.interp(fine, X, column) < 5
         assert x == pytest.approx(fine[under][-1], abs=2e-3)
 
 
+@given(st.lists(st.floats(-5, 30), min_size=1, max_size=6), st.floats(0.5, 20))
+def test_removable_by_search(losses: list[float], max_loss: float) -> None:
+    shares, losses = np.arange(len(losses) + 1) * 10.0, [0.0, *losses]
+    fine = np.linspace(0, shares[-1], 20_001)
+    under = fine[np.interp(fine, shares, losses) < max_loss]
+    assert removable(shares, losses, max_loss) == pytest.approx(under[-1], abs=2 * fine[1])
+    both = removable(shares, [losses, np.zeros(len(losses))], max_loss)
+    assert both.tolist() == [removable(shares, losses, max_loss), shares[-1]]
+
+
 def test_an_early_end_is_noticed() -> None:
     steep, flat = a_curve([0, 1, 3, 8, 30], 0.1), a_curve([0, 0, 0, 1, 2], 0.1)
-    assert not steep.open_ended()
-    assert flat.open_ended()
+    assert not steep.open_ended
+    assert flat.open_ended
     assert flat.removable().value == 70
     assert bound_of(flat, steep) == "at least"
     assert bound_of(steep, flat) == "at most"

@@ -5,15 +5,14 @@ from __future__ import annotations
 import pytest
 
 from study.l0_runs import l0_runs, readings
-from study.linked import id_of
 from study.records.record import Record
-from tests.report.synthetic import removed_by, sweep
+from tests.study.synthetic import removed_by, sweep
 
 
 @pytest.fixture(scope="module")
 def records() -> list[Record]:
     made = sweep()
-    tuned = next(id_of(r) for r in made.records if r.stage == "finetune")
+    tuned = next(r.id for r in made.records if r.stage == "finetune")
     made.l0(tuned, "attn", 0.04, shift=20.0, penalty_on="one")
     return made.records
 
@@ -21,7 +20,7 @@ def records() -> list[Record]:
 def test_a_row_for_each_run_at_its_own_threshold(records: list[Record]) -> None:
     runs = l0_runs(records)
     l0 = [r for r in records if r.stage == "score" and r.parameters["scorer"] == "l0"]
-    assert sorted(runs["run"]) == sorted(map(id_of, l0))
+    assert sorted(runs["run"]) == sorted(record.id for record in l0)
     plain = runs[runs["variant"].eq("") & runs["kind"].eq("attn") & runs["seed"].eq(0)]
     for row in plain.itertuples():
         assert row.removed == pytest.approx(removed_by(row.penalty, "attn"))  # type: ignore[arg-type]
