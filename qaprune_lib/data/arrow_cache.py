@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ import pyarrow as pa
 from datasets import Dataset, Features, concatenate_datasets
 from filelock import FileLock
 
-from qaprune_lib.cache import file_digest, sync
+from qaprune_lib.cache import sync
 from qaprune_lib.errors import DataError
 
 _COMPLETE = "complete.json"  # written last: the digest of every file
@@ -51,7 +52,7 @@ def _read(folder: Path) -> Dataset | None:
     """The data set in ``folder``, or None unless every file is as it was written."""
     try:
         digests: dict[str, str] = json.loads((folder / _COMPLETE).read_text())
-        if any(file_digest(folder / name) != digest for name, digest in digests.items()):
+        if any(_file_digest(folder / name) != digest for name, digest in digests.items()):
             return None
         return concatenate_datasets([Dataset.from_file(str(folder / name)) for name in digests])
     except (OSError, ValueError, AttributeError):
@@ -66,8 +67,13 @@ def _write(folder: Path, build: Callable[[str], Dataset]) -> None:
     built = build(str(partial / "rows.arrow"))
     files = [Path(file["filename"]) for file in built.cache_files]
     complete = partial / _COMPLETE
-    complete.write_text(json.dumps({file.name: file_digest(file) for file in files}))
+    complete.write_text(json.dumps({file.name: _file_digest(file) for file in files}))
     for path in (*files, complete, partial):
         sync(path)
     os.replace(partial, folder)
     sync(folder.parent)
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

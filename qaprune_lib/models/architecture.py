@@ -87,7 +87,11 @@ class Architecture:
     positions: str = "embeddings.position_embeddings"
     embeddings_project: str = "embeddings_project"
     attention: str = "attention.self"
-    per_head: tuple[str, ...] = tuple(f"attention.self.{n}" for n in ("query", "key", "value"))
+    per_head: tuple[str, ...] = (
+        "attention.self.query",
+        "attention.self.key",
+        "attention.self.value",
+    )
     attention_output: str = "attention.output.dense"
     head_count: str = "num_attention_heads"
     attention_width: str = "all_head_size"
