@@ -127,8 +127,7 @@ def apply_masks(
         raise GateError(f"embedding_norm={embedding_norm!r} must be 'weighted' or 'plain'")
     encoder, topology = Encoder(model), Topology.of(model)
     masks.check(topology, values=check_values)
-    consumed: set[str] = set()
-    expected: set[str] = set()
+    consumed, expected = set[str](), set[str]()
 
     def verify(*_: Any) -> None:
         missed = sorted(expected - consumed)

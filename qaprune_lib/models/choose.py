@@ -1,7 +1,6 @@
 """Which slices stay, by their scores: by a threshold, a share to remove, or a budget.
 
-L0 runs give rankings; cut near the run's own sparsity they give a model of any size there. Far
-beyond it the gates were never pressed and are not ordered.
+L0's rankings hold near the run's own sparsity; far beyond it gates were never pressed nor ordered.
 """
 
 from __future__ import annotations

@@ -113,8 +113,7 @@ def load_model(
             raise ModelError("layers= chooses among the layers of an unpruned model only")
         _keep_layers(model, layers)
     model.tokenizer, model.compute_dtype = tokenizer, compute_dtype
-    target = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model.to(target)
+    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return cast(QuestionAnsweringModel, model.eval())
 
 

@@ -68,9 +68,7 @@ class SplitModel:
             ModelError: a package is not installed, or the parts do not give the expected files.
         """
         target = cache_root() / "models" / f"{name}-{self.files[WEIGHTS][:16]}"
-        return build_once(
-            target, lambda folder: self._assemble(name, folder), is_intact=self._is_intact
-        )
+        return build_once(target, lambda f: self._assemble(name, f), is_intact=self._is_intact)
 
     def _is_intact(self, folder: Path) -> bool:
         return all(

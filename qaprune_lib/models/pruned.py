@@ -88,9 +88,8 @@ def resize(model: PreTrainedModel, topology: Topology) -> None:
         )
         if rows != 0 and columns != 0:
             model.set_submodule(part.name, _resized(model.get_submodule(part.name), rows, columns))
-    for layer, heads, width in zip(
-        encoder.layers, topology.kept("attn"), widths["ff"], strict=True
-    ):
+    layers = zip(encoder.layers, topology.kept("attn"), widths["ff"], strict=True)
+    for layer, heads, width in layers:
         if not heads:
             layer.set_submodule(paths.attention, NoHeads())
             layer.set_submodule(paths.attention_output, OnlyBias(widths["emb"][0]))
