@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from qaprune_lib.errors import TopologyError
-from qaprune_lib.models import ModelShape, shape_of
-from qaprune_lib.pruning import Topology, prune
+from qaprune_lib.gates import Masks
+from qaprune_lib.models import Encoder, ModelShape, Topology, shape_of
+from qaprune_lib.pruning import prune
 from qaprune_lib.scorers.scores import GateScores
 from tests.models.tiny import TESTED, random_topology, tiny_batch, tiny_model, topologies
 
@@ -53,7 +54,7 @@ def test_json_round_trip(topology: Topology) -> None:
         kept = [tuple(i for i, stays in enumerate(row) if stays) for row in rows]
         assert list(topology.kept(kind)) == kept
         assert list(topology.counts(kind)) == [len(row) for row in kept]
-        masks = topology.masks([kind])
+        masks = Masks.from_topology(topology, [kind])
         assert masks.kinds() == [kind]
         assert np.array_equal(masks.get(kind).numpy(), topology.mask(kind))
 
@@ -76,6 +77,46 @@ def test_the_file_in_a_pruned_folder_is_a_topology(tmp_path: Path) -> None:
     topology = random_topology(shape_of(model.config), 0)
     prune(model, topology).save_pretrained(tmp_path)
     assert Topology.load(tmp_path / "topology.json") == topology
+
+
+def test_a_configuration_with_a_malformed_topology_is_an_error() -> None:
+    config = tiny_model("bert").config
+    for topology, message in {
+        "all": "'all' is not a topology",
+        (): "is not a topology",
+    }.items():
+        config.topology = topology
+        with pytest.raises(TopologyError, match=message):
+            Topology.of(config)
+    whole = Topology.full(SHAPE).model_dump(mode="json")
+    config.topology = {**whole, "attn": ["0-4", "", ""]}
+    with pytest.raises(TopologyError, match="index 4"):
+        Topology.of(config)
+    config.topology, config.intermediate_size = whole, 20
+    with pytest.raises(TopologyError, match=r"made for a model of .* 22 activations.* has .* 20"):
+        Topology.of(config)
+
+
+@given(indices=st.sets(st.integers(0, 40)).map(sorted))
+def test_text_has_as_few_ranges_as_there_are_gaps(indices: list[int]) -> None:
+    shape = SHAPE.model_copy(update={"n_layers": 1, "d_intermediate": 41})
+    (text,) = Topology.from_masks(shape, {"ff": np.isin(np.arange(41), indices)[None]}).ff
+    starts = [index for index in indices if index - 1 not in indices]
+    assert len(text.split()) == len(starts)
+
+
+@given(text=st.text(alphabet="0123- ,a²", max_size=12))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    whole = Topology.full(SHAPE)
+    try:
+        topology = Topology(shape=SHAPE, attn=whole.attn, ff=(text, "", ""), emb=whole.emb)
+    except TopologyError:
+        return
+    indices = topology.kept("ff")[0]
+    assert list(indices) == sorted(set(indices))
+    assert all(0 <= index < 22 for index in indices)
+    again = Topology.from_masks(SHAPE, {kind: topology.mask(kind) for kind in KINDS})
+    assert again.kept("ff")[0] == indices
 
 
 GOOD = json.loads(Topology.full(SHAPE).model_dump_json())
@@ -286,14 +327,15 @@ def test_parameters_and_macs_equal_a_count_on_the_pruned_model(
     model = tiny_model(architecture, attention="eager")
     topology = data.draw(topologies(SHAPE, KINDS))
     small = prune(model, topology)
-    layers = small.base_model.get_submodule("encoder.layer")
+    layers = small.base_model.get_submodule(Encoder(small).architecture.layers)
     assert sum(weights.numel() for weights in layers.parameters()) == topology.encoder_parameters()
 
     one = {name: column[:1, :17] for name, column in tiny_batch(small).items()}
     with FlopCounterMode(display=False) as counter:
         small(**one)
     counts = counter.get_flop_counts()
-    encoder = f"{type(small).__name__}.{small.base_model_prefix}.encoder"
+    layers_of = Encoder(small).architecture.layers.rpartition(".")[0]
+    encoder = f"{type(small).__name__}.{small.base_model_prefix}.{layers_of}"
     assert type(small).__name__ in counts
     assert sum(counts.get(encoder, {}).values()) == 2 * topology.macs(17)
 

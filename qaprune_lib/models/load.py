@@ -18,16 +18,11 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 from transformers.utils import logging
 
 from qaprune_lib.errors import ModelError, SettingsError
+from qaprune_lib.models.architecture import PRUNED_PREFIX, Architecture, architecture_of, shape_of
 from qaprune_lib.models.checks import check_topology, check_weights
-from qaprune_lib.models.encoder import PRUNED_PREFIX, Architecture, architecture_of, shape_of
 from qaprune_lib.models.heads import HEADS, Head, Task
 from qaprune_lib.models.packaged import PACKAGED
-from qaprune_lib.models.pruned import (
-    ComputeDtype,
-    QuestionAnsweringModel,
-    full_class,
-    pruned_class,
-)
+from qaprune_lib.models.pruned import ComputeDtype, QuestionAnsweringModel, full_class, pruned_class
 
 
 def load_model(
@@ -41,6 +36,10 @@ def load_model(
     device: str | torch.device | None = None,
 ) -> QuestionAnsweringModel:
     """Load a question-answering model together with its tokenizer, in evaluation mode.
+
+    >>> model = load_model("embedded-small", device="cpu")
+    >>> model.tokenizer.tokenize("Who wrote it?")
+    ['who', 'wrote', 'it', '?']
 
     Args:
         source: one of `PACKAGED` ("embedded", "embedded-roberta", "embedded-small", "minilm",
@@ -68,29 +67,29 @@ def load_model(
     folder = packaged.locate(os.fspath(source)) if packaged else source
     config = _read_config(folder)
     try:
-        architecture, shape = architecture_of(config), shape_of(config)
+        architecture = architecture_of(config)
+        shape_of(config)
     except (ValueError, ArithmeticError) as error:
         raise ModelError(f"{folder}: config.json: {error}") from error
     is_pruned = config.model_type.startswith(PRUNED_PREFIX)
     if is_pruned:
-        check_topology(folder, config, shape)
+        check_topology(folder, config)
     saved = _saved_head(config, architecture, is_pruned)
-    if compute_dtype not in get_args(ComputeDtype):
-        known = " and ".join(get_args(ComputeDtype))
-        raise ModelError(f"compute_dtype={compute_dtype!r} is unknown; there are {known}")
-    if task is not None and task not in HEADS:
-        raise ModelError(f"task={task!r} is unknown; there are {', '.join(HEADS)}")
-    if task is None:
-        task = "squad" if saved is None else saved.task
+    task = task or ("squad" if saved is None else saved.task)
+    for name, value, known in (
+        ("compute_dtype", compute_dtype, get_args(ComputeDtype)),
+        ("task", task, HEADS),
+    ):
+        if value not in known:
+            raise ModelError(f"{name}={value!r} is unknown; there are {', '.join(known)}")
     if saved is not None and not set(saved.layers) <= set(HEADS[task].layers):
         raise ModelError(f"{folder}: a model for {saved.task!r} has no use as one for {task!r}")
     model_class = (pruned_class if is_pruned else full_class)(architecture.model_type, task)
     tokenizer = _read_tokenizer(folder)
-    if not hasattr(config, "type_vocab_size"):  # the model would swallow them without a word
+    if not architecture.token_types:
         names = tokenizer.model_input_names
         tokenizer.model_input_names = [name for name in names if name != "token_type_ids"]
-    with torch.random.fork_rng(devices=[]), _quiet(progress=not _is_local(folder)):
-        torch.manual_seed(head_seed)
+    with _seeded(head_seed), _quiet(progress=not _is_local(folder)):
         try:
             model, report = cast(Any, model_class).from_pretrained(
                 folder,
@@ -114,8 +113,7 @@ def load_model(
             raise ModelError("layers= chooses among the layers of an unpruned model only")
         _keep_layers(model, layers)
     model.tokenizer, model.compute_dtype = tokenizer, compute_dtype
-    target = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model.to(target)
+    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return cast(QuestionAnsweringModel, model.eval())
 
 
@@ -140,10 +138,18 @@ def _add_markup(
         markup_ids(tokenizer.backend_tokenizer)
     except SettingsError:
         tokenizer.add_tokens(list(MARKUP))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with _seeded(seed):
             n_tokens = max(model.config.vocab_size, len(tokenizer))
             model.resize_token_embeddings(n_tokens, mean_resizing=False)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Random numbers of the CPU from a seed; those of a GPU, which torch.manual_seed takes along,
+    stay where they are."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 @contextmanager
@@ -219,18 +225,18 @@ def _read_tokenizer(source: str | os.PathLike[str]) -> PreTrainedTokenizerFast:
 
 
 def _keep_layers(model: QuestionAnsweringModel, layers: int | Sequence[int]) -> None:
-    path = architecture_of(model.config).layers
-    stack = list(cast(nn.ModuleList, model.base_model.get_submodule(path)))
+    names = architecture_of(model.config)
+    stack = list(model.base_model.get_submodule(names.layers).children())
     chosen = list(range(layers)) if isinstance(layers, int) else list(layers)
     fits = all(0 <= index < len(stack) for index in chosen)
     if not chosen or not fits or len(set(chosen)) < len(chosen):
         raise ModelError(f"layers={layers} does not fit a model of {len(stack)} layers")
-    model.base_model.set_submodule(path, nn.ModuleList(stack[index] for index in chosen))
+    model.base_model.set_submodule(names.layers, nn.ModuleList(stack[index] for index in chosen))
     for position, index in enumerate(chosen):
         for module in stack[index].modules():
             if hasattr(module, "layer_idx"):
                 module.layer_idx = position  # type: ignore[assignment]
-    model.config.num_hidden_layers = len(chosen)
+    setattr(model.config, names.n_layers, len(chosen))
 
 
 def weights_digest(model: nn.Module) -> str:

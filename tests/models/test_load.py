@@ -22,14 +22,14 @@ from qaprune_lib.models import (
     PACKAGED,
     ModelShape,
     QuestionAnsweringModel,
+    Topology,
     load_model,
     parameter_count,
     shape_of,
     weights_digest,
-    zoo,
 )
 from qaprune_lib.models.packaged import PackagedModel
-from qaprune_lib.pruning import Topology, prune
+from qaprune_lib.pruning import prune
 from tests.models.tiny import (
     assert_agree,
     logits,
@@ -135,8 +135,8 @@ def test_packaged_weights_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(known, PackagedModel)
     absent = PackagedModel("no_such_package", known.folder, known.sha256)
     altered = PackagedModel(known.package, known.folder, "0" * 64)
-    monkeypatch.setattr(zoo, "PACKAGED", {"absent": absent, "altered": altered})
-    with pytest.raises(ModelError, match="package no-such-package, which is not installed"):
+    monkeypatch.setattr("qaprune_lib.models.load.PACKAGED", {"absent": absent, "altered": altered})
+    with pytest.raises(ModelError, match=r"not installed.*--no-deps no-such-package"):
         load("absent")
     with pytest.raises(ModelError, match=r"sha256 is 53aa.*, expected 0000.*reinstall"):
         load("altered")
@@ -163,6 +163,16 @@ def test_the_new_head_is_seeded(bare: Path) -> None:
     heads = [load(bare, head_seed=seed).get_parameter("qa_outputs.weight") for seed in (0, 1)]
     for head in heads:
         assert 0.005 < head.std().item() < 0.05
+
+
+def test_a_gpu_s_random_state_is_left_alone(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise AssertionError("the random state of a GPU was set")
+
+    for name in ("manual_seed", "manual_seed_all"):
+        monkeypatch.setattr(torch.cuda, name, fail)
+    load(bare)
+    load(bare, task="natural_questions")
 
 
 def test_a_head_that_is_there_is_not_seeded(folders: dict[str, Path]) -> None:
@@ -351,7 +361,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "config a list": (write("config.json", b"[]"), "model_type"),
     "config empty": (write("config.json", b"{}"), "model_type"),
     "unknown type": (edit_config(model_type="foo"), "model type `foo`"),
-    "unsupported": (edit_config(model_type="distilbert"), "'distilbert' is not supported; .*bert"),
+    "unsupported": (edit_config(model_type="albert"), "'albert' is not supported; .*bert"),
     "text for a number": (edit_config(num_hidden_layers="three"), "num_hidden_layers"),
     "no heads": (edit_config(num_attention_heads=0), "config.json"),
     "no layers": (edit_config(num_hidden_layers=0), "n_layers"),
@@ -396,15 +406,15 @@ STOCK_DAMAGE = {
 }
 PRUNED_DAMAGE = {
     "no topology": (remove("topology.json"), "topology.json is missing"),
-    "topology not JSON": (cut("topology.json", 5), "topology.json is not valid JSON"),
+    "topology not JSON": (cut("topology.json", 5), "topology.json: not a topology: .*line 19"),
     "topology edited": (edit_topology(both=False, emb="0-31"), "topology.json and .* differ"),
     "config without it": (edit_config(topology=None), "config.json holds no topology"),
     "topology a text": (edit_config(topology="all"), "malformed topology"),
-    "one layer": (edit_topology(attn=["0-3"]), "lists 1 and 3 layers"),
+    "one layer": (edit_topology(attn=["0-3"]), "attn lists 1 layers, the shape has 3"),
     "head outside": (edit_topology(attn=["0-3", "", "4"]), "index 4 is outside of a size of 4"),
     "reversed": (edit_topology(ff=["5-2", "", ""]), "not in ascending order"),
     "wider": (edit_topology(ff=["0-21"] * 3), "missing|wrong shape"),
-    "no embedding": (edit_topology(emb=""), "leaves no embedding dimension"),
+    "no embedding": (edit_topology(emb=""), "no embedding dimension is left"),
     "number": (edit_topology(emb=3), "malformed topology"),
     "of another shape": (
         edit_topology(
