@@ -21,13 +21,15 @@ if TYPE_CHECKING:
     from qaprune_lib.evaluation.squad import evaluate
     from qaprune_lib.evaluation.timing import time_decoding
     from qaprune_lib.gates.masks import Masks, apply_masks
-    from qaprune_lib.models.zoo import load_model
+    from qaprune_lib.models.load import load_model
+    from qaprune_lib.models.topology import Topology
     from qaprune_lib.pruning.budget import MACs, Parameters, Speedup
     from qaprune_lib.pruning.export import export_onnx
     from qaprune_lib.pruning.slicing import prune
-    from qaprune_lib.pruning.topology import Topology
     from qaprune_lib.scorers.scores import GateScores
     from qaprune_lib.training.finetune import finetune, retrain
+
+__version__ = "0.1.0"
 
 _HOME = {
     "GateScores": "scorers.scores",
@@ -35,14 +37,14 @@ _HOME = {
     "Masks": "gates.masks",
     "Parameters": "pruning.budget",
     "Speedup": "pruning.budget",
-    "Topology": "pruning.topology",
+    "Topology": "models.topology",
     "apply_masks": "gates.masks",
     "ask": "evaluation.decode",
     "evaluate": "evaluation.squad",
     "evaluate_natural_questions": "evaluation.natural_questions_predict",
     "export_onnx": "pruning.export",
     "finetune": "training.finetune",
-    "load_model": "models.zoo",
+    "load_model": "models.load",
     "load_natural_questions": "data.natural_questions",
     "load_squad": "data.squad",
     "predict": "evaluation.decode",

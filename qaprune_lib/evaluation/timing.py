@@ -203,7 +203,8 @@ def _macs(model: PreTrainedModel, work: TimedWindows) -> int:
     """Multiply-accumulates of the layers over all batches, counted from the modules themselves."""
     from torch import nn
 
-    from qaprune_lib.models.encoder import Encoder
+    from qaprune_lib.models.architecture import Encoder
+    from qaprune_lib.models.topology import Topology
 
     encoder = Encoder(model)
     linear = sum(
@@ -212,7 +213,7 @@ def _macs(model: PreTrainedModel, work: TimedWindows) -> int:
         for module in layer.modules()
         if isinstance(module, nn.Linear)
     )
-    attended = sum(map(len, encoder.kept.attn)) * encoder.shape.head_size
+    attended = sum(Topology.of(model).counts("attn")) * encoder.shape.head_size
     shapes = [inputs["input_ids"].shape for _, inputs in work.batches]
     return sum(n * length * (linear + 2 * length * attended) for n, length in shapes)
 

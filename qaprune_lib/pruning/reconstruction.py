@@ -1,16 +1,17 @@
 """Least-squares correction of what slicing broke, without any training.
 
-After slicing, each sublayer's output projection is solved anew so that the sum before its LayerNorm
-comes as close as it can to the unpruned model's, on a few hundred windows: sublayer by sublayer, each
-on the inputs that it has in the model that was mended so far, residual stream included. Sources:
-Kwon et al. 2022 (mask tuning), ZipLM (Kurtic et al. 2023), K-prune (Park et al. 2024).
+After slicing, each sublayer's output projection is solved anew so that the sum before its
+LayerNorm comes as close as it can to the unpruned model's, on a few hundred windows: sublayer by
+sublayer, each on the inputs that it has in the model that was mended so far, residual stream
+included. Sources: Kwon et al. 2022 (mask tuning), ZipLM (Kurtic et al. 2023), K-prune (Park et al.
+2024).
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from qaprune_lib.errors import SettingsError
-from qaprune_lib.models.encoder import Encoder
+from qaprune_lib.models.architecture import Encoder
 from qaprune_lib.models.pruned import QuestionAnsweringModel
+from qaprune_lib.models.topology import Topology
 from qaprune_lib.progress import tqdm
 
 Batch = dict[str, Tensor]
@@ -78,7 +80,7 @@ def reconstruct(
     mended = copy.deepcopy(small).eval()
     ours, theirs = Encoder(mended), Encoder(full)
     depth = ours.shape.n_layers
-    kept = list(ours.kept.emb)
+    kept = list(Topology.of(mended).kept("emb")[0])
     hidden: dict[str, list[Any]] = {"ours": [None] * len(batches), "theirs": [None] * len(batches)}
     found: list[Mended] = []
     training = full.training
@@ -133,14 +135,16 @@ class _Normal:
 
     def error(self, change: Tensor | None = None) -> float:
         """Mean square of r − x̃ Δ."""
-        assert self.gram is not None and self.cross is not None
+        assert self.gram is not None
+        assert self.cross is not None
         total = self.square
         if change is not None:
             total += float((change * (self.gram @ change - 2 * self.cross)).sum())
         return total / max(1, self.count)
 
     def solve(self, ridge: float) -> Tensor:
-        assert self.gram is not None and self.cross is not None
+        assert self.gram is not None
+        assert self.cross is not None
         diagonal = self.gram.diagonal()
         damped = self.gram + ridge * diagonal.mean() * torch.eye(len(diagonal)).to(self.gram)
         return torch.linalg.solve(damped, self.cross)
@@ -183,7 +187,7 @@ def _sums(
 def _inputs(
     encoder: Encoder, batch: Batch, layer: int, projection: str, norm: str, below: Any
 ) -> tuple[Tensor, Tensor]:
-    """What goes into a projection [batch, length, k], and the sum before the LayerNorm behind it."""
+    """What goes into a projection [batch, length, k], and the sum before its LayerNorm."""
     seen: dict[str, Tensor] = {}
 
     def store_inputs(module: nn.Module, inputs: tuple[Tensor]) -> None:
@@ -198,11 +202,8 @@ def _inputs(
         for name, hook in ((projection, store_inputs), (norm, store_sum)):
             module = encoder.module(layer, name)
             hooks.callback(module.register_forward_pre_hook(hook).remove)
-        with _from_layer(encoder, layer, below):
-            try:
-                _run(encoder, batch)
-            except _Stop:
-                pass
+        with _from_layer(encoder, layer, below), suppress(_Stop):
+            _run(encoder, batch)
     if "inputs" not in seen:  # no head is left: the block only adds its bias
         seen["inputs"] = seen["sum"][..., :0]
     return seen["inputs"], seen["sum"]
@@ -232,7 +233,7 @@ def _from_layer(encoder: Encoder, layer: int, below: Any) -> Iterator[None]:
     """Layers below are skipped: the last of them returns `below`."""
     skipped = encoder.layers[:layer]
     for module in skipped:
-        module.forward = _returning(below)  # type: ignore[method-assign]
+        module.forward = _returning(below)
     try:
         yield
     finally:

@@ -9,7 +9,7 @@ import numpy as np
 from datasets import Dataset
 
 from qaprune_lib.errors import SettingsError
-from qaprune_lib.models.encoder import shape_of
+from qaprune_lib.models.architecture import shape_of
 from qaprune_lib.models.pruned import QuestionAnsweringModel
 from qaprune_lib.scorers.gradients import gate_gradients
 from qaprune_lib.scorers.scores import GateScores, check_kinds, without_absent

@@ -16,10 +16,9 @@ from transformers.modeling_outputs import QuestionAnsweringModelOutput
 from qaprune_lib.errors import SettingsError
 from qaprune_lib.gates.hard_concrete import HardConcrete, PenaltyOn
 from qaprune_lib.gates.masks import Masks, apply_masks
-from qaprune_lib.models.encoder import shape_of
+from qaprune_lib.models.architecture import KINDS, shape_of
+from qaprune_lib.models.load import weights_digest
 from qaprune_lib.models.pruned import QuestionAnsweringModel
-from qaprune_lib.models.shape import KINDS
-from qaprune_lib.models.zoo import weights_digest
 from qaprune_lib.scorers.gradients import frozen
 from qaprune_lib.scorers.scores import GateScores, check_kinds, without_absent
 from qaprune_lib.training.bert_adam import BertAdam
@@ -113,7 +112,7 @@ class GatedModel(nn.Module):
         samples = {kind: self.gate(kind).sample(generator) for kind in self.gates}
         model = self.frozen_model[0]
         norm = self.settings.embedding_norm
-        with apply_masks(model, Masks(**samples), embedding_norm=norm):
+        with apply_masks(model, Masks(**samples), embedding_norm=norm, check_values=False):
             return model(**batch)
 
     def gate(self, kind: str) -> HardConcrete:

@@ -17,8 +17,9 @@ from qaprune_lib.data.squad import data_digest
 from qaprune_lib.errors import DataError, GateError
 from qaprune_lib.evaluation.decode import decode
 from qaprune_lib.evaluation.squad import score_predictions
-from qaprune_lib.models.encoder import Encoder
+from qaprune_lib.models.architecture import Encoder
 from qaprune_lib.models.pruned import QuestionAnsweringModel
+from qaprune_lib.models.topology import Topology
 from qaprune_lib.progress import tqdm
 from qaprune_lib.scorers.gradients import frozen
 from qaprune_lib.scorers.scores import GateScores, without_absent
@@ -48,7 +49,8 @@ def leave_one_out(
         raise DataError("no questions to score heads on: the data set is empty")
     features = make_features(dataset, model.tokenizer, max_length=max_length, doc_stride=doc_stride)
     encoder = Encoder(model)
-    heads = [(layer, head) for layer, kept in enumerate(encoder.kept.attn) for head in kept]
+    kept = Topology.of(model).kept("attn")
+    heads = [(layer, head) for layer, of_layer in enumerate(kept) for head in of_layer]
     logits = _logits_without(model, encoder, features, heads, max_tokens)
     f1 = []
     for start, end in logits:
@@ -137,7 +139,7 @@ def _remember(encoder: Encoder) -> Iterator[_Memory]:
 def _without_head(encoder: Encoder, layer: int, head: int, memory: _Memory) -> Iterator[None]:
     """One head off; what lies below its context vectors is taken from memory."""
     size = encoder.shape.head_size
-    position = encoder.kept.attn[layer].index(head)
+    position = Topology.of(encoder.model).kept("attn")[layer].index(head)
     projection = encoder.module(layer, "attention_output")
     shortcuts: dict[nn.Module, Callable[..., Any]] = {
         encoder.layers[below]: _returning(memory.layers[below]) for below in range(layer)

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset
-from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from qaprune_lib.data.natural_questions import NaturalQuestions
@@ -24,7 +23,7 @@ from qaprune_lib.data.squad import data_digest
 from qaprune_lib.data.windows import tokenizer_state
 from qaprune_lib.errors import SettingsError
 from qaprune_lib.evaluation.logits import window_logits
-from qaprune_lib.models.encoder import architecture_of
+from qaprune_lib.models.architecture import Encoder
 from qaprune_lib.models.pruned import QuestionAnsweringModel
 from qaprune_lib.training import aligned_windows
 from qaprune_lib.training.aligned_windows import AlignedWindow, align_pages, align_windows
@@ -59,7 +58,8 @@ class Alignment:
         """
         align = align_pages if isinstance(self.data, NaturalQuestions) else align_windows
         windows = list(align(features, self.data, self.student, teacher.tokenizer))
-        longest, limit = max(len(window.input_ids) for window in windows), longest_input(teacher)
+        longest = max(len(window.input_ids) for window in windows)
+        limit = Encoder(teacher).longest_input()
         if longest > limit:
             raise SettingsError(
                 f"a window takes {longest} of the teacher's tokens, which has {limit} positions: "
@@ -75,17 +75,6 @@ class Alignment:
             for side, rows in (("start", start), ("end", end))
         ]
         return (*positions, *classes)
-
-
-def longest_input(model: QuestionAnsweringModel) -> int:
-    """How many tokens a model has positions for."""
-    positions = model.get_submodule(
-        f"{model.base_model_prefix}.{architecture_of(model.config).embeddings}.position_embeddings"
-    )
-    assert isinstance(positions, nn.Embedding)
-    # RoBERTa's and MPNet's positions start after their padding index
-    used = 0 if positions.padding_idx is None else positions.padding_idx + 1
-    return positions.num_embeddings - used
 
 
 def carry(logits: np.ndarray, places: np.ndarray, length: int) -> np.ndarray:

@@ -17,8 +17,8 @@ from qaprune_lib.data.natural_questions_example import AnswerType
 from qaprune_lib.errors import ModelError
 from qaprune_lib.evaluation.logits import window_logits
 from qaprune_lib.models.heads import head_of
+from qaprune_lib.models.load import weights_digest
 from qaprune_lib.models.pruned import QuestionAnsweringModel
-from qaprune_lib.models.zoo import weights_digest
 from qaprune_lib.training.alignment import Alignment
 from qaprune_lib.training.objectives import teacher_column
 

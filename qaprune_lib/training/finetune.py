@@ -9,8 +9,8 @@ from typing import Any
 
 from qaprune_lib.data.batching import Collator
 from qaprune_lib.errors import SettingsError
+from qaprune_lib.models.load import weights_digest
 from qaprune_lib.models.pruned import QuestionAnsweringModel
-from qaprune_lib.models.zoo import weights_digest
 from qaprune_lib.training.checkpoints import working_folder
 from qaprune_lib.training.objectives import CrossEntropy, Distillation
 from qaprune_lib.training.settings import TrainingSettings, with_hyperparameters

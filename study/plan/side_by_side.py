@@ -200,7 +200,7 @@ def preload(planner: Planner) -> None:
     from transformers import Trainer  # noqa: F401
 
     import qaprune_lib
-    from qaprune_lib.models.encoder import ARCHITECTURES
+    from qaprune_lib.models.architecture import ARCHITECTURES
     from study.stages import measure, stage_run  # noqa: F401
     from study.stages.questions import squad
 

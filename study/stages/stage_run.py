@@ -13,8 +13,8 @@ from typing import Any, Generic, TypeVar
 
 from qaprune_lib.cache import write_atomically
 from qaprune_lib.errors import RecordError
+from qaprune_lib.models.load import load_model
 from qaprune_lib.models.pruned import QuestionAnsweringModel
-from qaprune_lib.models.zoo import load_model
 from qaprune_lib.scorers.scores import GateScores
 from study.plan.origin import check_origin, described, files_of, origin_of
 from study.plan.parameters import StageParameters
