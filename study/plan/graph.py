@@ -137,7 +137,7 @@ def given(config: Mapping[str, Any]) -> dict[str, str]:
     """What Snakemake was called with: by `main`, or `--config profile=FILE results=FOLDER …`."""
     if CALL in config:
         return dict(json.loads(bytes.fromhex(config[CALL])))
-    return {name: str(value) for name, value in config.items()}
+    return {name: str(value) for name, value in config.items() if value is not None}
 
 
 def planner_of(profile: Profile, config: Mapping[str, str]) -> Planner:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from qaprune_lib.cache import file_digest
 from qaprune_lib.errors import DataError, SettingsError
 from study.plan.parameters import TaskName, Version
 
@@ -59,9 +60,10 @@ def origin_of(source: str, files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:
         try:
-            digest.update(_digest(file, file.stat().st_mtime_ns, file.stat().st_size))
+            content = _digest(file, file.stat().st_mtime_ns, file.stat().st_size)
         except OSError as error:
             raise DataError(f"{file}: cannot be read: {error.strerror}") from error
+        digest.update(bytes.fromhex(content))
     return f"files:{digest.hexdigest()[:DIGITS]}"
 
 
@@ -80,6 +82,5 @@ def described(source: str, files: Sequence[Path]) -> str:
 
 
 @lru_cache
-def _digest(path: Path, changed: int, size: int) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+def _digest(path: Path, changed: int, size: int) -> str:
+    return file_digest(path)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from qaprune_lib.errors import DataError, SettingsError
+from study.plan.bundle import _pinned
 from study.plan.plan import Planner
 from study.plan.profile import Profile, read_profile
 from tests.study.plan.made_records import PROFILE
@@ -164,6 +165,13 @@ def test_a_pinned_origin_names_runs_without_the_files_and_refuses_others(
     (files / "squad" / "dev-v2.0.json").write_text("other")
     with pytest.raises(SettingsError, match=rf"squad: .*files:[0-9a-f]+\) .*{pins['squad2']}"):
         read(pinned, source=str(files))
+
+
+def test_a_bundle_pins_all_origins(
+    read: Callable[..., Profile], files: Path, tmp_path: Path
+) -> None:
+    located = read(ON_FILES, source=str(files))
+    assert hashes(read(_pinned(Planner(located), tmp_path / "p.yml"))) == hashes(located)
 
 
 @pytest.mark.parametrize("source", ["none", "files/nq"])
