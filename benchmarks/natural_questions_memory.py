@@ -92,7 +92,7 @@ def measure(path: Path, null_rate: float, cache_dir: Path) -> dict[str, float]:
     """Read and window a file in this process."""
     from transformers import AutoTokenizer
 
-    from qaprune_lib.data.natural_questions import load_natural_questions
+    from qaprune_lib.data.natural_questions.stream import load_natural_questions
     from qaprune_lib.data.natural_questions_features import make_natural_questions_features
 
     tokenizer = AutoTokenizer.from_pretrained(MINILM)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from qaprune_lib.data.natural_questions import NaturalQuestions
+from qaprune_lib.data.natural_questions.stream import NaturalQuestions
 from study.plan.parameters import DecodeTime, Finetune, Prune, Retrain, ScoreGates
 from study.records.record import Record
 from study.stages.questions import Questions, size

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import qaprune_lib as qp
-from qaprune_lib.data.natural_questions import NaturalQuestions
+from qaprune_lib.data.natural_questions.stream import NaturalQuestions
 from qaprune_lib.models import QuestionAnsweringModel, full_class, pruned_class, weights_digest
 from tests.models.tiny import TEXT, assert_agree, logits, tiny_batch, tiny_model
 from tests.training.toy import WINDOWS, toy_questions

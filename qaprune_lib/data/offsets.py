@@ -1,57 +1,64 @@
-"""Which characters of its context a token stands for."""
+"""Which characters of its text a token stands for."""
 
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
-from tokenizers import Encoding
+from tokenizers import Encoding, Tokenizer
 
 _IS_SPACE = np.array([chr(code).isspace() for code in range(0x3002)])  # no space lies beyond
 _MARKS = {"Mn", "Mc", "Me", "Cf"}  # Unicode categories: combining marks and joiners
 
 
 @dataclass(frozen=True)
-class TokenizedContext:
-    """Ids and character offsets of a context's tokens, each [n_tokens] int32."""
+class Tokens:
+    """Ids of a text's tokens, and where in the text each begins and ends: [n_tokens] int32 each.
+
+    Places count characters, or words where the text is a page of Natural Questions.
+    """
 
     ids: np.ndarray
     start: np.ndarray
     end: np.ndarray
 
+    def __getitem__(self, part: slice) -> Tokens:
+        """Some of them."""
+        return Tokens(self.ids[part], self.start[part], self.end[part])
 
-def locate_tokens(encoding: Encoding, context: str) -> TokenizedContext:
+
+def read_texts(backend: Tokenizer, texts: Iterable[str]) -> dict[str, Tokens]:
+    """The tokens of each distinct text, located by `locate_tokens`."""
+    distinct = list(dict.fromkeys(texts))
+    encodings = backend.encode_batch(distinct)
+    return {text: locate_tokens(e, text) for text, e in zip(distinct, encodings, strict=True)}
+
+
+def locate_tokens(encoding: Encoding, text: str) -> Tokens:
     """Tokens with the characters they stand for: never empty, no space at the edges.
 
     Marks that the tokenizer drops (accents, vowel points, joiners) belong to the token before,
     so that an answer keeps them.
     """
-    tokens = trim_tokens(encoding, context)
-    marks: list[int] = []
-    if not context.isascii():
-        marks = [ord(char) for char in set(context) if unicodedata.category(char) in _MARKS]
-    if not marks or not len(tokens.ids):
-        return tokens
-    codes = np.frombuffer(context.encode("utf-32-le"), np.uint32)
-    after = _next(~np.isin(codes, marks))
-    following = np.append(tokens.start[1:], len(context))
-    end = np.maximum(tokens.end, np.minimum(after[tokens.end], following)).astype(np.int32)
-    return replace(tokens, end=end)
-
-
-def trim_tokens(encoding: Encoding, context: str) -> TokenizedContext:
-    """As `locate_tokens`, but without the marks: enough to know where tokens begin."""
     ids = np.array(encoding.ids, np.int32)
     offsets = np.fromiter(chain.from_iterable(encoding.offsets), np.int32).reshape(-1, 2)
-    start = np.minimum(offsets[:, 0], len(context) - 1)
+    start = np.minimum(offsets[:, 0], len(text) - 1)
     end = np.maximum(offsets[:, 1], start + 1)
-    codes = np.frombuffer(context.encode("utf-32-le"), np.uint32)
+    codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
     is_space = _IS_SPACE[np.minimum(codes, len(_IS_SPACE) - 1)]
     if is_space[start].any() or is_space[end - 1].any():
         start, end = _trim(start, end, is_space)
-    return TokenizedContext(ids, start, end)
+    marks: list[int] = []
+    if not text.isascii():
+        marks = [ord(char) for char in set(text) if unicodedata.category(char) in _MARKS]
+    if marks and len(ids):
+        after = _next(~np.isin(codes, marks))
+        following = np.append(start[1:], len(text))
+        end = np.maximum(end, np.minimum(after[end], following)).astype(np.int32)
+    return Tokens(ids, start, end)
 
 
 def _next(flags: np.ndarray) -> np.ndarray:

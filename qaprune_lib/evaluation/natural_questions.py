@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import math
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from qaprune_lib.data.natural_questions_example import (
+from qaprune_lib.cache import open_atomically
+from qaprune_lib.data.natural_questions.example import (
     Candidate,
     Example,
     Span,
@@ -184,15 +184,11 @@ class NaturalQuestionsScorer:
 
 def write_predictions(path: Path, predictions: Iterable[NaturalQuestionsPrediction]) -> None:
     """Write the official prediction file, one entry after the other."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
+    with open_atomically(path) as file:
         file.write('{"predictions": [')
         for number, prediction in enumerate(predictions):
             file.write(",\n" * bool(number) + json.dumps(prediction.official(), allow_nan=False))
         file.write("]}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def word_overlap(example: Example) -> NaturalQuestionsPrediction:

@@ -12,7 +12,7 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -21,7 +21,6 @@ from qaprune_lib.errors import DataError, ModelError, SettingsError
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import PreTrainedModel
 
     from qaprune_lib.evaluation.decode import Prediction
 
@@ -133,25 +132,6 @@ def per_question_f1(
     """
     raw = _raw_scores(dataset, predictions)
     return 100.0 * _with_nulls(raw, raw.f1, threshold)
-
-
-def evaluate(
-    model: PreTrainedModel,
-    dataset: Dataset,
-    threshold_from: Dataset | None = None,
-    **settings: Any,
-) -> SquadResult:
-    """Decode `dataset` with `model` and score the answers.
-
-    `threshold_from` is data to fit the no-answer threshold on (never `dataset` itself); the
-    settings are those of `qaprune_lib.evaluation.decode.predict`.
-    """
-    from qaprune_lib.evaluation.decode import predict
-
-    threshold = None
-    if threshold_from is not None:
-        threshold = fit_threshold(threshold_from, predict(model, threshold_from, **settings))
-    return score_predictions(dataset, predict(model, dataset, **settings), threshold=threshold)
 
 
 @dataclass(frozen=True)

@@ -11,27 +11,28 @@ import torch
 from datasets import Dataset
 from torch import Tensor, nn
 
-from qaprune_lib.data.batching import batches_by_tokens
-from qaprune_lib.data.features import make_features
-from qaprune_lib.data.squad import data_digest
+from qaprune_lib.data.arrow_cache import column
+from qaprune_lib.data.batching import Collator, batches_by_tokens, take_rows
+from qaprune_lib.data.tasks import task_of
+from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import DataError, GateError
 from qaprune_lib.evaluation.decode import decode
+from qaprune_lib.evaluation.logits import WindowLogits, features_for, run
 from qaprune_lib.evaluation.squad import score_predictions
 from qaprune_lib.models.encoder import Encoder
 from qaprune_lib.models.pruned import QuestionAnsweringModel
 from qaprune_lib.progress import tqdm
 from qaprune_lib.scorers.gradients import frozen
-from qaprune_lib.scorers.scores import GateScores, without_absent
-from qaprune_lib.training.finetune import collator_for
-from qaprune_lib.training.objectives import model_inputs
+from qaprune_lib.scorers.registry import scorer
+from qaprune_lib.scorers.scores import GateScores
 
 
+@scorer("leave-one-out", order=3, kinds=("attn",), questions="dev")
 def leave_one_out(
     model: QuestionAnsweringModel,
     dataset: Dataset,
     *,
-    max_length: int = 384,
-    doc_stride: int = 128,
+    windows: Windows | None = None,
     max_tokens: int = 8192,
 ) -> GateScores:
     """F1 of the whole model minus F1 with one head off, for every head (in F1 points).
@@ -42,29 +43,20 @@ def leave_one_out(
     Raises:
         DataError: an empty data set, or questions that are not of SQuAD's form.
     """
-    if not isinstance(dataset, Dataset):
+    if task_of(dataset).name != "squad":
         raise DataError("leave-one-out scores heads by F1 on questions of SQuAD's form alone")
-    if len(dataset) == 0:
-        raise DataError("no questions to score heads on: the data set is empty")
-    features = make_features(dataset, model.tokenizer, max_length=max_length, doc_stride=doc_stride)
+    features = features_for(model, dataset, windows)
     encoder = Encoder(model)
     heads = [(layer, head) for layer, kept in enumerate(encoder.kept.attn) for head in kept]
-    logits = _logits_without(model, encoder, features, heads, max_tokens)
-    f1 = []
-    for start, end in logits:
-        predictions = decode(dataset, features, start, end)
-        f1.append(score_predictions(dataset, predictions).at_zero.f1)
+    f1 = [
+        score_predictions(dataset, decode(dataset, features, logits)).at_zero.f1
+        for logits in _logits_without(model, encoder, features, heads, max_tokens)
+    ]
     scores = np.zeros(encoder.shape.gates("attn"))
     for (layer, head), without in zip(heads, f1[1:], strict=True):
         scores[layer, head] = f1[0] - without
-    return GateScores(
-        shape=encoder.shape,
-        method="leave_one_out",
-        seed=0,
-        data_digest=data_digest(dataset),
-        settings={"questions": len(dataset), "f1": f1[0]},
-        **without_absent(model, {"attn": scores}),
-    )
+    settings = {"questions": len(dataset), "f1": f1[0]}
+    return GateScores.of("leave_one_out", model, {"attn": scores}, dataset, settings=settings)
 
 
 def _logits_without(
@@ -73,32 +65,26 @@ def _logits_without(
     features: Dataset,
     heads: list[tuple[int, int]],
     max_tokens: int,
-) -> list[tuple[list[np.ndarray], list[np.ndarray]]]:
-    """Start and end logits per window: of the whole model, then without each of the heads."""
-    collator = collator_for(model)
-    lengths = features["length"]
-    empty: list[Any] = [np.empty(0, dtype=np.float32)] * len(features)
-    results = [(list(empty), list(empty)) for _ in range(len(heads) + 1)]
-    rows = features.select_columns(["input_ids", "token_type_ids"])
-
-    def keep(result: int, indices: list[int], outputs: Any) -> None:
-        for logits, store in zip(
-            (outputs.start_logits, outputs.end_logits), results[result], strict=True
-        ):
-            for index, row in zip(indices, logits.float().cpu().numpy(), strict=True):
-                store[index] = row[: lengths[index]].copy()
-
-    batches = batches_by_tokens(lengths, max_tokens)
+) -> list[list[WindowLogits]]:
+    """Logits of all windows: of the whole model, then without each of the heads."""
+    collator = Collator.of(model.tokenizer)
+    results: list[list[WindowLogits]] = [[()] * len(features) for _ in range(len(heads) + 1)]
+    inputs = features.select_columns(["input_ids", "token_type_ids"])
+    batches = batches_by_tokens(column(features, "length"), max_tokens)
     bar = tqdm(total=len(batches) * len(heads), desc="leave one out", unit="pass", mininterval=1.0)
     with bar, frozen(model), torch.inference_mode():
-        for indices in batches:
-            batch = collator([rows[index] for index in indices])
-            inputs = {name: t.to(model.device) for name, t in model_inputs(batch).items()}
+        for rows in batches:
+            batch = collator(take_rows(inputs, rows))
+
+            def keep(result: int, rows: list[int] = rows, batch: Any = batch) -> None:
+                for row, logits in zip(rows, run(model, batch), strict=True):
+                    results[result][row] = tuple(values.copy() for values in logits)
+
             with _remember(encoder) as memory:
-                keep(0, indices, model(**inputs))
+                keep(0)
             for number, (layer, head) in enumerate(heads, start=1):
                 with _without_head(encoder, layer, head, memory):
-                    keep(number, indices, model(**inputs))
+                    keep(number)
                 bar.update()
     return results
 

@@ -13,8 +13,9 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from qaprune_lib.cache import write_atomically
+from qaprune_lib.data.tasks import QuestionData, task_of
 from qaprune_lib.errors import GateError, SettingsError
-from qaprune_lib.models.encoder import kept_slices
+from qaprune_lib.models.encoder import kept_slices, shape_of
 from qaprune_lib.models.shape import KINDS, ModelShape
 
 
@@ -53,6 +54,23 @@ class GateScores:
                 )
             if not (scores < np.inf).all():
                 raise GateError(f"scores {kind!r} of {self.method!r} hold NaN or infinity")
+
+    @classmethod
+    def of(
+        cls,
+        method: str,
+        model: PreTrainedModel,
+        scores: Mapping[str, np.ndarray],
+        data: QuestionData | None = None,
+        **fields: Any,
+    ) -> GateScores:
+        """Scores of a model by kind, −inf where a pruned model has no such slice any more."""
+        return cls(
+            shape=shape_of(model.config),
+            method=method,
+            data_digest="" if data is None else task_of(data).digest(data),
+            **{"seed": 0, **fields, **without_absent(model, scores)},
+        )
 
     def kinds(self) -> list[str]:
         """The kinds of gates that were scored."""

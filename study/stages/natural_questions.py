@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from qaprune_lib.data.natural_questions import NaturalQuestions
+from qaprune_lib.data.natural_questions.stream import NaturalQuestions
 from qaprune_lib.evaluation.natural_questions import (
     NaturalQuestionsPrediction,
     NaturalQuestionsScorer,

@@ -8,10 +8,10 @@ from itertools import islice
 
 import pytest
 
-from qaprune_lib.data.embedded_natural_questions import EmbeddedPages
-from qaprune_lib.data.embedded_pages import generate_pages
-from qaprune_lib.data.natural_questions import NaturalQuestions, load_natural_questions
-from qaprune_lib.data.natural_questions_example import (
+from qaprune_lib.data.embedded.annotations import EmbeddedPages
+from qaprune_lib.data.embedded.pages import generate_pages
+from qaprune_lib.data.natural_questions.stream import NaturalQuestions, load_natural_questions
+from qaprune_lib.data.natural_questions.example import (
     AnswerType,
     Example,
     tag_name,

@@ -21,7 +21,7 @@ from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
 from qaprune_lib.data import features
 from qaprune_lib.data.features import features_fingerprint, make_features
-from qaprune_lib.data.squad import load_squad
+from qaprune_lib.data.squad.questions import load_squad
 from qaprune_lib.data.windows import WindowCutter, WindowSettings
 from qaprune_lib.errors import DataError, SettingsError
 
@@ -421,7 +421,7 @@ from pathlib import Path
 from transformers import AutoTokenizer
 from qaprune_lib.data import arrow_cache
 from qaprune_lib.data.features import make_features
-from qaprune_lib.data.squad import load_squad
+from qaprune_lib.data.squad.questions import load_squad
 arrow_cache.sync = lambda path: os._exit(9)  # everything is written, nothing is in its place
 dataset = load_squad(Path(sys.argv[1]))["dev"]
 make_features(dataset, AutoTokenizer.from_pretrained(sys.argv[2]), cache_dir=Path(sys.argv[3]))

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from qaprune_lib.data import natural_questions_windows as windows
-from qaprune_lib.data.natural_questions import load_natural_questions
-from qaprune_lib.data.natural_questions_checks import read_example
-from qaprune_lib.data.natural_questions_example import AnswerType, Example, Span, target
+from qaprune_lib.data.natural_questions.stream import load_natural_questions
+from qaprune_lib.data.natural_questions.schema import read_example
+from qaprune_lib.data.natural_questions.example import AnswerType, Example, Span, target
 from qaprune_lib.data.natural_questions_features import make_natural_questions_features
-from qaprune_lib.data.natural_questions_windows import (
+from qaprune_lib.data.natural_questions.documents import (
     MARKUP,
     NaturalQuestionsCutter,
     NaturalQuestionsSettings,

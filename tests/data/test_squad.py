@@ -14,7 +14,7 @@ from datasets import Dataset, DatasetDict, concatenate_datasets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qaprune_lib.data.squad import data_digest, load_squad
+from qaprune_lib.data.squad.questions import data_digest, load_squad
 from qaprune_lib.errors import DataError, SettingsError
 
 CONTEXT = "Zürich lies at the lake. The 塔 was built in 1880 by Ada Berg."

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from qaprune_lib.data.natural_questions_checks import read_example
-from qaprune_lib.data.natural_questions_example import Example, Span
-from qaprune_lib.data.natural_questions_windows import (
+from qaprune_lib.data.natural_questions.schema import read_example
+from qaprune_lib.data.natural_questions.example import Example, Span
+from qaprune_lib.data.natural_questions.documents import (
     NaturalQuestionsCutter,
     NaturalQuestionsSettings,
 )

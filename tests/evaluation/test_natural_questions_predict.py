@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from qaprune_lib.data.natural_questions import NaturalQuestions
+from qaprune_lib.data.natural_questions.stream import NaturalQuestions
 from qaprune_lib.data.natural_questions_features import make_natural_questions_features
 from qaprune_lib.errors import ModelError
 from qaprune_lib.evaluation import (

@@ -355,7 +355,7 @@ def test_metrics_import_without_torch() -> None:
 
 
 def test_official_dev_set_agrees_with_the_slow_implementation(shared_data: Path) -> None:
-    from qaprune_lib.data.squad import load_squad
+    from qaprune_lib.data.squad.questions import load_squad
 
     dev = load_squad(shared_data / "squad" / "dev-v2.0.json.gz")["dev"]
     dev = dev.select(range(0, len(dev), 8))  # the slow best threshold takes quadratic time

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from qaprune_lib.data.natural_questions import NaturalQuestions
-from qaprune_lib.data.natural_questions_example import AnswerType
+from qaprune_lib.data.natural_questions.stream import NaturalQuestions
+from qaprune_lib.data.natural_questions.example import AnswerType
 from qaprune_lib.errors import DataError, ModelError, SettingsError
 from qaprune_lib.gates import Masks, apply_masks
 from qaprune_lib.models import QuestionAnsweringModel, shape_of, weights_digest

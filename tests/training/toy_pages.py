@@ -12,7 +12,7 @@ import torch
 from datasets import Dataset
 from torch.nn import functional
 
-from qaprune_lib.data.natural_questions import NaturalQuestions, load_natural_questions
+from qaprune_lib.data.natural_questions.stream import NaturalQuestions, load_natural_questions
 from qaprune_lib.data.natural_questions_features import make_natural_questions_features
 from qaprune_lib.models import QuestionAnsweringModel
 from tests.data.pages import annotation, page, simplified, write

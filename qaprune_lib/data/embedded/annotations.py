@@ -17,7 +17,7 @@ from itertools import islice
 from random import Random
 from typing import Any
 
-from qaprune_lib.data.embedded_pages import (
+from qaprune_lib.data.embedded.pages import (
     Page,
     PageQuestion,
     Span,

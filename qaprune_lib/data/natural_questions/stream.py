@@ -10,6 +10,7 @@ import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, get_args
@@ -18,14 +19,12 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset, Features, List, Value
 
-from qaprune_lib.cache import cache_root
-from qaprune_lib.data.arrow_cache import read_or_build, write_stream
-from qaprune_lib.data.embedded_natural_questions import PAGES, EmbeddedPages
-from qaprune_lib.data.features import source_digest
-from qaprune_lib.data.natural_questions_checks import Fault, read_example
-from qaprune_lib.data.natural_questions_example import Example
-from qaprune_lib.data.natural_questions_hub import DOWNLOAD, open_hub
-from qaprune_lib.data.squad_checks import OnBad
+from qaprune_lib.data.arrow_cache import kept_dataset
+from qaprune_lib.data.embedded.annotations import PAGES, EmbeddedPages
+from qaprune_lib.data.natural_questions.example import Example
+from qaprune_lib.data.natural_questions.hub import DOWNLOAD, open_hub
+from qaprune_lib.data.natural_questions.schema import Fault, read_example
+from qaprune_lib.data.sources import OnBad, may_be_hub_id
 from qaprune_lib.errors import DataError, SettingsError
 
 _SPAN = {"start": Value("int32"), "end": Value("int32")}
@@ -134,11 +133,8 @@ class NaturalQuestions:
 
         Columns are the fields of `Example`; an annotation without a long answer has null there.
         """
-        key = hashlib.sha256(f"{self.digest()} {source_digest()}".encode()).hexdigest()[:40]
-        return read_or_build(
-            cache_root(cache_dir) / "natural_questions" / key,
-            lambda file: write_stream(file, NATURAL_QUESTIONS_FEATURES, self._tables()),
-        )
+        features, tables = NATURAL_QUESTIONS_FEATURES, self._tables()
+        return kept_dataset("examples", {"data": self.digest()}, features, tables, cache_dir)
 
     def _tables(self) -> Iterator[pa.Table]:
         examples = iter(self)
@@ -177,11 +173,12 @@ def load_natural_questions(
         path = Path(source).expanduser()
         if path.is_dir():
             files = _files_of_folder(path)
-        elif path.is_file() or isinstance(source, Path) or not _may_be_hub_id(source):
+        elif path.is_file() or not may_be_hub_id(source):
             files = [path]
         else:
             return {
-                split: NaturalQuestions(rows, on_bad) for split, rows in open_hub(source).items()
+                split: NaturalQuestions(rows, on_bad)
+                for split, rows in open_hub(str(source)).items()
             }
     missing = [str(file) for file in files if not file.is_file()]
     if missing or not files:
@@ -221,11 +218,18 @@ class _Files:
         digest = hashlib.sha256()
         for path in self.paths:
             try:
-                with path.open("rb") as file:
-                    digest.update(hashlib.file_digest(file, "sha256").digest())
+                state = path.stat()
+                digest.update(_file_digest(path, state.st_size, state.st_mtime_ns))
             except OSError as error:
                 raise DataError(f"{path}: cannot be read: {error}") from error
         return digest.hexdigest()
+
+
+@lru_cache(maxsize=1000)
+def _file_digest(path: Path, *_: int) -> bytes:
+    """Of a file that is read again once its size or its time of change is another."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _open(path: Path) -> Any:
@@ -268,13 +272,3 @@ def _files_of_folder(folder: Path) -> list[Path]:
     if not files:
         raise DataError(f"{folder}: no *.jsonl[.gz] in it; {DOWNLOAD}")
     return files
-
-
-def _may_be_hub_id(source: str) -> bool:
-    is_id = re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", source) is not None
-    parent = Path(source).parent
-    return (
-        is_id
-        and not source.endswith((".jsonl", ".gz", ".json"))
-        and (parent == Path() or not parent.is_dir())
-    )

@@ -7,17 +7,17 @@ import json
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import datasets
 import pyarrow as pa
 from datasets import Dataset, Features, List, Value
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from qaprune_lib.data.sources import OnBad, Strict, Text, first_error, short
 from qaprune_lib.errors import DataError
 
 Version = Literal["1.1", "2.0"]
-OnBad = Literal["raise", "drop"]
 
 SQUAD_FEATURES = Features(
     {
@@ -32,20 +32,6 @@ DOWNLOAD = (
     "download the official JSON files (https://rajpurkar.github.io/SQuAD-explorer/) "
     "and pass their folder"
 )
-
-
-def _encodable(text: str) -> str:
-    text.encode()  # JSON can spell half of a surrogate pair, which is no text
-    return text
-
-
-Text = Annotated[str, AfterValidator(_encodable)]
-
-
-class Strict(BaseModel):
-    """A part of a file, whose values are taken as they stand: "1" is no number."""
-
-    model_config = ConfigDict(strict=True)
 
 
 class _Answer(Strict):
@@ -95,7 +81,7 @@ class Questions:
             question = _Question.model_validate(raw)
             fault = self._fault(context, question)
         except ValidationError as error:
-            fault = _first_error(error)
+            fault = first_error(error)
         if fault is None:
             self.ids.add(question.id)
             answers = {
@@ -128,7 +114,7 @@ class Questions:
         if question.is_impossible and self.version == "1.1":
             return "it has no answer, which SQuAD 1.1 does not know"
         if question.is_impossible and question.answers:
-            answer = _short(question.answers[0].text)
+            answer = short(question.answers[0].text)
             return f"is_impossible is true, but an answer stands there: {answer}"
         if not question.is_impossible and not question.answers:
             return "it has no answers, but is not marked is_impossible"
@@ -137,14 +123,12 @@ class Questions:
                 return f"an answer is empty: {text!r} at {start}"
             if not 0 <= start < len(context):
                 return (
-                    f"answer {_short(text)} is said to start at {start}, outside of the context "
+                    f"answer {short(text)} is said to start at {start}, outside of the context "
                     f"of {len(context)} characters"
                 )
             if not context.startswith(text, start):
                 found = context[start : start + len(text)]
-                return (
-                    f"answer {_short(text)} is not at offset {start}, where {_short(found)} stands"
-                )
+                return f"answer {short(text)} is not at offset {start}, where {short(found)} stands"
         return None
 
     def dataset(self) -> Dataset:
@@ -180,7 +164,7 @@ def load_json(file: Path) -> Any:
     except json.JSONDecodeError as error:
         raise DataError(
             f"{file}: not JSON: line {error.lineno}, column {error.colno}: {error.msg}, where "
-            f"{_short(error.doc[error.pos : error.pos + 40])} stands"
+            f"{short(error.doc[error.pos : error.pos + 40])} stands"
         ) from error
 
 
@@ -194,7 +178,7 @@ def read_official(raw: Any, file: str, version: Version | None, on_bad: OnBad) -
         if len(place) > 1 and isinstance(raw["data"][place[1]], dict):
             article = f"article {raw['data'][place[1]].get('title')!r}: "
         raise DataError(
-            f"{file}: {article}{_first_error(error)}. Official SQuAD JSON is {{'version', 'data': "
+            f"{file}: {article}{first_error(error)}. Official SQuAD JSON is {{'version', 'data': "
             f"[{{'title', 'paragraphs': [{{'context', 'qas': [...]}}]}}]}}; {DOWNLOAD}"
         ) from error
     declared = (content.version or "").lstrip("v")
@@ -220,7 +204,7 @@ def add_rows(rows: Dataset, questions: Questions) -> None:
         except (TypeError, KeyError, ValueError) as error:
             raise DataError(
                 f"{questions.file}: row {number}: answers are not {{'text': [...], "
-                f"'answer_start': [...]}} of equal lengths: {_short(answers)}"
+                f"'answer_start': [...]}} of equal lengths: {short(answers)}"
             ) from error
         raw = {
             "id": row["id"],
@@ -229,16 +213,3 @@ def add_rows(rows: Dataset, questions: Questions) -> None:
             "is_impossible": not pairs,
         }
         questions.add(row["title"], row["context"], number, raw)
-
-
-def _first_error(error: ValidationError) -> str:
-    first = error.errors()[0]
-    place = "".join(
-        f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]
-    ).lstrip(".")
-    return f"{place or 'the top level'}: {first['msg']}, where {_short(first['input'])} stands"
-
-
-def _short(value: Any, width: int = 80) -> str:
-    text = repr(value)
-    return text if len(text) <= width else text[: width - 1] + "…"
