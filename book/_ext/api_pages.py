@@ -24,10 +24,12 @@ PAGES = Path("book/_generated/api")
 MENTIONED = [
     ("class", f"{LIBRARY}.{name}")
     for name in (
-        "data.natural_questions.NaturalQuestions",
-        "data.natural_questions_example.Example",
-        "data.natural_questions_example.Span",
+        "data.natural_questions.stream.NaturalQuestions",
+        "data.natural_questions.example.Example",
+        "data.natural_questions.example.Span",
         "evaluation.natural_questions.AnswerScores",
+        "evaluation.predict.Answer",
+        "evaluation.timing.Timing",
     )
 ]
 """Classes that no package exports, but that public signatures name."""
@@ -38,8 +40,8 @@ ALIASES = {
     "OnBad",
     "PenaltyOn",
     "Provenance",
+    "QuestionData",
     "Task",
-    "TrainingData",
     "Version",
     "YesNo",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from qaprune_lib.data.natural_questions.example import AnswerType, Example, Span
 from qaprune_lib.errors import DataError, ModelError, SettingsError
 from qaprune_lib.evaluation.natural_questions import NaturalQuestionsPrediction
 from qaprune_lib.evaluation.spans import best_spans, group_starts, read_windows
+from qaprune_lib.evaluation.squad import Prediction
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -24,23 +25,6 @@ _YES_NO: dict[int, YesNo] = {AnswerType.YES: "YES", AnswerType.NO: "NO"}
 
 Logits = Sequence[np.ndarray]
 """Of one window: start and end [length or more]; of Natural Questions also answer types [5]."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The best span for a question, and the score of "no answer" to compare it with.
-
-    start, end: character offsets; ``text == context[start:end]``.
-    score: start logit + end logit of the span.
-    null_score: the least start[0] + end[0] over the question's windows.
-    """
-
-    id: str
-    text: str
-    start: int
-    end: int
-    score: float
-    null_score: float
 
 
 def decode(

@@ -14,14 +14,14 @@ from qaprune_lib.data.natural_questions.stream import NaturalQuestions
 from qaprune_lib.data.squad.contexts import SQUAD
 from qaprune_lib.data.windows import WindowCutter, Windows
 from qaprune_lib.errors import DataError
-from qaprune_lib.evaluation.decode import Prediction, decode, decode_natural_questions
+from qaprune_lib.evaluation.decode import decode, decode_natural_questions
 from qaprune_lib.evaluation.logits import features_for, stream_logits, tokenizer_of, window_logits
 from qaprune_lib.evaluation.natural_questions import (
     NaturalQuestionsPrediction,
     NaturalQuestionsResult,
     score_natural_questions,
 )
-from qaprune_lib.evaluation.squad import SquadResult, fit_threshold, score_predictions
+from qaprune_lib.evaluation.squad import Prediction, SquadResult, fit_threshold, score_predictions
 
 
 def predict(

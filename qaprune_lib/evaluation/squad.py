@@ -22,10 +22,26 @@ from qaprune_lib.errors import DataError, ModelError, SettingsError
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from qaprune_lib.evaluation.decode import Prediction
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The best span for a question, and the score of "no answer" to compare it with.
+
+    start, end: character offsets; ``text == context[start:end]``.
+    score: start logit + end logit of the span.
+    null_score: the least start[0] + end[0] over the question's windows.
+    """
+
+    id: str
+    text: str
+    start: int
+    end: int
+    score: float
+    null_score: float
 
 
 class Scores(BaseModel):

@@ -14,7 +14,7 @@ from qaprune_lib.evaluation.natural_questions import (
     word_overlap,
     write_predictions,
 )
-from qaprune_lib.evaluation.natural_questions_predict import predict_natural_questions
+from qaprune_lib.evaluation.predict import predict_natural_questions
 from qaprune_lib.models.pruned import QuestionAnsweringModel
 
 

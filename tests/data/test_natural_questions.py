@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qaprune_lib.data.natural_questions.stream import load_natural_questions
-from qaprune_lib.data.natural_questions.schema import Fault, read_example
 from qaprune_lib.data.natural_questions.example import Annotation, Candidate, Span, tag_name
+from qaprune_lib.data.natural_questions.schema import Fault, read_example
+from qaprune_lib.data.natural_questions.stream import load_natural_questions
 from qaprune_lib.errors import DataError, SettingsError
 from tests.data.pages import annotation, candidate, original, page, simplified, write
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from qaprune_lib.errors import DataError
-from qaprune_lib.evaluation.decode import Answer
+from qaprune_lib.evaluation.predict import Answer
 from study.explorer import (
     Pair,
     Reply,
@@ -184,7 +184,7 @@ def test_compare_asks_all_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (question, context, windows) == ("When?", CONTEXT, {"max_length": 64})
         return ANSWER
 
-    monkeypatch.setattr("qaprune_lib.evaluation.decode.ask", ask)
+    monkeypatch.setattr("qaprune_lib.evaluation.predict.ask", ask)
     models: Any = {"full": "F", "pruned": "P"}
     replies = compare(models, "When?", CONTEXT, thresholds={"full": -4.5}, repeats=2, max_length=64)
     assert asked == ["F", "P"] * 3
@@ -215,7 +215,7 @@ def test_box_asks_the_chosen_pair_once_loaded(monkeypatch: pytest.MonkeyPatch) -
             raise DataError("the question is empty")
         return ANSWER
 
-    monkeypatch.setattr("qaprune_lib.evaluation.decode.ask", ask)
+    monkeypatch.setattr("qaprune_lib.evaluation.predict.ask", ask)
     pairs = [
         Pair(name, SavedModel("full", "F"), SavedModel("pruned", source))
         for name, source in (("one", "P1"), ("two", "P2"))

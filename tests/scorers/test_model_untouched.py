@@ -16,9 +16,9 @@ from tests.training.toy import DROPOUT, WINDOWS, toy_questions, toy_windows
 
 QUESTIONS = toy_questions(6)
 RUNS: dict[str, Callable[[QuestionAnsweringModel], Any]] = {
-    "gain": lambda m: gain(m, QUESTIONS, **WINDOWS),  # type: ignore[arg-type]
-    "gain at 0": lambda m: gain(m, QUESTIONS, kinds=["attn"], at=0, **WINDOWS),  # type: ignore[arg-type]
-    "fisher": lambda m: fisher(m, QUESTIONS, **WINDOWS),  # type: ignore[arg-type]
+    "gain": lambda m: gain(m, QUESTIONS, **WINDOWS),
+    "gain at 0": lambda m: gain(m, QUESTIONS, kinds=["attn"], at=0, **WINDOWS),
+    "fisher": lambda m: fisher(m, QUESTIONS, **WINDOWS),
     "leave one out": lambda m: leave_one_out(m, QUESTIONS, **WINDOWS),
     "l0": lambda m: l0(
         m, QUESTIONS, penalty={"attn": 0.1}, batch_size=4, max_steps=2, dropout=True, **WINDOWS

@@ -132,7 +132,7 @@ def test_training_learns_and_repeats_itself() -> None:
 def test_a_pruned_model_trains() -> None:
     model = small_bert()
     small = prune(model, random_topology(shape_of(model.config), seed=4))
-    trained = retrain(small, QUESTIONS, batch_size=4, learning_rate=1e-2, **WINDOWS)  # type: ignore[arg-type]
+    trained = retrain(small, QUESTIONS, batch_size=4, learning_rate=1e-2, **WINDOWS)
     assert trained.config.topology == small.config.topology
     assert not same_weights(trained, small)
 
@@ -144,7 +144,7 @@ def test_the_progress_bar_says_what_runs(what: str, capsys: pytest.CaptureFixtur
         train(model)
     else:
         teacher = model if what == "distil" else None
-        retrain(model, QUESTIONS, teacher=teacher, batch_size=4, **WINDOWS)  # type: ignore[arg-type]
+        retrain(model, QUESTIONS, teacher=teacher, batch_size=4, **WINDOWS)
     bars = capsys.readouterr().err
     assert f"{what}: 100%" in bars
     assert "loss=" in bars
