@@ -18,7 +18,7 @@ from qaprune_lib.data.arrow_cache import kept_dataset
 from qaprune_lib.data.layout import tokenizer_state
 from qaprune_lib.data.tasks import QuestionData, task_of
 from qaprune_lib.data.windows import Task, WindowCutter, Windows
-from qaprune_lib.errors import DataError, SettingsError
+from qaprune_lib.errors import DataError, check_counts
 from qaprune_lib.progress import tqdm
 
 if TYPE_CHECKING:
@@ -68,8 +68,7 @@ def make_features(
         DataError: no questions, bad data, a question or context without any token, no windows at
             all, or null windows to be drawn without annotations.
     """
-    if num_proc is not None and num_proc < 1:
-        raise SettingsError(f"num_proc={num_proc} must be at least 1")
+    check_counts(num_proc=num_proc)
     task = task_of(data)
     sizes = task.resolve(windows)
     if not training:

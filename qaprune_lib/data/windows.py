@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from qaprune_lib.data.layout import split_tokenizer
 from qaprune_lib.data.offsets import Tokens
-from qaprune_lib.errors import DataError, SettingsError
+from qaprune_lib.errors import DataError, SettingsError, check_counts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -50,12 +50,11 @@ class Windows:
     null_rate: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if name == "null_rate":
-                if value is not None and not 0 <= value <= 1:
-                    raise SettingsError(f"null_rate={value} is not a share: it must lie in [0, 1]")
-            elif not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise SettingsError(f"{name}={value!r} must be an integer of at least 1")
+        sizes = asdict(self)
+        rate = sizes.pop("null_rate")
+        check_counts(**sizes)
+        if rate is not None and not 0 <= rate <= 1:
+            raise SettingsError(f"null_rate={rate} is not a share: it must lie in [0, 1]")
 
 
 class Asked(NamedTuple):

@@ -12,7 +12,7 @@ import numpy as np
 
 from qaprune_lib.data.arrow_cache import column
 from qaprune_lib.data.natural_questions.example import AnswerType, Example, Span, YesNo
-from qaprune_lib.errors import DataError, ModelError, SettingsError
+from qaprune_lib.errors import DataError, ModelError, check_counts
 from qaprune_lib.evaluation.natural_questions import NaturalQuestionsPrediction
 from qaprune_lib.evaluation.spans import best_spans, group_starts, read_windows
 from qaprune_lib.evaluation.squad import Prediction
@@ -47,7 +47,7 @@ def decode(
         ModelError: a logit that is missing or not finite, naming the question.
         SettingsError: a length below 1.
     """
-    _check_length(max_answer_length)
+    check_counts(max_answer_length=max_answer_length)
     ids, rows = dataset["id"][:], list(logits)
     if not ids:
         raise DataError("there are no questions to answer: the data set is empty")
@@ -109,7 +109,7 @@ def decode_natural_questions(
         ModelError: logits that are missing or not finite, naming the example.
         SettingsError: a length below 1.
     """
-    _check_length(max_answer_length)
+    check_counts(max_answer_length=max_answer_length)
     windows = features.with_format("arrow")
     owners = column(features, "example_index")
     if (np.diff(owners) < 0).any():
@@ -212,11 +212,6 @@ def _has_text(example: Example) -> bool:
         if top_level
         for token in tokens[start:end]
     )
-
-
-def _check_length(max_answer_length: int) -> None:
-    if max_answer_length < 1:
-        raise SettingsError(f"max_answer_length must be at least 1, not {max_answer_length}")
 
 
 DECODERS: Mapping[str, Callable[..., Iterable[Any]]] = {

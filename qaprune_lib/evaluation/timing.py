@@ -23,11 +23,10 @@ from qaprune_lib.data.layout import tokenizer_state
 from qaprune_lib.data.natural_questions.example import AnswerType
 from qaprune_lib.data.tasks import QuestionData, task_of
 from qaprune_lib.data.windows import Windows
-from qaprune_lib.errors import ModelError, SettingsError
+from qaprune_lib.errors import ModelError, SettingsError, check_counts
 from qaprune_lib.evaluation.decode import DECODERS
 from qaprune_lib.evaluation.logits import evaluating, features_for, run, tokenizer_of
-from qaprune_lib.models.encoder import Encoder
-from qaprune_lib.models.heads import head_of
+from qaprune_lib.models import Encoder, head_of
 from qaprune_lib.progress import tqdm
 
 WARM_UP_BATCHES = 10
@@ -108,10 +107,7 @@ def time_decoding(
     """
     if not models:
         raise SettingsError("there is no model to time")
-    counts = {"repeats": repeats, "batch_size": batch_size, "max_questions": max_questions}
-    for name, value in counts.items():
-        if value is not None and value < 1:
-            raise SettingsError(f"{name}={value} must be at least 1")
+    check_counts(repeats=repeats, batch_size=batch_size, max_questions=max_questions)
     device, task = _common_device(models), task_of(dataset)
     if max_questions is not None:
         dataset = task.some(dataset, max_questions)

@@ -9,7 +9,7 @@ import torch
 from qaprune_lib.data.tasks import QuestionData
 from qaprune_lib.data.windows import Windows
 from qaprune_lib.evaluation.logits import features_for
-from qaprune_lib.models.pruned import QuestionAnsweringModel
+from qaprune_lib.models import QuestionAnsweringModel
 from qaprune_lib.scorers.gradients import summed_gradients
 from qaprune_lib.scorers.registry import scorer
 from qaprune_lib.scorers.scores import GateScores, check_kinds

@@ -13,8 +13,7 @@ from qaprune_lib.data.tasks import QuestionData
 from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import SettingsError
 from qaprune_lib.evaluation.logits import features_for
-from qaprune_lib.models.encoder import shape_of
-from qaprune_lib.models.pruned import QuestionAnsweringModel
+from qaprune_lib.models import QuestionAnsweringModel, shape_of
 from qaprune_lib.scorers.gradients import gate_gradients, summed_gradients
 from qaprune_lib.scorers.registry import scorer
 from qaprune_lib.scorers.scores import GateScores, check_kinds

@@ -18,9 +18,7 @@ from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import SettingsError
 from qaprune_lib.gates.hard_concrete import HardConcrete, PenaltyOn
 from qaprune_lib.gates.masks import Masks, apply_masks
-from qaprune_lib.models.encoder import shape_of
-from qaprune_lib.models.pruned import QuestionAnsweringModel
-from qaprune_lib.models.shape import KINDS
+from qaprune_lib.models import KINDS, QuestionAnsweringModel, shape_of
 from qaprune_lib.scorers.gradients import frozen
 from qaprune_lib.scorers.registry import scorer
 from qaprune_lib.scorers.scores import GateScores, check_kinds, without_absent

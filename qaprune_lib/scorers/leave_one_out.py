@@ -19,8 +19,7 @@ from qaprune_lib.errors import DataError, GateError
 from qaprune_lib.evaluation.decode import decode
 from qaprune_lib.evaluation.logits import WindowLogits, features_for, run
 from qaprune_lib.evaluation.squad import score_predictions
-from qaprune_lib.models.encoder import Encoder
-from qaprune_lib.models.pruned import QuestionAnsweringModel
+from qaprune_lib.models import Encoder, QuestionAnsweringModel
 from qaprune_lib.progress import tqdm
 from qaprune_lib.scorers.gradients import frozen
 from qaprune_lib.scorers.registry import scorer

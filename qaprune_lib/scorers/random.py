@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from qaprune_lib.models.encoder import shape_of
-from qaprune_lib.models.pruned import QuestionAnsweringModel
+from qaprune_lib.models import QuestionAnsweringModel, shape_of
 from qaprune_lib.scorers.registry import scorer
 from qaprune_lib.scorers.scores import GateScores, check_kinds
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from qaprune_lib.models.shape import KINDS
+from qaprune_lib.models import KINDS
 from qaprune_lib.scorers.scores import GateScores
 
 F = TypeVar("F", bound=Callable[..., GateScores])

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from qaprune_lib.errors import SettingsError
-from qaprune_lib.models.heads import HEADS
+from qaprune_lib.models import HEADS
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 TARGETS: Mapping[str, str] = {

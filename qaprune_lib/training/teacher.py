@@ -23,9 +23,7 @@ from qaprune_lib.data.natural_questions.example import AnswerType
 from qaprune_lib.data.tasks import QuestionData, task_of
 from qaprune_lib.errors import ModelError, SettingsError
 from qaprune_lib.evaluation.logits import window_logits
-from qaprune_lib.models.encoder import architecture_of
-from qaprune_lib.models.pruned import QuestionAnsweringModel
-from qaprune_lib.models.zoo import weights_digest
+from qaprune_lib.models import QuestionAnsweringModel, architecture_of, weights_digest
 from qaprune_lib.training import alignment
 from qaprune_lib.training.objectives import teacher_column
 

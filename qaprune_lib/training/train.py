@@ -9,7 +9,7 @@ from typing import Any
 
 from qaprune_lib.data.tasks import QuestionData
 from qaprune_lib.data.windows import Windows
-from qaprune_lib.models.pruned import QuestionAnsweringModel
+from qaprune_lib.models import QuestionAnsweringModel
 from qaprune_lib.training.objectives import Distillation
 from qaprune_lib.training.settings import TrainingSettings, with_hyperparameters
 from qaprune_lib.training.trainer import SpanTrainer, dropout_set

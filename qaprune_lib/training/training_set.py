@@ -13,8 +13,7 @@ from qaprune_lib.data.tasks import QuestionData, task_of
 from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import SettingsError
 from qaprune_lib.evaluation.logits import features_for
-from qaprune_lib.models.pruned import QuestionAnsweringModel
-from qaprune_lib.models.zoo import weights_digest
+from qaprune_lib.models import QuestionAnsweringModel, weights_digest
 from qaprune_lib.training.objectives import CrossEntropy, Distillation
 from qaprune_lib.training.teacher import with_teacher_logits
 
