@@ -15,8 +15,8 @@ import tokenizers
 from datasets import Dataset
 
 from qaprune_lib.data.arrow_cache import kept_dataset
-from qaprune_lib.data.layout import tokenizer_state
 from qaprune_lib.data.tasks import QuestionData, task_of
+from qaprune_lib.data.tokens import tokenizer_state
 from qaprune_lib.data.windows import Task, WindowCutter, Windows
 from qaprune_lib.errors import DataError, check_counts
 from qaprune_lib.progress import tqdm
@@ -76,7 +76,6 @@ def make_features(
     depends_on = {
         "tokenizers": tokenizers.__version__,
         "tokenizer": tokenizer_state(tokenizer),
-        "token_type_ids": "token_type_ids" in tokenizer.model_input_names,
         "task": task.name,
         "windows": asdict(sizes),
         "data": task.digest(data),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -28,6 +30,40 @@ class Strict(BaseModel):
     """A part of a file, whose values are taken as they stand: "1" is no number."""
 
     model_config = ConfigDict(strict=True)
+
+
+class Fault(Exception):
+    """What is wrong with one question, and its id where it has one."""
+
+    def __init__(self, what: str, identity: Any = None) -> None:
+        super().__init__(what)
+        self.what, self.identity = what, identity
+
+
+@dataclass
+class Faults:
+    """The bad questions of one file: the first raises, or all are counted."""
+
+    on_bad: OnBad
+    count: int = 0
+    first: str = ""
+
+    def add(self, message: str) -> None:
+        """Raise DataError, or count one more."""
+        if self.on_bad == "raise":
+            raise DataError(
+                f"{message} Correct the data, or pass on_bad='drop' to leave such questions out."
+            )
+        self.count += 1
+        self.first = self.first or message
+
+    def report(self, file: str, n_kept: int, *, stacklevel: int) -> None:
+        """Warn of what was dropped; DataError where nothing is left."""
+        dropped = f"{self.count} bad questions dropped, {n_kept} kept; the first: {self.first}"
+        if not n_kept:
+            raise DataError(f"{file}: there are no questions" + f": {dropped}" * bool(self.count))
+        if self.count:
+            warnings.warn(dropped, stacklevel=stacklevel)
 
 
 def first_error(error: ValidationError, whole: str = "the top level") -> str:

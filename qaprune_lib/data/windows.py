@@ -12,8 +12,7 @@ import pyarrow as pa
 from datasets import Features, List, Value
 from tokenizers import Tokenizer
 
-from qaprune_lib.data.layout import split_tokenizer
-from qaprune_lib.data.offsets import Tokens
+from qaprune_lib.data.tokens import Tokens, split_tokenizer
 from qaprune_lib.errors import DataError, SettingsError, check_counts
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from transformers import PreTrainedModel
 
 from qaprune_lib.data.arrow_cache import column
 from qaprune_lib.data.batching import Collator, take_rows
-from qaprune_lib.data.layout import tokenizer_state
 from qaprune_lib.data.natural_questions.example import AnswerType
 from qaprune_lib.data.tasks import QuestionData, task_of
+from qaprune_lib.data.tokens import tokenizer_state
 from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import ModelError, SettingsError, check_counts
 from qaprune_lib.evaluation.decode import DECODERS
@@ -112,12 +112,14 @@ def time_decoding(
     if max_questions is not None:
         dataset = task.some(dataset, max_questions)
     questions = task.held(dataset)
-    made: dict[str, _Work] = {}  # models with the same tokenizer share their windows
+    made: dict[tuple[str, bool], _Work] = {}  # models with the same tokenizer share their windows
+    work = []
     for model in models:
-        if (key := _tokenizer_key(model)) not in made:
+        key = tokenizer_state(tokenizer_of(model))
+        if key not in made:
             features = features_for(model, dataset, windows, num_proc=num_proc, cache_dir=cache_dir)
             made[key] = _Work.of(features, Collator.of(tokenizer_of(model)), batch_size)
-    work = [made[_tokenizer_key(model)] for model in models]
+        work.append(made[key])
     macs = [_macs(model, own) for model, own in zip(models, work, strict=True)]
     seconds: list[list[float]] = [[] for _ in models]
 
@@ -199,11 +201,6 @@ class _Work:
             )
             for row, length in enumerate(self.lengths)
         ]
-
-
-def _tokenizer_key(model: PreTrainedModel) -> str:
-    tokenizer = tokenizer_of(model)
-    return f"{'token_type_ids' in tokenizer.model_input_names} {tokenizer_state(tokenizer)}"
 
 
 def weights_mib(model: nn.Module) -> float:

@@ -14,10 +14,9 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from qaprune_lib.data.layout import Layout, split_tokenizer
 from qaprune_lib.data.natural_questions.documents import PageReader
 from qaprune_lib.data.natural_questions.example import Example
-from qaprune_lib.data.offsets import Tokens, read_texts
+from qaprune_lib.data.tokens import Layout, Tokens, read_texts, split_tokenizer
 from qaprune_lib.errors import DataError
 
 _CHUNK = 1000  # windows whose contexts are tokenised together

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +19,9 @@ from transformers import PreTrainedTokenizerBase
 
 from qaprune_lib.cache import cache_root, read_or_build
 from qaprune_lib.data.arrow_cache import column
-from qaprune_lib.data.layout import tokenizer_state
 from qaprune_lib.data.natural_questions.example import AnswerType
 from qaprune_lib.data.tasks import QuestionData, task_of
+from qaprune_lib.data.tokens import tokenizer_state
 from qaprune_lib.errors import ModelError, SettingsError
 from qaprune_lib.evaluation.logits import window_logits
 from qaprune_lib.models import QuestionAnsweringModel, architecture_of, weights_digest
@@ -93,10 +94,10 @@ def with_teacher_logits(
         )
         return found if is_whole else None
 
-    parts = [weights_digest(teacher), _windows_digest(features)]
+    parts: list[Any] = [weights_digest(teacher), _windows_digest(features)]
     if is_aligned:
-        parts += [task.digest(data), *map(tokenizer_state, (student, teacher.tokenizer))]
-        parts.append(Path(alignment.__file__).read_text(encoding="utf-8"))
+        parts += [task.digest(data), Path(alignment.__file__).read_text(encoding="utf-8")]
+        parts += map(tokenizer_state, (student, teacher.tokenizer))
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
     logits = read_or_build(cache_root(cache_dir) / "teacher" / key, build, read)
     for name, flat in logits.items():

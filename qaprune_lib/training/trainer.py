@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -48,17 +47,6 @@ class TrainingReport:
     losses: tuple[float, ...]
     seconds: float
     seconds_per_step: float | None
-
-
-class _FixedOrder(Sampler[int]):
-    def __init__(self, order: list[int]) -> None:
-        self.order = order
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.order)
-
-    def __len__(self) -> int:
-        return len(self.order)
 
 
 class _ProgressBar(TrainerCallback):
@@ -214,8 +202,8 @@ class SpanTrainer(Trainer):
         done = steps - (0 if checkpoint is None else int(checkpoint.name.rpartition("-")[2]))
         return TrainingReport(steps, losses, seconds, seconds / done if done else None)
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        return _FixedOrder(self.order)
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        return self.order
 
     def compute_loss(
         self,

@@ -240,7 +240,7 @@ def test_questions_on_an_empty_context_are_bad(tmp_path: Path) -> None:
 def test_nothing_left_is_an_error(tmp_path: Path) -> None:
     content = squad(1)
     content["data"][0]["paragraphs"][0]["context"] = ""
-    with pytest.raises(DataError, match=r"3 bad ones were dropped, the first: .*context is empty"):
+    with pytest.raises(DataError, match=r"3 bad questions dropped, 0 kept.*context is empty"):
         load_squad(write(tmp_path / "dev.json", content), on_bad="drop")
     with pytest.raises(DataError, match="there are no questions"):
         load_squad(write(tmp_path / "dev.json", {"data": []}))

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 
 from qaprune_lib.data.natural_questions.example import Candidate, Example, tag_name, target
 from qaprune_lib.data.natural_questions.stream import NaturalQuestions
-from qaprune_lib.data.offsets import Tokens, read_texts
+from qaprune_lib.data.tokens import Tokens, read_texts
 from qaprune_lib.data.windows import Asked, Task, Windows
 from qaprune_lib.errors import SettingsError
 

@@ -15,15 +15,7 @@ from qaprune_lib.data.natural_questions.example import (
     Span,
     YesNo,
 )
-from qaprune_lib.data.sources import Strict, Text, first_error
-
-
-class Fault(Exception):
-    """What is wrong with one example, and its id where it has one."""
-
-    def __init__(self, what: str, identity: Any = None) -> None:
-        super().__init__(what)
-        self.what, self.identity = what, identity
+from qaprune_lib.data.sources import Fault, Strict, Text, first_error
 
 
 class _Span(Strict):

@@ -6,14 +6,13 @@ import codecs
 import gzip
 import hashlib
 import re
-import warnings
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -23,8 +22,8 @@ from qaprune_lib.data.arrow_cache import kept_dataset
 from qaprune_lib.data.embedded.annotations import PAGES, EmbeddedPages
 from qaprune_lib.data.natural_questions.example import Example
 from qaprune_lib.data.natural_questions.hub import DOWNLOAD, open_hub
-from qaprune_lib.data.natural_questions.schema import Fault, read_example
-from qaprune_lib.data.sources import OnBad, may_be_hub_id
+from qaprune_lib.data.natural_questions.schema import read_example
+from qaprune_lib.data.sources import Fault, Faults, OnBad, may_be_hub_id
 from qaprune_lib.errors import DataError, SettingsError
 
 _SPAN = {"start": Value("int32"), "end": Value("int32")}
@@ -41,37 +40,28 @@ _DEV = re.compile(r"(^|[-_.])(dev|test|validation)([-_.]|$)", re.IGNORECASE)
 _ROWS = 200  # examples that are written to disk together
 
 
-class _Source(Protocol):
-    """Where raw examples come from: each with a place to name in messages."""
-
-    @property
-    def name(self) -> str: ...
-
-    def raw_examples(self) -> Iterator[tuple[str, bytes | Mapping[str, Any]]]: ...
-
-    def digest(self) -> str: ...
-
-
 class NaturalQuestions:
     """Examples of one split, read and checked anew in each pass.
 
-    A pass holds one document and the ids seen so far in memory. After a pass, ``n_examples`` and
-    ``n_dropped`` say what came of it, and ``first_fault`` what was wrong first.
+    A pass holds one document and the ids seen so far in memory. After a pass, ``n_examples`` says
+    how many came of it, and ``faults`` what was wrong.
+
+    Args:
+        source: has ``name``, ``digest()`` and ``raw_examples()``, each with a place to name.
+        on_bad: what to do about a bad example.
+        samples: shares that are drawn, and the seeds that draw them.
     """
 
     def __init__(
-        self,
-        source: _Source,
-        on_bad: OnBad = "raise",
-        samples: tuple[tuple[float, int], ...] = (),
+        self, source: Any, on_bad: OnBad = "raise", samples: tuple[tuple[float, int], ...] = ()
     ) -> None:
         self.source, self.on_bad, self.samples = source, on_bad, samples
-        self.n_examples, self.n_dropped, self.first_fault = 0, 0, ""
+        self.n_examples, self.faults = 0, Faults(on_bad)
 
     def __iter__(self) -> Iterator[Example]:
         """Yield the examples in order; raises DataError naming file, line, example and fault."""
         ids: set[int] = set()
-        n_examples, n_dropped, first_fault = 0, 0, ""
+        n_examples, faults = 0, Faults(self.on_bad)
         for place, raw in self.source.raw_examples():
             try:
                 example = read_example(raw)
@@ -79,29 +69,16 @@ class NaturalQuestions:
                     raise Fault("an earlier example has the same id", example.id)
             except Fault as fault:
                 identity = "" if fault.identity is None else f", example {fault.identity!r}"
-                message = f"{place}{identity}: {fault.what}."
-                if self.on_bad == "raise":
-                    raise DataError(
-                        f"{message} Correct the data, or pass on_bad='drop' to leave such "
-                        f"examples out."
-                    ) from fault
-                n_dropped += 1
-                first_fault = first_fault or message
+                faults.add(f"{place}{identity}: {fault.what}.")
                 continue
             ids.add(example.id)
             if self._is_drawn(example.id):
                 n_examples += 1
                 yield example
-        self.n_examples, self.n_dropped, self.first_fault = n_examples, n_dropped, first_fault
-        dropped = f"{n_dropped} bad examples dropped, {len(ids)} kept; the first: {first_fault}"
-        if not ids:
-            raise DataError(
-                f"{self.source.name}: there are no examples" + f": {dropped}" * bool(n_dropped)
-            )
+        self.n_examples, self.faults = n_examples, faults
+        faults.report(self.source.name, len(ids), stacklevel=3)
         if not n_examples:
             raise DataError(f"{self.source.name}: none of the {len(ids)} examples is drawn")
-        if n_dropped:
-            warnings.warn(dropped, stacklevel=2)
 
     def sample(self, share: float, *, seed: int = 0) -> NaturalQuestions:
         """About this share of the examples, each drawn by its id and the seed alone.

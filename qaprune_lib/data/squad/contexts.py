@@ -9,8 +9,8 @@ import numpy as np
 from datasets import Dataset
 from tokenizers import Tokenizer
 
-from qaprune_lib.data.offsets import read_texts
 from qaprune_lib.data.squad.questions import batches, data_digest
+from qaprune_lib.data.tokens import read_texts
 from qaprune_lib.data.windows import Asked, Task, Windows
 from qaprune_lib.errors import DataError
 

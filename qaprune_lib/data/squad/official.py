@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -14,7 +13,7 @@ import pyarrow as pa
 from datasets import Dataset, Features, List, Value
 from pydantic import ValidationError
 
-from qaprune_lib.data.sources import OnBad, Strict, Text, first_error, short
+from qaprune_lib.data.sources import Fault, Faults, OnBad, Strict, Text, first_error, short
 from qaprune_lib.errors import DataError
 
 Version = Literal["1.1", "2.0"]
@@ -61,86 +60,71 @@ class _File(Strict):
     data: list[_Article]
 
 
-@dataclass
 class Questions:
-    """The good questions of one file; the first bad one raises, or all bad ones are counted."""
+    """The good questions of one file."""
 
-    file: str
-    version: str | None
-    on_bad: OnBad
-    columns: dict[str, list[Any]] = field(
-        default_factory=lambda: {name: [] for name in SQUAD_FEATURES}
-    )
-    ids: set[str] = field(default_factory=set)
-    n_dropped: int = 0
-    first_fault: str = ""
+    def __init__(self, file: str, version: str | None, on_bad: OnBad) -> None:
+        self.file, self.version, self.faults = file, version, Faults(on_bad)
+        self.columns: dict[str, list[Any]] = {name: [] for name in SQUAD_FEATURES}
+        self.ids: set[str] = set()
 
     def add(self, title: str, context: str, number: int, raw: Any) -> None:
         """Check one question in the official form and keep it."""
         try:
-            question = _Question.model_validate(raw)
-            fault = self._fault(context, question)
-        except ValidationError as error:
-            fault = first_error(error)
-        if fault is None:
-            self.ids.add(question.id)
-            answers = {
-                "text": [answer.text for answer in question.answers],
-                "answer_start": [answer.answer_start for answer in question.answers],
-            }
-            row = (question.id, title, context, question.question, answers)
-            for column, value in zip(self.columns.values(), row, strict=True):
-                column.append(value)
+            question = self._checked(context, raw)
+        except Fault as fault:
+            identity = raw.get("id") if isinstance(raw, dict) else None
+            name = f"number {number} of its paragraph" if identity is None else repr(identity)
+            self.faults.add(f"{self.file}: article {title!r}, question {name}: {fault.what}.")
             return
-        identity = raw.get("id") if isinstance(raw, dict) else None
-        name = f"number {number} of its paragraph" if identity is None else repr(identity)
-        message = f"{self.file}: article {title!r}, question {name}: {fault}."
-        if self.on_bad == "raise":
-            raise DataError(
-                f"{message} Correct the data, or pass on_bad='drop' to leave such questions out."
-            )
-        self.n_dropped += 1
-        self.first_fault = self.first_fault or message
+        self.ids.add(question.id)
+        answers = {
+            "text": [answer.text for answer in question.answers],
+            "answer_start": [answer.answer_start for answer in question.answers],
+        }
+        row = (question.id, title, context, question.question, answers)
+        for column, value in zip(self.columns.values(), row, strict=True):
+            column.append(value)
 
-    def _fault(self, context: str, question: _Question) -> str | None:
+    def _checked(self, context: str, raw: Any) -> _Question:
+        try:
+            question = _Question.model_validate(raw)
+        except ValidationError as error:
+            raise Fault(first_error(error)) from error
         if not question.id:
-            return "the id is empty"
+            raise Fault("the id is empty")
         if question.id in self.ids:
-            return "an earlier question has the same id"
+            raise Fault("an earlier question has the same id")
         if not context.strip():
-            return f"the context is empty: {context!r}"
+            raise Fault(f"the context is empty: {context!r}")
         if not question.question.strip():
-            return f"the question is empty: {question.question!r}"
+            raise Fault(f"the question is empty: {question.question!r}")
         if question.is_impossible and self.version == "1.1":
-            return "it has no answer, which SQuAD 1.1 does not know"
+            raise Fault("it has no answer, which SQuAD 1.1 does not know")
         if question.is_impossible and question.answers:
             answer = short(question.answers[0].text)
-            return f"is_impossible is true, but an answer stands there: {answer}"
+            raise Fault(f"is_impossible is true, but an answer stands there: {answer}")
         if not question.is_impossible and not question.answers:
-            return "it has no answers, but is not marked is_impossible"
+            raise Fault("it has no answers, but is not marked is_impossible")
         for start, text in ((answer.answer_start, answer.text) for answer in question.answers):
             if not text.strip():
-                return f"an answer is empty: {text!r} at {start}"
+                raise Fault(f"an answer is empty: {text!r} at {start}")
             if not 0 <= start < len(context):
-                return (
+                raise Fault(
                     f"answer {short(text)} is said to start at {start}, outside of the context "
                     f"of {len(context)} characters"
                 )
             if not context.startswith(text, start):
-                found = context[start : start + len(text)]
-                return f"answer {short(text)} is not at offset {start}, where {short(found)} stands"
-        return None
+                found = short(context[start : start + len(text)])
+                raise Fault(f"answer {short(text)} is not at offset {start}, where {found} stands")
+        return question
 
     def dataset(self) -> Dataset:
         """The questions that were kept; the description says how many were not."""
-        n_kept = len(self.ids)
-        if not n_kept:
-            raise DataError(
-                f"{self.file}: there are no questions; {self.n_dropped} bad ones were dropped"
-                + f", the first: {self.first_fault}" * bool(self.n_dropped)
-            )
+        self.faults.report(self.file, len(self.ids), stacklevel=4)
         info = datasets.DatasetInfo(
-            description=f"{n_kept} questions read, {self.n_dropped} bad questions dropped",
+            description=f"{len(self.ids)} questions read, {self.faults.count} bad questions "
+            f"dropped",
             features=SQUAD_FEATURES,
         )
         return Dataset(pa.table(self.columns, schema=SQUAD_FEATURES.arrow_schema), info=info)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -71,12 +70,6 @@ def load_squad(
     read = {}
     for split, questions in _read_source(source, version, on_bad).items():
         read[split] = questions.dataset()
-        if questions.n_dropped:
-            warnings.warn(
-                f"{questions.n_dropped} bad questions dropped, {len(read[split])} kept; the first: "
-                f"{questions.first_fault}",
-                stacklevel=2,
-            )
     splits = DatasetDict()
     if "train" in read:
         splits.update(_split_by_article(read["train"], heldout, seed))
