@@ -56,10 +56,7 @@ def predict(
 
 
 def evaluate(
-    model: PreTrainedModel,
-    dataset: Dataset,
-    threshold_from: Dataset | None = None,
-    **settings: Any,
+    model: PreTrainedModel, dataset: Dataset, threshold_from: Dataset | None = None, **settings: Any
 ) -> SquadResult:
     """Decode `dataset` with `model` and score the answers.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -88,18 +88,16 @@ def _logits_without(
     return results
 
 
-class _Memory:
+class _Memory(NamedTuple):
     """Of one forward pass: what each layer returned, and its heads' context vectors."""
 
-    def __init__(self) -> None:
-        self.layers: dict[int, Any] = {}
-        self.contexts: dict[int, Tensor] = {}
+    layers: dict[int, Any]
+    contexts: dict[int, Tensor]
 
 
 @contextmanager
 def _remember(encoder: Encoder) -> Iterator[_Memory]:
-    memory = _Memory()
-    handles = []
+    memory, handles = _Memory({}, {}), []
     for number, layer in enumerate(encoder.layers):
 
         def store_layer(_: nn.Module, __: Any, output: Any, number: int = number) -> None:
@@ -125,7 +123,8 @@ def _without_head(encoder: Encoder, layer: int, head: int, memory: _Memory) -> I
     position = encoder.kept.attn[layer].index(head)
     projection = encoder.module(layer, "attention_output")
     shortcuts: dict[nn.Module, Callable[..., Any]] = {
-        encoder.layers[below]: _returning(memory.layers[below]) for below in range(layer)
+        encoder.layers[below]: lambda *_, output=memory.layers[below], **__: output
+        for below in range(layer)
     }
 
     def attention(*_: Any, **__: Any) -> tuple[Tensor, None]:
@@ -153,10 +152,3 @@ def _without_head(encoder: Encoder, layer: int, head: int, memory: _Memory) -> I
             del module.forward  # the class's own method is visible again
     if not consumed:
         raise GateError(f"the forward pass did not use head {head} of layer {layer}")
-
-
-def _returning(output: Any) -> Callable[..., Any]:
-    def forward(*_: Any, **__: Any) -> Any:
-        return output
-
-    return forward

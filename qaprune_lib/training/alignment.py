@@ -14,7 +14,7 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from qaprune_lib.data.natural_questions.documents import PageReader
+from qaprune_lib.data.natural_questions.documents import read_pages
 from qaprune_lib.data.natural_questions.example import Example
 from qaprune_lib.data.tokens import Layout, Tokens, read_texts, split_tokenizer
 from qaprune_lib.errors import DataError
@@ -80,7 +80,6 @@ def align_pages(
         student, teacher: fast tokenizers with markup tokens.
     """
     (ours, our_layout), (theirs, their_layout) = map(split_tokenizer, (student, teacher))
-    our_pages, their_pages = PageReader(ours), PageReader(theirs)
     page: Any = None
     owner = -1
     stream = iter(examples)
@@ -89,9 +88,7 @@ def align_pages(
             example, owner = next(stream), owner + 1
         if page != (example.text, example.candidates):
             page = (example.text, example.candidates)
-            our_page, their_page = (
-                _Words.of(pages.read([page])[0]) for pages in (our_pages, their_pages)
-            )
+            our_page, their_page = (_Words.of(read_pages(t, [page])[0]) for t in (ours, theirs))
         ids = _context(row, "document_token")
         begin = our_page.find(ids, np.array(row["document_token"], np.int32))
         asked = _question(row, our_layout, read_texts(ours, [example.question])[example.question])

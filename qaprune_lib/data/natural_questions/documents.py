@@ -32,40 +32,37 @@ _BATCH_CHARACTERS, _BATCH_EXAMPLES = 1_000_000, 1000
 Page = tuple[str, tuple[Candidate, ...]]  # text and candidates of an example
 
 
-class PageReader:
-    """Tokenises pages: the text of their top-level candidates, each led by a markup token."""
+def read_pages(backend: Tokenizer, pages: Sequence[Page]) -> list[Tokens]:
+    """The tokens of each page: places are those of the document's tokens, -1 at markup.
 
-    def __init__(self, backend: Tokenizer) -> None:
-        self.backend = backend
-        self.markup = dict(zip(MARKUP, markup_ids(backend), strict=True))
-
-    def read(self, pages: Sequence[Page]) -> list[Tokens]:
-        """The tokens of each page: places are those of the document's tokens, -1 at markup."""
-        passages = [_passages(text, candidates) for text, candidates in pages]
-        located = read_texts(self.backend, (passage.text for page in passages for passage in page))
-        found = []
-        for page in passages:
-            ids: list[np.ndarray] = [np.empty(0, np.int32)]
-            places: list[np.ndarray] = [np.empty(0, np.int32)]
-            for passage in page:
-                tokens = located[passage.text]
-                if len(tokens.ids):
-                    at = np.searchsorted(passage.starts, tokens.start, side="right") - 1
-                    ids += [np.array([self.markup[passage.markup]], np.int32), tokens.ids]
-                    places += [np.array([-1], np.int32), passage.places[at]]
-            start = np.concatenate(places)
-            found.append(Tokens(np.concatenate(ids), start, start + 1))
-        return found
+    Raises:
+        SettingsError: the tokenizer has no ids for the markup tokens.
+    """
+    markup = dict(zip(MARKUP, markup_ids(backend), strict=True))
+    passages = [_passages(text, candidates) for text, candidates in pages]
+    located = read_texts(backend, (passage.text for page in passages for passage in page))
+    found = []
+    for page in passages:
+        ids: list[np.ndarray] = [np.empty(0, np.int32)]
+        places: list[np.ndarray] = [np.empty(0, np.int32)]
+        for passage in page:
+            tokens = located[passage.text]
+            if len(tokens.ids):
+                at = np.searchsorted(passage.starts, tokens.start, side="right") - 1
+                ids += [np.array([markup[passage.markup]], np.int32), tokens.ids]
+                places += [np.array([-1], np.int32), passage.places[at]]
+        start = np.concatenate(places)
+        found.append(Tokens(np.concatenate(ids), start, start + 1))
+    return found
 
 
 def markup_ids(backend: Tokenizer) -> list[int]:
     """The id of each token of `MARKUP`: its own, or that of an unused entry of the vocabulary."""
-    vocabulary = backend.get_vocab()
-    if all(token in vocabulary for token in MARKUP):
-        return [vocabulary[token] for token in MARKUP]
     unused = [f"[unused{number}]" for number in range(1, len(MARKUP) + 1)]
-    if all(token in vocabulary for token in unused):
-        return [vocabulary[token] for token in unused]
+    for tokens in (MARKUP, unused):
+        ids = [backend.token_to_id(token) for token in tokens]
+        if None not in ids:
+            return ids
     raise SettingsError(
         f"the tokenizer has no ids for the {len(MARKUP)} markup tokens ({MARKUP[0]}, ...) and no "
         f"[unused] entries to take: tokenizer.add_tokens(list(MARKUP)), with MARKUP from "
@@ -133,12 +130,12 @@ def _batches(data: Iterable[Example]) -> Iterator[tuple[int, list[Example]]]:
 
 
 def _reader(backend: Tokenizer) -> Callable[[Sequence[Example]], Iterator[Asked]]:
-    pages = PageReader(backend)
+    markup_ids(backend)  # an error before anything is read
 
     def read(examples: Sequence[Example]) -> Iterator[Asked]:
         # Questions on the same page often follow each other.
         distinct = list(dict.fromkeys((e.text, e.candidates) for e in examples))
-        documents = dict(zip(distinct, pages.read(distinct), strict=True))
+        documents = dict(zip(distinct, read_pages(backend, distinct), strict=True))
         questions = backend.encode_batch([example.question for example in examples])
         for example, question in zip(examples, questions, strict=True):
             answer_type, span = target(example)

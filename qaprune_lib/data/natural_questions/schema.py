@@ -8,13 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from qaprune_lib.data.natural_questions.example import (
-    Annotation,
-    Candidate,
-    Example,
-    Span,
-    YesNo,
-)
+from qaprune_lib.data.natural_questions.example import Annotation, Candidate, Example, Span, YesNo
 from qaprune_lib.data.sources import Fault, Strict, Text, first_error
 
 
