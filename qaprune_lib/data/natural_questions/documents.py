@@ -60,8 +60,8 @@ def markup_ids(backend: Tokenizer) -> list[int]:
     """The id of each token of `MARKUP`: its own, or that of an unused entry of the vocabulary."""
     unused = [f"[unused{number}]" for number in range(1, len(MARKUP) + 1)]
     for tokens in (MARKUP, unused):
-        ids = [backend.token_to_id(token) for token in tokens]
-        if None not in ids:
+        ids = [i for token in tokens if (i := backend.token_to_id(token)) is not None]
+        if len(ids) == len(MARKUP):
             return ids
     raise SettingsError(
         f"the tokenizer has no ids for the {len(MARKUP)} markup tokens ({MARKUP[0]}, ...) and no "
