@@ -16,7 +16,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help reproduce book status test test-slurm lint install lock clean
+.PHONY: help reproduce book links status test coverage test-slurm lint install lock clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ reproduce: $(STAMP) ## run the experiments on the generated corpus, then build t
 book: $(BOOK_STAMP) ## the book alone, from the records in results/, without torch
 	$(BOOK_RUN) -m study.build
 
+links: book ## follow the book's links to other hosts
+	$(BOOK_RUN) -c 'from jupyter_book.cli.main import main; main()' build . \
+		--builder linkcheck --path-output _build/links
+
 status: $(STAMP) ## which runs of the embedded profile there are, lack, or are stale
 	$(RUN) -m study.plan.status profiles/embedded.yml
 
@@ -36,6 +40,10 @@ test: lint ## lint, check types, run all tests (JOBS=2 processes)
 	@echo "==> tests"
 	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
 		$(RUN) -m pytest -n $(JOBS) --dist worksteal --durations 10
+
+coverage: $(STAMP) ## run all tests, then say which lines none has reached
+	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
+		$(RUN) -m pytest -n $(JOBS) --dist worksteal --cov --cov-report term
 
 test-slurm: $(STAMP) ## install and start Slurm here (root, Debian), run a small sweep through it
 	$(RUN) -m pip install --disable-pip-version-check -q 'snakemake-executor-plugin-slurm>=2.8,<3'
@@ -79,6 +87,6 @@ lock: $(STAMP) ## write requirements.lock from what .venv holds now
 	mv requirements.lock.tmp requirements.lock
 
 clean: ## remove caches and what was built; .venv, models and records stay
-	rm -rf build dist _build book/_generated .hypothesis .mypy_cache .pytest_cache .ruff_cache \
-		*.egg-info
+	rm -rf build dist _build book/_generated .coverage* .hypothesis .mypy_cache .pytest_cache \
+		.ruff_cache *.egg-info
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -1,9 +1,9 @@
-"""The graph of notebook runs: `python -m study.plan.graph profiles/embedded.yml`.
+"""The graph of notebook runs: `python -m study graph profiles/embedded.yml`.
 
-A profile says which runs there are (`study.plan.plan`). Each is one execution of a
-stage's notebook: its record and its model or scores are the outputs, those of the runs that it
-builds on are the inputs. Which λ is pruned at is known only when the operating point has been
-selected, so the selection is a checkpoint.
+A profile says which runs there are (`study.plan`). Each is one execution of a stage's notebook: its
+record and the mark of its folder are the outputs, those of the runs that it builds on are the
+inputs. Which λ is pruned at is known only when the operating point has been selected, so the
+selection is a checkpoint.
 
 That command calls Snakemake: `snakemake --cores 2 --config profile=profiles/embedded.yml` does the
 same, but does not tidy up after a call that was killed.
@@ -16,18 +16,17 @@ import json
 import os
 import sys
 from functools import cache
-from pathlib import Path
 
 from study.plan.graph import JOB_OF
-from study.plan.parameters import STAGES
-from study.plan.plan import Planner, record_file
-from study.plan.single_runs import id_of
+from study.plan.plan import Planner
 from study.plan.profile import read_profile
 from study.plan.select import selected_points
+from study.stages.stage_run import FINISHED
 
 PROFILE = config.get("profile", "profiles/embedded.yml")
+SOURCE = config.get("source")
 PLANNER = Planner(
-    read_profile(PROFILE, source=config.get("source")),
+    read_profile(PROFILE, source=SOURCE),
     results=config.get("results", "results"),
     runs=config.get("runs", "runs"),
 )
@@ -35,8 +34,7 @@ NOTEBOOKS = config.get("notebooks", "notebooks")
 PLACE = f"{PLANNER.profile.provenance}/{PLANNER.profile.name}"
 RECORDS = f"{PLANNER.results}/{PLACE}"
 RUNS = f"{PLANNER.runs}/{PLACE}"
-ARTIFACTS = {"score": "scores.json", "time": None}  # of the other stages: a model
-SELECTIONS = {selection.id: name for name, selection in PLANNER.selections().items()}
+SELECTIONS = {selection.id: data for data, selection in PLANNER.selections().items()}
 
 os.environ[JOB_OF] = os.getcwd()  # jobs inherit it: so they can be told should this process die
 
@@ -44,78 +42,50 @@ os.environ[JOB_OF] = os.getcwd()  # jobs inherit it: so they can be told should 
 @cache
 def runs_after(points):
     """All runs by id, given the JSON text of the selected operating points."""
-    return {id_of(run): run for run in PLANNER.plan(json.loads(points))}
+    return {run.id: run for run in PLANNER.plan(json.loads(points))}
 
 
-def runs():
-    """All runs that can be named by now, by id."""
-    return runs_after(json.dumps(selected_points(PLANNER)))
+def run_of(wildcards):
+    """The run of a job."""
+    return runs_after(json.dumps(selected_points(PLANNER)))[wildcards.run]
 
 
 def outputs(run):
-    """The record of a run, and its model or scores."""
-    stage = run.partition("/")[0]
-    artifact = ARTIFACTS.get(stage, "model")
-    record = str(record_file(PLANNER, run))
-    return [record, f"{RUNS}/{run}/{artifact}"] if artifact else [record]
+    """The record of a run, and the mark of its folder."""
+    return [f"{RECORDS}/{run}.json", f"{RUNS}/{run}/{FINISHED}"]
 
 
-def upstream(stage):
-    """What a run of this stage builds on.
+def upstream(wildcards):
+    """What a run builds on.
 
-    The files of its questions do not count: a copy of them is newer, but the same; records keep
-    their digest.
+    The files of its questions do not count: a copy of them is newer, but the same.
     """
-
-    def of_run(wildcards):
-        run = runs()[f"{stage}/{wildcards.run}"]
-        return [path for name in run.upstream() for path in outputs(name)]
-
-    return of_run
+    return [path for name in run_of(wildcards).upstream() for path in outputs(name)]
 
 
-def parameters(stage):
+def parameters(wildcards):
     """The parameters that make a run what it is, as JSON: a change of them makes it anew."""
-    return lambda wildcards: json.dumps(
-        runs()[f"{stage}/{wildcards.run}"].identity(), ensure_ascii=False
-    )
+    return json.dumps(run_of(wildcards).identity(), ensure_ascii=False)
 
 
-def place(stage):
+def place(wildcards, output):
     """Where a run reads and writes, as JSON.
 
     A move of the folders makes no run anew: Snakemake compares no parameter that takes `output`.
     """
-    return lambda wildcards, output: json.dumps(runs()[f"{stage}/{wildcards.run}"].place())
+    return json.dumps(run_of(wildcards).place(), ensure_ascii=False)
 
 
-def resource(stage, name):
-    """What a stage needs, as the profile says."""
-    return getattr(PLANNER.profile.resources_of(stage), name)
+def need(name):
+    """What a run needs of the machine, as the profile says of its stage."""
+    return lambda wildcards: getattr(PLANNER.profile.resources_of(run_of(wildcards).stage), name)
 
 
 def everything(wildcards):
     """All records of the profile; those after a selection once it has been made."""
     for selection in SELECTIONS:
-        checkpoints.select.get(run=selection.partition("/")[2])
-    return [path for run in runs() for path in outputs(run)]
-
-
-def candidates(wildcards):
-    """Records of the L0 runs that a selection chooses from."""
-    selection = PLANNER.selections()[SELECTIONS[f"select/{wildcards.run}"]]
-    return [
-        str(record_file(PLANNER, run)) for ids in selection.candidates.values() for run in ids
-    ]
-
-
-def data_of_selection(wildcards):
-    """Name of the questions that a selection is for."""
-    return SELECTIONS[f"select/{wildcards.run}"]
-
-
-wildcard_constraints:
-    run="[^/]+",
+        checkpoints.select.get(run=selection)
+    return [path for run in runs_after(json.dumps(selected_points(PLANNER))) for path in outputs(run)]
 
 
 localrules:
@@ -128,111 +98,45 @@ rule all:
         everything,
 
 
-rule finetune:
+rule run:
     input:
-        upstream("finetune"),
+        upstream,
     output:
-        f"{RECORDS}/finetune/{{run}}.json",
-        directory(f"{RUNS}/finetune/{{run}}/model"),
+        f"{RECORDS}/{{run}}.json",
+        f"{RUNS}/{{run}}/{FINISHED}",
     log:
-        f"{RUNS}/finetune/{{run}}.ipynb",
+        f"{RUNS}/{{run}}/notebook.ipynb",
+    wildcard_constraints:
+        run="(?!selection/).+",
     params:
-        parameters=parameters("finetune"),
-        place=place("finetune"),
-        notebook=f"{NOTEBOOKS}/{STAGES['finetune'].notebook}.ipynb",
-    threads: resource("finetune", "threads")
+        parameters=parameters,
+        place=place,
+        notebook=lambda wildcards: f"{NOTEBOOKS}/{run_of(wildcards).notebook}.ipynb",
+    threads: need("threads")
     resources:
-        gpu=resource("finetune", "gpu"),
-        mem_mb=resource("finetune", "mem_mb"),
-        runtime=resource("finetune", "minutes"),
+        gpu=need("gpu"),
+        mem_mb=need("mem_mb"),
+        runtime=need("minutes"),
     shell:
         "OMP_NUM_THREADS={threads} TOKENIZERS_PARALLELISM=false"
-        " {sys.executable} -m study.stages.run {params.notebook} {log}"
+        " {sys.executable:q} -m study run {params.notebook:q} {log:q}"
         " --parameters {params.parameters:q} --parameters {params.place:q}"
-
-
-use rule finetune as score with:
-    input:
-        upstream("score"),
-    output:
-        f"{RECORDS}/score/{{run}}.json",
-        f"{RUNS}/score/{{run}}/scores.json",
-    log:
-        f"{RUNS}/score/{{run}}.ipynb",
-    params:
-        parameters=parameters("score"),
-        place=place("score"),
-        notebook=f"{NOTEBOOKS}/{STAGES['score'].notebook}.ipynb",
-    threads: resource("score", "threads")
-    resources:
-        gpu=resource("score", "gpu"),
-        mem_mb=resource("score", "mem_mb"),
-        runtime=resource("score", "minutes"),
 
 
 checkpoint select:
     input:
-        candidates,
+        lambda wildcards: [
+            f"{RECORDS}/{run}.json"
+            for run in PLANNER.selections()[SELECTIONS[wildcards.run]].upstream()
+        ],
     output:
-        f"{RECORDS}/select/{{run}}.json",
+        f"{RECORDS}/{{run}}.json",
+    wildcard_constraints:
+        run="selection/.+",
     params:
-        data=data_of_selection,
+        profile=PROFILE,
+        data=lambda wildcards: SELECTIONS[wildcards.run],
+        options=lambda wildcards, output: ["--results", PLANNER.results]
+        + (["--source", SOURCE] if SOURCE else []),
     shell:
-        "{sys.executable} -m study.plan.select {PROFILE} {params.data}"
-        " --results {PLANNER.results}"
-
-
-use rule finetune as prune with:
-    input:
-        upstream("prune"),
-    output:
-        f"{RECORDS}/prune/{{run}}.json",
-        directory(f"{RUNS}/prune/{{run}}/model"),
-    log:
-        f"{RUNS}/prune/{{run}}.ipynb",
-    params:
-        parameters=parameters("prune"),
-        place=place("prune"),
-        notebook=f"{NOTEBOOKS}/{STAGES['prune'].notebook}.ipynb",
-    threads: resource("prune", "threads")
-    resources:
-        gpu=resource("prune", "gpu"),
-        mem_mb=resource("prune", "mem_mb"),
-        runtime=resource("prune", "minutes"),
-
-
-use rule finetune as retrain with:
-    input:
-        upstream("retrain"),
-    output:
-        f"{RECORDS}/retrain/{{run}}.json",
-        directory(f"{RUNS}/retrain/{{run}}/model"),
-    log:
-        f"{RUNS}/retrain/{{run}}.ipynb",
-    params:
-        parameters=parameters("retrain"),
-        place=place("retrain"),
-        notebook=f"{NOTEBOOKS}/{STAGES['retrain'].notebook}.ipynb",
-    threads: resource("retrain", "threads")
-    resources:
-        gpu=resource("retrain", "gpu"),
-        mem_mb=resource("retrain", "mem_mb"),
-        runtime=resource("retrain", "minutes"),
-
-
-use rule finetune as time with:
-    input:
-        upstream("time"),
-    output:
-        f"{RECORDS}/time/{{run}}.json",
-    log:
-        f"{RUNS}/time/{{run}}.ipynb",
-    params:
-        parameters=parameters("time"),
-        place=place("time"),
-        notebook=f"{NOTEBOOKS}/{STAGES['time'].notebook}.ipynb",
-    threads: resource("time", "threads")
-    resources:
-        gpu=resource("time", "gpu"),
-        mem_mb=resource("time", "mem_mb"),
-        runtime=resource("time", "minutes"),
+        "{sys.executable:q} -m study select {params.profile:q} {params.data:q} {params.options:q}"

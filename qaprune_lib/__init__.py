@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     )
     from qaprune_lib.evaluation.timing import time_decoding
     from qaprune_lib.gates.masks import Masks, apply_masks
-    from qaprune_lib.models.zoo import load_model
+    from qaprune_lib.models.load import load_model
+    from qaprune_lib.models.topology import Topology
     from qaprune_lib.pruning.budget import MACs, Parameters, Speedup
     from qaprune_lib.pruning.export import export_onnx
     from qaprune_lib.pruning.slicing import prune
-    from qaprune_lib.pruning.topology import Topology
     from qaprune_lib.scorers.scores import GateScores
     from qaprune_lib.training.train import finetune, retrain
+
+__version__ = "0.1.0"
 
 _HOME = {
     "GateScores": "scorers.scores",
@@ -37,7 +39,7 @@ _HOME = {
     "Masks": "gates.masks",
     "Parameters": "pruning.budget",
     "Speedup": "pruning.budget",
-    "Topology": "pruning.topology",
+    "Topology": "models.topology",
     "Windows": "data.windows",
     "apply_masks": "gates.masks",
     "ask": "evaluation.predict",
@@ -45,7 +47,7 @@ _HOME = {
     "evaluate_natural_questions": "evaluation.predict",
     "export_onnx": "pruning.export",
     "finetune": "training.train",
-    "load_model": "models.zoo",
+    "load_model": "models.load",
     "load_natural_questions": "data.natural_questions.stream",
     "load_squad": "data.squad.questions",
     "predict": "evaluation.predict",

@@ -1,4 +1,4 @@
-"""Build the book from records: `python -m study.build`.
+"""Build the book from records: `python -m study book`.
 
 Reads the records, runs the report notebooks over them, and hands the result to Jupyter Book. The
 book is refused where a record is damaged or stale, a notebook fails, a page is missing, or a page

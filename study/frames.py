@@ -1,7 +1,7 @@
 """What figures, tables and claims read: the records of a sweep joined into frames.
 
-A row says all that tells it from its neighbours, so whoever draws filters and groups. Failed runs
-are left out. Imports neither torch nor transformers.
+A row says all that tells it from its neighbours, so whoever draws filters and groups. Imports
+neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from study.linked import Runs, id_of
+from study.linked import SETTINGS, Runs
 from study.names import counted
 from study.records.record import Record
 
@@ -31,59 +31,51 @@ SCORERS = {
 SERIES = ("profile", "provenance", "data", "model")
 """Columns that no table row and no line of a figure ever mixes."""
 
+PLACE = (*SERIES, "data_digest", "finetune", "commit", "run")
+"""Columns of every row: where its numbers come from."""
+
 CURVE_COLUMNS = (
-    *("profile", "provenance", "data", "data_digest", "model", "finetune", "scorer", "label"),
-    *("variant", "kind", "seed", "penalty", "learning_rate", "objective", "removed", "f1"),
-    *("f1_at_zero", "has_answer_f1", "own_threshold", "unpruned_f1", "loss", "n", "articles"),
-    *("unpruned_articles", "run"),
+    *PLACE,
+    *("scorer", "label", "variant", "kind", "seed", "penalty", "learning_rate", "objective"),
+    *("removed", "f1", "f1_at_zero", "has_answer_f1", "own_threshold", "unpruned_f1", "loss", "n"),
+    *("floor", "gate_epochs", "embedding_norm", "scored_on", "articles", "unpruned_articles"),
 )
 
 MODEL_COLUMNS = (
-    *("profile", "provenance", "data", "data_digest", "model", "finetune", "stage", "then"),
-    *("point", "kinds", "choice", "choice_seed", "scorer", "fraction", "gate_objective"),
-    *("variant", "penalty_attn", "penalty_ff", "multiple", "gate_seed", "retrain_seed", "teacher"),
-    *("gates_from", "weights_from"),
-    *("attn_removed", "ff_removed", "kept_attn", "kept_ff", "parameters", "encoder_parameters"),
-    *("f1", "exact", "has_answer_f1", "no_answer_f1", "long_f1", "short_f1", "n", "articles"),
-    *("speedup", "speedup_low", "speedup_high", "seconds", "macs_ratio", "size_mib"),
-    *("timed_on", "run"),
+    *PLACE,
+    *("stage", "then", "point", "kinds", "choice", "choice_seed", "scorer", "fraction"),
+    *("gate_objective", "variant", "penalty_attn", "penalty_ff", "multiple", "gate_seed"),
+    *("retrain_seed", "teacher", "gates_from", "weights_from", "gate_epochs", "retrain_epochs"),
+    *("attn_removed", "ff_removed", "kept_attn", "kept_ff", "n_heads", "d_intermediate"),
+    *("parameters", "encoder_parameters", "f1", "floor", "exact", "has_answer_f1"),
+    *("no_answer_f1", "long_f1", "short_f1", "n", "articles", "seconds", "speedup"),
+    *("speedup_low", "speedup_high", "macs_ratio", "size_mib", "timed_on"),
 )
 
-LAYER_COLUMNS = (
-    *("profile", "provenance", "data", "model", "multiple", "gate_seed", "kind", "layer"),
-    *("n_layers", "remaining", "run"),
-)
-
-TIMING_COLUMNS = (
-    *("profile", "provenance", "data", "time_run", "model", "batch_size", "questions", "device"),
-    *("rounds", "seconds", "speedup", "speedup_low", "speedup_high", "macs_ratio", "parameters"),
-    "size_mib",
-)
-
-_NUMBERS = {
-    *("penalty", "learning_rate", "removed", "f1", "f1_at_zero", "has_answer_f1", "unpruned_f1"),
-    *("loss", "fraction", "penalty_attn", "penalty_ff", "multiple", "gate_seed", "retrain_seed"),
-    *("choice_seed", "attn_removed", "ff_removed", "exact", "no_answer_f1", "long_f1", "short_f1"),
-    *("speedup", "speedup_low", "speedup_high", "seconds", "macs_ratio", "size_mib", "questions"),
-    *("remaining", "n"),
-}
-"""Columns of numbers: what is missing there is NaN."""
+LAYER_COLUMNS = (*PLACE, "multiple", "gate_seed", "kind", "layer", "n_layers", "remaining")
 
 _TEXTS = {"label", "variant", "objective", "choice", "scorer", "gate_objective", "teacher"}
-_TEXTS |= {"gates_from", "weights_from", "timed_on"}
+_TEXTS |= {"gates_from", "weights_from", "timed_on", "embedding_norm"}
 """Columns of text: what is missing there is empty."""
+
+_NOT_NUMBERS = {*PLACE, *_TEXTS, "kind", "kinds", "seed", "own_threshold", "articles", "stage"}
+_NOT_NUMBERS |= {"unpruned_articles", "then", "point", "kept_attn", "kept_ff"}
+_NOT_NUMBERS |= {"parameters", "encoder_parameters"}
+"""In all other columns what is missing is NaN."""
 
 
 def curve_points(records: Iterable[Record]) -> pd.DataFrame:
     """One row for each point of each sparsity curve (Figures 1 and 2), columns `CURVE_COLUMNS`.
 
-    Shares and F1 are in percent. `f1` is the attainable F1 on `n` held-out questions, and `loss`
-    what it lacks of the unpruned model's. `own_threshold` marks L0 at its own threshold, the
-    paper's points; all other rows are cuts of one ranking. `variant` is "" for the sweep itself
-    and names what a study changes. `seed` is of the gates' initial values, or of random's draw.
+    Shares and F1 are in percent. `f1` is the attainable F1 on `n` held-out questions, `loss` what
+    it lacks of the unpruned model's, and `floor` what answering nothing scores on all held-out
+    questions. `own_threshold` marks L0 at its own threshold, the paper's points; all other rows are
+    cuts of one ranking. `variant` is "" for the sweep itself and names what a study changes. `seed`
+    is of the gates' initial values, or of random's draw. `gate_epochs` counts the passes over all
+    training questions in which L0's gates were trained, `scored_on` the questions that scored.
     """
     runs = Runs(records)
-    rows = [row for record in runs.of("score") for row in _points(runs, record)]
+    rows = [row for record in runs.of("score") for row in points_of(runs, record)]
     return _frame(rows, CURVE_COLUMNS)
 
 
@@ -98,10 +90,11 @@ def scored_models(records: Iterable[Record], dev_set: str = "dev") -> pd.DataFra
     `then` is "fine-tuned", "not retrained", "cross-entropy" or "distillation"; `kinds` says which
     gates were pruned ("attn", "ff", "both", "none"), `gates_from` the questions that they were
     scored on, and `weights_from` those that the weights were fine-tuned on before that; `multiple`
-    is λ over the selected λ. On Natural Questions `f1` is that of short answers. Sizes
-    are numbers of weights, removed shares and scores percent, `seconds` the decoding time of the
-    model's topology at the smallest batch that was timed, `speedup` over the same model before it
-    was pruned. Cells that do not apply are missing.
+    is λ over the selected λ. `gate_epochs` and `retrain_epochs` count passes over all training
+    questions; of gates of both kinds the fewer. On Natural Questions `f1` is that of short answers.
+    `floor` is the F1 of answering nothing. Sizes are numbers of weights, removed shares and scores
+    percent, `seconds` the decoding time of the model's topology at the smallest batch that was
+    timed, `speedup` over the same model before it was pruned. Cells that do not apply are missing.
     """
     runs = Runs(records)
     scored = runs.of("finetune", "prune", "retrain")
@@ -116,55 +109,31 @@ def other_dev_sets(records: Iterable[Record]) -> list[str]:
     return [name for name in names if name != "dev"]
 
 
+def own_sweep(models: pd.DataFrame) -> pd.Series[bool]:
+    """Which models were pruned by L0 at its own threshold, with gates of their own questions."""
+    by_l0 = models["scorer"].eq("l0") & models["choice"].eq("scores") & models["fraction"].isna()
+    return by_l0 & models["gates_from"].eq(models["data"])
+
+
 def layer_shares(records: Iterable[Record]) -> pd.DataFrame:
     """One row for each pruned model, kind and layer, with the percentage remaining (Figure 3).
 
-    Of models pruned by L0 at its own threshold, both kinds together, with gates of their own
-    questions as in the sweep; layers count from 1, the one next to the embeddings.
+    Of models of the `own_sweep`, both kinds together, no variants; layers count from 1, the one
+    next to the embeddings.
     """
-    runs = Runs(records)
-    rows = []
-    for record in runs.of("prune"):
-        model = _model(runs, record)
-        finetune = runs.find(model["finetune"], record)
-        at_own_threshold = model["fraction"] is None and model["choice"] == "scores"
-        is_own = model["gates_from"] == model["data"] and not model["variant"]
-        if finetune is None or model["kinds"] != "both" or not (at_own_threshold and is_own):
-            continue
-        shape: Any = finetune.metrics["shape"]
-        for kind, size in (("attn", shape["n_heads"]), ("ff", shape["d_intermediate"])):
-            for layer, kept in enumerate(model[f"kept_{kind}"], start=1):
-                share = {"remaining": 100 * kept / size, "n_layers": shape["n_layers"]}
-                rows.append({**model, **share, "kind": kind, "layer": layer})
-    return _frame(rows, LAYER_COLUMNS)
-
-
-def timings(records: Iterable[Record]) -> pd.DataFrame:
-    """One row for each model of each timing run, `model` being its run id."""
-    runs = Runs(records)
-    rows = [
-        {
-            **_where(record),
-            **{name: record.parameters[name] for name in ("data", "batch_size")},
-            "questions": record.parameters["max_questions"],
-            "time_run": id_of(record),
-            **timing,
-            "rounds": len(timing["rounds"]),
-            "model": name,
-        }
-        for record in runs.of("time")
-        for name, timing in cast(Any, record.metrics).items()
-    ]
-    return _frame(rows, TIMING_COLUMNS)
-
-
-def _frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
-    frame = pd.DataFrame(rows, columns=list(columns))
-    frame = frame.astype({name: float for name in columns if name in _NUMBERS})
-    texts = {name: frame[name].astype(object).fillna("") for name in columns if name in _TEXTS}
-    return frame.assign(**{name: values.astype(str) for name, values in texts.items()})
+    models = scored_models(records)
+    models = models[own_sweep(models) & models["variant"].eq("") & models["n_heads"].notna()]
+    models = models[models["stage"].eq("prune") & models["kinds"].eq("both")]
+    parts = []
+    for kind, size in (("attn", "n_heads"), ("ff", "d_intermediate")):
+        rows = models.assign(kind=kind, n_layers=models[f"kept_{kind}"].str.len())
+        rows = rows.explode(f"kept_{kind}")
+        share = 100 * rows[f"kept_{kind}"].astype(float) / rows[size]
+        parts.append(rows.assign(layer=rows.groupby(level=0).cumcount() + 1, remaining=share))
+    layers = pd.concat(parts).sort_index(kind="stable").reset_index(drop=True)
+    return layers[list(LAYER_COLUMNS)]
 
 
 def rows_of(frame: pd.DataFrame) -> Iterator[Any]:
@@ -172,50 +141,73 @@ def rows_of(frame: pd.DataFrame) -> Iterator[Any]:
     return iter(cast(Any, frame).itertuples(index=False))
 
 
-def _points(runs: Runs, record: Record) -> Iterator[dict[str, Any]]:
+def points_of(runs: Runs, record: Record) -> Iterator[dict[str, Any]]:
+    """The points of one score run; those of L0 with the settings that it was trained with."""
     parameters: Any = record.parameters
     metrics: Any = record.metrics
-    unpruned = metrics["unpruned"]
+    unpruned, variant = metrics["unpruned"], runs.variant_of(record)
     is_l0 = parameters["scorer"] == "l0"
+    tuned: Any = runs.find(runs.finetune_of(record), record)
+    label = SCORERS[parameters["scorer"]]
+    if parameters["scorer"] == "gain":
+        label += " at 0" if parameters["at"] == 0 else ""
+        label += ", normalised" if parameters["normalize"] else ""
+    common = {
+        **_place(runs, record),
+        **({name: parameters[name] for name in SETTINGS} if is_l0 else {}),
+        "scorer": parameters["scorer"],
+        "label": label,
+        "variant": variant,
+        "gate_epochs": runs.epochs_of(record) if is_l0 else None,
+        "scored_on": metrics["scoring"].get("questions"),
+        "floor": _floor({} if tuned is None else tuned.metrics.get("heldout", {})),
+        "unpruned_f1": unpruned["f1"],
+        "unpruned_articles": unpruned["articles"],
+    }
     for curve in metrics["curves"]:
-        penalty = parameters[f"penalty_{curve['kind']}"] if is_l0 else None
+        kind = {"kind": curve["kind"], "seed": curve["seed"]}
+        if is_l0:
+            penalty = parameters[f"penalty_{curve['kind']}"]
+            name = f"{label} λ={penalty:g}" + (f", {variant}" if variant else "")
+            kind |= {"penalty": penalty, "label": name}
         for point in curve["points"]:
             yield {
-                **_where(record),
-                "data": parameters["data"],
-                "model": runs.model_of(record),
-                "finetune": runs.finetune_of(record),
-                "scorer": parameters["scorer"],
-                "label": label_of(parameters, penalty, runs.variant_of(record)),
-                "variant": runs.variant_of(record),
-                "kind": curve["kind"],
-                "seed": curve["seed"],
-                "penalty": penalty,
-                "learning_rate": parameters["learning_rate"] if is_l0 else None,
-                "objective": parameters["objective"] if is_l0 else None,
-                "removed": point["removed"],
-                "f1": point["f1"],
-                "f1_at_zero": point["f1_at_zero"],
+                **point,
+                **common,
+                **kind,
                 "has_answer_f1": point.get("has_answer_f1_answered"),
-                "own_threshold": point["own_threshold"],
-                "unpruned_f1": unpruned["f1"],
                 "loss": unpruned["f1"] - point["f1"],
                 "n": point.get("questions") or sum(n for n, _ in point["articles"]),
-                "articles": point["articles"],
-                "unpruned_articles": unpruned["articles"],
-                "run": id_of(record),
             }
 
 
-def label_of(parameters: Mapping[str, Any], penalty: float | None, variant: str) -> str:
-    """Name of a curve: the scorer with what tells its curves apart."""
-    name = SCORERS[parameters["scorer"]]
-    if parameters["scorer"] == "l0":
-        return f"{name} λ={penalty:g}" + (f", {variant}" if variant else "")
-    if parameters["scorer"] == "gain":
-        name += " at 0" if parameters["at"] == 0 else ""
-        name += ", normalised" if parameters["normalize"] else ""
-    return name
+def _frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    import pandas as pd
+
+    frame = pd.DataFrame(rows, columns=list(columns))
+    frame = frame.astype({name: float for name in columns if name not in _NOT_NUMBERS})
+    texts = {name: frame[name].astype(object).fillna("") for name in columns if name in _TEXTS}
+    return frame.assign(**{name: values.astype(str) for name, values in texts.items()})
+
+
+def _place(runs: Runs, record: Record) -> dict[str, Any]:
+    return {
+        **{name: getattr(record, name) for name in ("profile", "provenance", "commit")},
+        "data": record.parameters["data"],
+        "data_digest": record.data_digest,
+        "model": runs.model_of(record),
+        "finetune": runs.finetune_of(record),
+        "run": record.id,
+    }
+
+
+def _floor(scores: Mapping[str, Any]) -> float:
+    """F1 of answering nothing: the share of questions without an answer, in percent.
+
+    On Natural Questions, where F1 counts answers, it is 0.
+    """
+    totals = scores.get("fitted") or {}
+    return 100 * totals.get("NoAns_total", 0) / totals.get("total", 1)
 
 
 def _dev_sets(record: Record) -> dict[str, Any]:
@@ -223,43 +215,36 @@ def _dev_sets(record: Record) -> dict[str, Any]:
     return {"dev": metrics["dev"], **metrics.get("other_dev", {})}
 
 
-def _model(runs: Runs, record: Record, dev_set: str = "dev") -> dict[str, Any]:
+def _model(runs: Runs, record: Record, dev_set: str) -> dict[str, Any]:
     parameters: Any = record.parameters
     metrics: Any = record.metrics
-    name = runs.finetune_of(record)
-    tuned = runs.find(name, record)
-    above = runs.find(parameters.get("model"), record) if record.stage == "retrain" else record
-    pruned = above if above is not None and above.stage == "prune" else None
-    dev = _dev_sets(record)[dev_set]
-    scores = dev.get("fitted") or dev.get("at_zero") or {}
-    retrained = record.stage == "retrain"
+    place, retrained = _place(runs, record), record.stage == "retrain"
+    tuned: Any = runs.find(place["finetune"], record)
+    cut = runs.find(parameters["model"], record) if retrained else record
     then = {"finetune": "fine-tuned", "prune": "not retrained"}.get(record.stage)
-    timing = runs.timing_of(record)
+    dev, timing = _dev_sets(record)[dev_set], runs.timing_of(record)
+    scores = dev.get("fitted") or {}
+    times = ("seconds", "speedup", "speedup_low", "speedup_high", "macs_ratio", "size_mib")
     return {
-        **_where(record),
-        "data": parameters["data"],
-        "model": runs.model_of(record),
-        "finetune": name,
+        **place,
         "stage": record.stage,
         "then": then or str(parameters["objective"]).replace("_", "-"),
         "retrain_seed": parameters["seed"] if retrained else None,
-        "teacher": parameters["teacher"] if retrained else None,
+        "retrain_epochs": runs.epochs_of(record) if retrained else None,
+        "teacher": (parameters["teacher"] or "").removeprefix("run:") if retrained else None,
         "weights_from": None if tuned is None else tuned.parameters["data"],
-        **(_gates(runs, pruned) if pruned is not None else _NO_GATES),
-        "parameters": metrics["parameters"],
-        "encoder_parameters": metrics["encoder_parameters"],
-        "f1": dev.get("f1"),
+        **({} if tuned is None else tuned.metrics.get("shape", {})),
+        **(_gates(runs, cut) if cut is not None and cut.stage == "prune" else _NO_GATES),
+        **{name: metrics[name] for name in ("parameters", "encoder_parameters")},
+        **{name: dev.get(name) for name in ("f1", "articles")},
+        **{f"{name}_f1": dev.get(name, {}).get("f1") for name in ("long", "short")},
+        "floor": _floor(dev),
         "exact": scores.get("exact"),
         "has_answer_f1": scores.get("HasAns_f1"),
         "no_answer_f1": scores.get("NoAns_f1"),
-        "long_f1": dev.get("long", {}).get("f1"),
-        "short_f1": dev.get("short", {}).get("f1"),
         "n": scores.get("total", dev.get("n_examples")),
-        "articles": dev.get("articles"),
-        **{key: timing.get(key) for key in ("speedup", "speedup_low", "speedup_high")},
-        **{key: timing.get(key) for key in ("seconds", "macs_ratio", "size_mib")},
+        **{name: timing.get(name) for name in times},
         "timed_on": _timed_on(timing) if timing else None,
-        "run": id_of(record),
     }
 
 
@@ -277,46 +262,29 @@ def _gates(runs: Runs, pruned: Record) -> dict[str, Any]:
     parameters: Any = pruned.parameters
     metrics: Any = pruned.metrics
     selected = runs.selected(pruned)
-    scores: dict[str, Any] = {}
-    variant = ""
-    penalties: dict[str, float | None] = {"attn": None, "ff": None}
-    for kind in penalties:
-        found = runs.find(parameters[kind], pruned)
-        if found is not None:
-            scores[kind] = found.parameters
-            variant = variant or runs.variant_of(found)
-            penalties[kind] = scores[kind][f"penalty_{kind}"]
+    kinds = [kind for kind in ("attn", "ff") if parameters[kind] is not None]
+    runs_of = {kind: runs.find(parameters[kind], pruned) for kind in kinds}
+    found = {kind: run for kind, run in runs_of.items() if run is not None}
+    penalties: dict[str, Any] = {k: r.parameters[f"penalty_{k}"] for k, r in found.items()}
     multiples = {
         round(penalty / selected[kind], 4)
         for kind, penalty in penalties.items()
         if penalty is not None and selected.get(kind)
     }
-    pruned_kinds = [kind for kind in penalties if parameters[kind] is not None]
-    one: Any = next(iter(scores.values()), {})
+    one: Any = next((run.parameters for run in found.values()), {})
+    epochs = [runs.epochs_of(run) for run in found.values()]
     return {
-        "point": id_of(pruned),
-        "kinds": "both" if len(pruned_kinds) == 2 else "".join(pruned_kinds) or "none",
-        "choice": parameters["choice"],
-        "choice_seed": parameters["choice_seed"],
+        "point": pruned.id,
+        "kinds": "both" if len(kinds) == 2 else "".join(kinds) or "none",
+        **{name: parameters[name] for name in ("choice", "choice_seed", "fraction")},
         "scorer": one.get("scorer"),
-        "fraction": parameters["fraction"],
         "gate_objective": one.get("objective") if one.get("scorer") == "l0" else None,
-        "variant": variant,
-        "penalty_attn": penalties["attn"],
-        "penalty_ff": penalties["ff"],
-        "multiple": multiples.pop() if len(multiples) == 1 else None,
         "gate_seed": one.get("seed"),
         "gates_from": one.get("data"),
-        "attn_removed": metrics["removed"]["attn"],
-        "ff_removed": metrics["removed"]["ff"],
-        "kept_attn": metrics["kept"]["attn"],
-        "kept_ff": metrics["kept"]["ff"],
-    }
-
-
-def _where(record: Record) -> dict[str, Any]:
-    return {
-        "profile": record.profile,
-        "provenance": record.provenance,
-        "data_digest": record.data_digest,
+        "gate_epochs": min((n for n in epochs if n is not None), default=None),
+        "variant": next(filter(None, map(runs.variant_of, found.values())), ""),
+        "multiple": multiples.pop() if len(multiples) == 1 else None,
+        **{f"penalty_{kind}": penalties.get(kind) for kind in ("attn", "ff")},
+        **{f"{kind}_removed": metrics["removed"][kind] for kind in ("attn", "ff")},
+        **{f"kept_{kind}": metrics["kept"][kind] for kind in ("attn", "ff")},
     }

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from study.linked import SETTINGS, Runs, id_of
+from study.frames import points_of
+from study.linked import SETTINGS, Runs
 from study.records.record import Record
 
 if TYPE_CHECKING:
@@ -27,12 +28,13 @@ def l0_runs(records: Iterable[Record]) -> pd.DataFrame:
     import pandas as pd
 
     runs = Runs(records)
-    rows = [
-        row
-        for record in runs.of("score")
-        if record.parameters["scorer"] == "l0"
-        for row in _rows(runs, record)
-    ]
+    rows = []
+    for record in runs.of("score"):
+        training: Any = record.metrics.get("training", {})
+        for point in points_of(runs, record):
+            if point["own_threshold"]:
+                reach = point["learning_rate"] * training["steps"] / 2
+                rows.append({**point, "steps": training["steps"], "reach": reach})
     return pd.DataFrame(rows, columns=[*PLACE, *SETTINGS, *RESULTS])
 
 
@@ -45,33 +47,5 @@ def readings(runs: pd.DataFrame, setting: str) -> pd.DataFrame:
     others = [name for name in (*PLACE, *SETTINGS) if name != setting]
     if setting not in runs:
         raise KeyError(f"{setting!r} is no setting of L0; there are {', '.join(SETTINGS)}")
-    # as text, so that a missing value (all steps, all questions) equals another
     values = runs.groupby(others, dropna=False)[setting].transform("nunique", dropna=False)
     return runs[values > 1].sort_values([*PLACE, setting]).reset_index(drop=True)
-
-
-def _rows(runs: Runs, record: Record) -> Iterable[dict[str, Any]]:
-    parameters: Any = record.parameters
-    metrics: Any = record.metrics
-    steps = metrics["training"]["steps"]
-    for curve in metrics["curves"]:
-        for point in curve["points"]:
-            if point["own_threshold"]:
-                yield {
-                    "profile": record.profile,
-                    "provenance": record.provenance,
-                    "data": parameters["data"],
-                    "model": runs.model_of(record),
-                    "finetune": runs.finetune_of(record),
-                    "kind": curve["kind"],
-                    "penalty": parameters[f"penalty_{curve['kind']}"],
-                    "seed": parameters["seed"],
-                    **{name: parameters[name] for name in SETTINGS},
-                    "variant": runs.variant_of(record),
-                    "steps": steps,
-                    "reach": parameters["learning_rate"] * steps / 2,
-                    "removed": point["removed"],
-                    "f1": point["f1"],
-                    "loss": metrics["unpruned"]["f1"] - point["f1"],
-                    "run": id_of(record),
-                }

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from statistics import median
 from typing import Any
 
 from study.plan.parameters import ScoreGates
-from study.records.record import Record, run_id
+from study.records.record import Record
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "learning_rate": "learning rate {:g}",
     "objective": "{}",
-    "penalty_on": "penalty on P(γ = 1)",
+    "penalty_on": {"one": "penalty on P(γ = 1)", "nonzero": "penalty on P(γ ≠ 0)"},
     "optimizer": "{}",
     "embedding_norm": "{} LayerNorm",
     "initial_mean": "starting at {:g}",
-    "dropout": "dropout",
+    "dropout": {True: "with dropout", False: "without dropout"},
     "epochs": "{} epochs",
     "max_steps": "{} steps",
     "batch_size": "batch {}",
@@ -25,66 +25,63 @@ SETTINGS = {
 }
 """Settings of L0 beside its penalty and seed, and how to name the ones that a study changes."""
 
-
 TAUGHT_BY = " taught by "
 
 
 class Runs:
-    """Complete records, found by stage and by run id.
+    """Records, found by stage and by id.
 
-    A run id holds within one profile and provenance, so each look-up starts from a record.
+    An id holds within one profile and provenance, so each look-up starts from a record.
     """
 
     def __init__(self, records: Iterable[Record]) -> None:
-        self.records = [record for record in records if record.status == "complete"]
-        self._by_id: dict[tuple[Any, ...], Record] = {
-            (*self._place(r), id_of(r)): r for r in self.records
-        }
-        self._common: dict[tuple[Any, ...], dict[str, Any]] = {}
-        for record in self.of("score"):
-            if record.parameters["scorer"] == "l0":
-                self._common.setdefault(self._sweep(record), {})
-        for sweep, common in self._common.items():
-            common.update(self._commonest(sweep))
+        self.records = list(records)
+        self._by_id = {(r.provenance, r.profile, r.id): r for r in self.records}
+        self._sweeps: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
+        for record in self.records:
+            self._sweeps[_sweep(record)].append(record)
+        self._common = {sweep: _commonest(runs) for sweep, runs in self._sweeps.items()}
+        self._windows = {sweep: _windows(runs) for sweep, runs in self._sweeps.items()}
 
     def of(self, *stages: str) -> list[Record]:
         """The records of some stages, in their order."""
         return [record for record in self.records if record.stage in stages]
 
     def find(self, name: object, beside: Record) -> Record | None:
-        """The record with a run id in the sweep of another record; None if there is none."""
-        return self._by_id.get((*self._place(beside), name))
+        """The record that an id, or a reference `run:<id>`, names in the profile of another one."""
+        bare = str(name).removeprefix("run:")
+        return self._by_id.get((beside.provenance, beside.profile, bare))
+
+    def lineage(self, record: Record) -> Iterator[Record]:
+        """A run and those that its model descends from, the nearest first."""
+        yield record
+        if (above := self.find(record.parameters.get("model"), record)) is not None:
+            yield from self.lineage(above)
 
     def finetune_of(self, record: Record) -> str:
         """Id of the fine-tuning run, or the name of the model, that a run descends from."""
-        if record.stage == "finetune":
-            return id_of(record)
-        name = str(record.parameters["model"])
-        above = self.find(name, record)
-        return name if above is None else self.finetune_of(above)
+        for run in self.lineage(record):
+            if run.stage == "finetune":
+                return run.id
+        return str(run.parameters["model"]).removeprefix("run:")
 
     def model_of(self, record: Record) -> str:
         """Name of the model that was fine-tuned first, for instance "minilm".
 
         One that a larger model taught from the start is another: "minilm taught by mpnet-base".
         """
-        name = record.parameters["model"]
-        if (above := self.find(name, record)) is not None:
-            return self.model_of(above)
-        teacher = record.parameters.get("teacher")
+        *_, first = self.lineage(record)
+        name, teacher = str(first.parameters["model"]), first.parameters.get("teacher")
         if teacher is None:
-            return str(name)
-        by = self.find(teacher, record)
+            return name
+        by = self.find(teacher, first)
         return f"{name}{TAUGHT_BY}{teacher if by is None else self.model_of(by)}"
 
     def variant_of(self, record: Record) -> str:
         """What a run of L0 changes of the settings that most L0 runs of its data share; or ""."""
-        parameters: Any = record.parameters
-        if parameters["scorer"] != "l0":
-            return ""
-        common = self._common[self._sweep(record)]
-        changed = [name for name in SETTINGS if parameters[name] != common[name]]
-        return ", ".join(_name_setting(name, parameters[name]) for name in changed)
+        own, common = record.parameters, self._common[_sweep(record)]
+        changed = [n for n in SETTINGS if own["scorer"] == "l0" and own[n] != common[n]]
+        return ", ".join(_in_words(SETTINGS[name], own[name]) for name in changed)
 
     def selected(self, record: Record) -> Mapping[str, Any]:
         """λ of each kind at the operating point chosen on this record's data; empty if none is.
@@ -92,11 +89,21 @@ class Runs:
         Where nothing is chosen, as on Natural Questions, λ comes from the questions that the model
         learnt before (section 4.3).
         """
-        choices = [r for r in self.of("select") if self._sweep(r) == self._sweep(record)]
-        if choices:  # a sweep that was extended has chosen again
-            return max(choices, key=lambda choice: choice.started).metrics
-        above = self.find(record.parameters.get("model"), record)
-        return {} if above is None else self.selected(above)
+        for run in self.lineage(record):
+            choices = [other for other in self._sweeps[_sweep(run)] if other.stage == "select"]
+            if choices:  # a sweep that was extended has chosen again
+                return max(choices, key=lambda choice: choice.started).metrics
+        return {}
+
+    def epochs_of(self, record: Record) -> float | None:
+        """Passes that a training run made over all training questions of its data; None if unknown.
+
+        Counted in windows: steps times batch size, over the windows of all these questions.
+        """
+        training: Any = record.metrics.get("training")
+        batch_size: Any = record.parameters.get("batch_size")
+        windows = self._windows[_sweep(record)]
+        return training["steps"] * batch_size / windows if training and windows else None
 
     def timing_of(self, record: Record) -> Mapping[str, Any]:
         """Decoding times of a run's model, at the smallest batch of those that were taken.
@@ -106,41 +113,46 @@ class Runs:
         that was timed is another: its teacher. With the precision that they were taken in,
         `compute_dtype`. Empty if none was timed.
         """
-        lineage = list(self._lineage(record))
-        stages = [name.partition("/")[0] for name in lineage]
-        same_topology = lineage[: stages.index("prune") + 1] if "prune" in stages else lineage
-        found: list[tuple[Any, Any]] = []
-        for run in self.of("time"):
-            names = [name for name in same_topology if name in run.metrics]
-            if names and self._sweep(run) == self._sweep(record):
-                whole = [name for name in lineage if name in run.metrics][-1]
-                found.append((run.parameters["batch_size"], _timing(run, names[0], whole)))
+        lineage = list(self.lineage(record))
+        names, stages = [f"run:{run.id}" for run in lineage], [run.stage for run in lineage]
+        same_topology = names[: stages.index("prune") + 1] if "prune" in stages else names
+        found: list[tuple[Any, dict[str, Any]]] = []
+        for run in self._sweeps[_sweep(record)]:
+            timed = [name for name in names if run.stage == "time" and name in run.metrics]
+            if timed and timed[0] in same_topology:
+                timing = _timing(run, timed[0], whole=timed[-1])
+                found.append((run.parameters["batch_size"], timing))
         return min(found, key=lambda pair: pair[0])[1] if found else {}
 
-    def _lineage(self, record: Record) -> Iterator[str]:
-        """Ids of a run and of those that its model descends from, the nearest first."""
-        yield id_of(record)
-        above = self.find(record.parameters.get("model"), record)
-        if above is not None:
-            yield from self._lineage(above)
 
-    def _commonest(self, sweep: tuple[Any, ...]) -> dict[str, Any]:
-        runs = [r for r in self.of("score") if self._sweep(r) == sweep]
-        own = [r.parameters for r in runs if r.parameters["scorer"] == "l0"]
-        common: dict[str, Any] = {}
-        for name in SETTINGS:
-            default = ScoreGates.model_fields[name].default
-            counts = Counter(p[name] for p in own)
-            common[name] = max(counts, key=lambda value: (counts[value], value == default))
-        return common
+def _sweep(record: Record) -> tuple[Any, ...]:
+    return record.provenance, record.profile, record.parameters["data"]
 
-    @staticmethod
-    def _place(record: Record) -> tuple[str, str]:
-        return record.provenance, record.profile
 
-    @classmethod
-    def _sweep(cls, record: Record) -> tuple[Any, ...]:
-        return *cls._place(record), record.parameters["data"]
+def _commonest(records: Iterable[Record]) -> dict[str, Any]:
+    """The value of each setting that most L0 runs of a sweep share, rather its default."""
+    own = [r.parameters for r in records if r.parameters.get("scorer") == "l0"]
+    common: dict[str, Any] = {}
+    for name in SETTINGS if own else ():
+        default, counts = ScoreGates.model_fields[name].default, Counter(p[name] for p in own)
+        common[name] = max(counts, key=lambda value: (counts[value], value == default))
+    return common
+
+
+def _windows(records: Iterable[Any]) -> float:
+    """Windows of all training questions of a sweep; 0 if unknown.
+
+    A fine-tuning run that was not stopped tells; else the number of questions stands for it.
+    """
+    windows, questions = [0.0], [0]
+    for run in records:
+        known = run.metrics.get("scoring", {}).get("questions")
+        questions += [run.parameters.get("train_questions") or 0, known or 0]
+        if run.stage == "finetune":
+            steps, limit = run.metrics["training"]["steps"], run.parameters["max_steps"]
+            if limit is None or steps < limit:
+                windows += [steps * run.parameters["batch_size"] / run.parameters["epochs"]]
+    return max(windows) or max(questions)
 
 
 def _timing(record: Record, name: str, whole: str) -> dict[str, Any]:
@@ -160,16 +172,8 @@ def _timing(record: Record, name: str, whole: str) -> dict[str, Any]:
     }
 
 
-def id_of(record: Record) -> str:
-    """The run id of a record."""
-    return run_id(record.stage, record.parameters)
-
-
-def _name_setting(name: str, value: Any) -> str:
-    if name == "dropout":
-        return "with dropout" if value else "without dropout"
-    if name == "penalty_on" and value == "nonzero":
-        return "penalty on P(γ ≠ 0)"
-    if value is None:
-        return {"max_steps": "all steps", "questions": "all questions"}[name]
-    return SETTINGS[name].format(value.replace("_", "-") if isinstance(value, str) else value)
+def _in_words(names: Any, value: Any) -> str:
+    if isinstance(names, dict):
+        return str(names[value])
+    value = value.replace("_", "-") if isinstance(value, str) else value
+    return str(names.format("all" if value is None else value))

@@ -1,4 +1,4 @@
-"""pyproject.toml, requirements.lock, environment.yml and CITATION.cff say the same."""
+"""Wherever packages and versions are named, they are named alike."""
 
 from __future__ import annotations
 
@@ -16,17 +16,27 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+import qaprune_lib
+
 REPOSITORY = Path(__file__).resolve().parents[1]
-PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-LOCK_LINES = [
-    line
-    for line in (REPOSITORY / "requirements.lock").read_text(encoding="utf-8").splitlines()
-    if line and not line.startswith("#")
-]
-LOCK = {
-    canonicalize_name(name): Version(version)
-    for name, version in (line.split("==") for line in LOCK_LINES)
-}
+
+
+def read(file: str) -> str:
+    return (REPOSITORY / file).read_text(encoding="utf-8")
+
+
+def lock_lines(file: str) -> list[str]:
+    return [line for line in read(file).splitlines() if line and not line.startswith("#")]
+
+
+def read_lock(file: str) -> dict[str, Version]:
+    pairs = (line.split("==") for line in lock_lines(file))
+    return {canonicalize_name(name): Version(version) for name, version in pairs}
+
+
+PROJECT = tomllib.loads(read("pyproject.toml"))["project"]
+LOCK = read_lock("requirements.lock")
+BOOK_LOCK = read_lock("requirements-book.lock")
 EXTRAS = PROJECT["optional-dependencies"]
 DECLARED = [
     Requirement(text)
@@ -40,17 +50,24 @@ in_locked_environment = pytest.mark.skipif(
 )
 
 
-def test_lock_holds_only_exact_public_versions() -> None:
+@pytest.mark.parametrize("file", ["requirements.lock", "requirements-book.lock"])
+def test_lock_holds_only_exact_public_versions(file: str) -> None:
     """No registry, no path, no local label such as +cpu, which no registry serves."""
-    for line in LOCK_LINES:
+    for line in lock_lines(file):
         assert re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line), line
-    assert len(LOCK) == len(LOCK_LINES)
-    assert not INSTALLER & set(LOCK)
+    assert len(read_lock(file)) == len(lock_lines(file))
+    assert not INSTALLER & set(read_lock(file))
 
 
 @pytest.mark.parametrize("requirement", DECLARED, ids=lambda requirement: requirement.name)
 def test_lock_meets_every_declared_dependency(requirement: Requirement) -> None:
     assert LOCK[canonicalize_name(requirement.name)] in requirement.specifier
+
+
+def test_book_lock_has_the_versions_of_the_lock() -> None:
+    assert BOOK_LOCK.items() <= LOCK.items()
+    assert {canonicalize_name(Requirement(text).name) for text in EXTRAS["book"]} <= set(BOOK_LOCK)
+    assert not {"torch", "transformers"} & set(BOOK_LOCK)
 
 
 def needed(requirements: list[Requirement]) -> Iterator[str]:
@@ -91,7 +108,7 @@ def test_this_environment_is_the_locked_one() -> None:
 
 
 def test_python_versions_agree() -> None:
-    environment = yaml.safe_load((REPOSITORY / "environment.yml").read_text(encoding="utf-8"))
+    environment = yaml.safe_load(read("environment.yml"))
     *conda, pip = environment["dependencies"]
     (python,) = [item for item in conda if item.startswith("python")]
     wanted = SpecifierSet(PROJECT["requires-python"])
@@ -99,11 +116,24 @@ def test_python_versions_agree() -> None:
     assert "pip" in conda
     assert pip == {"pip": ["-r requirements.lock", "-e ."]}
     assert ".".join(map(str, sys.version_info[:3])) in wanted
+    minors = [f"3.{minor}" for minor in range(100) if f"3.{minor}" in wanted]
+    tests = yaml.safe_load(read(".github/workflows/tests.yml"))["jobs"]["test"]
+    assert tests["strategy"]["matrix"]["python"] == minors
+    stem = "Programming Language :: Python :: "
+    assert [f"{stem}{minor}" for minor in minors] == [
+        text for text in PROJECT["classifiers"] if text.startswith(f"{stem}3.")
+    ]
+
+
+def test_pre_commit_has_the_ruff_of_the_lock() -> None:
+    config = yaml.safe_load(read(".pre-commit-config.yaml"))
+    (ruff,) = [repo["rev"] for repo in config["repos"] if "ruff" in repo["repo"]]
+    assert ruff == f"v{LOCK['ruff']}"
 
 
 def test_citation_names_this_version() -> None:
-    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
-    assert citation["version"] == PROJECT["version"]
+    citation = yaml.safe_load(read("CITATION.cff"))
+    assert citation["version"] == qaprune_lib.__version__
     assert citation["license"] == PROJECT["license"]
     (paper,) = citation["references"]
     assert [author["family-names"] for author in paper["authors"]] == [

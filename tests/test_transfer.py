@@ -100,7 +100,7 @@ def test_the_topology_alone_is_put_on_a_fresh_model(
         kept = qp.Topology.load(source)
         small = qp.prune(teacher, kept)
         batch = tiny_batch(teacher)
-        with qp.apply_masks(teacher, kept.masks(("attn", "ff"))):
+        with qp.apply_masks(teacher, qp.Masks.from_topology(kept, ("attn", "ff"))):
             masked = logits(teacher, batch)
         assert_agree(logits(small, batch), masked)
     trained = qp.retrain(small, examples, teacher=teacher, **TRAINING)

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset, Features
 
-from qaprune_lib.cache import cache_root, read_or_build
+from qaprune_lib.cache import cache_root, file_digest, read_or_build
 
 _ROWS, _COMPLETE = "rows.arrow", "complete.json"  # the latter has the digest of the former
 
@@ -45,7 +45,7 @@ def kept_dataset(
         ):
             for table in tables:
                 writer.write_table(table.cast(schema))
-        (folder / _COMPLETE).write_text(json.dumps({_ROWS: _file_digest(folder / _ROWS)}))
+        (folder / _COMPLETE).write_text(json.dumps({_ROWS: file_digest(folder / _ROWS)}))
 
     return read_or_build(cache_root(cache_dir) / kind / key, build, _read)
 
@@ -69,13 +69,8 @@ def _read(folder: Path) -> Dataset | None:
     """The data set in a folder, or None unless it is as it was written."""
     try:
         digests: dict[str, str] = json.loads((folder / _COMPLETE).read_text())
-        if digests != {_ROWS: _file_digest(folder / _ROWS)}:
+        if digests != {_ROWS: file_digest(folder / _ROWS)}:
             return None
         return Dataset.from_file(str(folder / _ROWS))
     except (OSError, ValueError):
         return None
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

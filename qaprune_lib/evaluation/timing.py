@@ -26,7 +26,7 @@ from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import ModelError, SettingsError, check_counts
 from qaprune_lib.evaluation.decode import DECODERS
 from qaprune_lib.evaluation.logits import evaluating, features_for, run, tokenizer_of
-from qaprune_lib.models import Encoder, head_of
+from qaprune_lib.models import Encoder, Topology, head_of
 from qaprune_lib.progress import tqdm
 
 WARM_UP_BATCHES = 10
@@ -232,7 +232,7 @@ def _macs(model: PreTrainedModel, work: _Work) -> int:
         for module in layer.modules()
         if isinstance(module, nn.Linear)
     )
-    attended = sum(map(len, encoder.kept.attn)) * encoder.shape.head_size
+    attended = sum(Topology.of(model).counts("attn")) * encoder.shape.head_size
     shapes = [inputs["input_ids"].shape for _, inputs in work.batches]
     return sum(n * length * (linear + 2 * length * attended) for n, length in shapes)
 

@@ -18,6 +18,10 @@ class HardConcrete(nn.Module):
 
     u ~ U(0, 1), s = σ((log u − log(1−u) + α)/β), γ = clamp(s(ζ−g) + g, 0, 1).
 
+    >>> gates = HardConcrete((2, 3), generator=torch.Generator().manual_seed(0))
+    >>> gates.sample().shape, bool((gates.probability("nonzero") > 0.9).all())
+    (torch.Size([2, 3]), True)
+
     Args:
         shape: shape of the gates, any.
         initial_mean: mean of the initial α; 2 to 3 starts the gates open without losing their

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -16,8 +17,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from qaprune_lib.errors import GateError
-from qaprune_lib.models.encoder import Encoder
-from qaprune_lib.models.shape import KINDS, ModelShape
+from qaprune_lib.models.architecture import KINDS, Encoder, ModelShape
+from qaprune_lib.models.topology import Topology
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,13 @@ class Masks:
     ) -> Masks:
         """Open gates of the given kinds, with a leading dimension of `batch` if it is given."""
         leading = () if batch is None else (batch,)
-        return cls(
-            **{
-                kind: torch.ones(*leading, *shape.gates(kind), device=device, dtype=dtype)
-                for kind in kinds
-            }
-        )
+        sizes = {kind: (*leading, *shape.gates(kind)) for kind in kinds}
+        return cls(**{k: torch.ones(size, device=device, dtype=dtype) for k, size in sizes.items()})
+
+    @classmethod
+    def from_topology(cls, topology: Topology, kinds: Sequence[str] = KINDS) -> Masks:
+        """Hard 0/1 gates of the given kinds, as float32 tensors."""
+        return cls(**{kind: torch.from_numpy(topology.mask(kind)).float() for kind in kinds})
 
     def kinds(self) -> list[str]:
         """The kinds of gates that are present."""
@@ -63,25 +65,28 @@ class Masks:
             raise GateError(f"there are no gates of kind {kind!r}, only of {self.kinds()}")
         return gates
 
-    def check(self, shape: ModelShape) -> None:
-        """Check shapes against a model's.
+    def check(self, topology: Topology, *, values: bool = True) -> None:
+        """Check against a model that keeps `topology`: shapes and, if asked, values.
 
         Raises:
-            GateError: no mask at all, or one of a shape that the model does not have.
+            GateError: no mask at all, one of a wrong shape, values that are not finite, or no
+                embedding dimension left to norm.
         """
         if not self.kinds():
             raise GateError("no mask was given: pass at least one of attn, ff and emb")
         for kind in self.kinds():
-            gates, expected = self.get(kind), shape.gates(kind)
+            gates, expected = self.get(kind), topology.shape.gates(kind)
             if tuple(gates.shape) != expected and tuple(gates.shape[1:]) != expected:
                 raise GateError(
-                    f"mask {kind!r} has shape {list(gates.shape)}; this model ({shape}) needs "
-                    f"{list(expected)}, with or without a leading batch dimension"
+                    f"mask {kind!r} has shape {list(gates.shape)}; this model ({topology.shape}) "
+                    f"needs {list(expected)}, with or without a leading batch dimension"
                 )
-            if not torch.isfinite(gates).all():
+            if values and not torch.isfinite(gates).all():
                 raise GateError(f"mask {kind!r} holds values that are not finite")
-        if self.emb is not None and bool((self.emb.sum(-1) <= 0).any()):
-            raise GateError("mask 'emb' closes every embedding dimension: nothing is left to norm")
+        if not values or self.emb is None:
+            return
+        if bool((_of_layer(self.emb, topology, "emb").sum(-1) <= 0).any()):
+            raise GateError("mask 'emb' closes every embedding dimension that is still there")
 
 
 @contextmanager
@@ -90,26 +95,39 @@ def apply_masks(
     masks: Masks,
     *,
     embedding_norm: Literal["weighted", "plain"] = "weighted",
+    check_values: bool = True,
 ) -> Iterator[None]:
     """Run a model with masks, inside of a `with` block.
 
     attn multiplies each head's context vector before the attention output projection, ff the
     activations after GeLU before the second linear layer. emb multiplies the embedding output and
-    both LayerNorms of every layer by the same γ. With `embedding_norm="weighted"` the statistics
-    of the norms are weighted by γ, so that a masked model equals its pruned model; "plain" is the
-    literal reading of the paper: the mask stands before (and after) an unchanged LayerNorm.
+    both LayerNorms of every layer by the same γ.
+
+    >>> from transformers import BertConfig, BertForQuestionAnswering
+    >>> sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 6}
+    >>> model = BertForQuestionAnswering(BertConfig(num_hidden_layers=1, **sizes)).eval()
+    >>> with apply_masks(model, Masks(attn=torch.tensor([[1.0, 0.0]]))):
+    ...     model(torch.tensor([[1, 2, 3]])).start_logits.shape
+    torch.Size([1, 3])
+
+    Args:
+        model: unpruned or pruned.
+        masks: in the numbering of the unpruned model.
+        embedding_norm: "weighted" weights the statistics of the norms by γ, so that a masked model
+            equals its pruned model; "plain" is the literal reading of the paper: the mask stands
+            before (and after) an unchanged LayerNorm.
+        check_values: False spares a step the wait for a GPU that a look at the values is, where
+            gates are in [0, 1] by construction.
 
     Raises:
-        GateError: a mask of a wrong shape, or, after a forward pass, a mask that was not used.
+        GateError: a mask of a wrong shape or value, or, after a forward pass, one that was not
+            used.
     """
     if embedding_norm not in ("weighted", "plain"):
         raise GateError(f"embedding_norm={embedding_norm!r} must be 'weighted' or 'plain'")
-    encoder = Encoder(model)
-    masks.check(encoder.shape)
-    if masks.emb is not None and bool((masks.emb[..., list(encoder.kept.emb)].sum(-1) <= 0).any()):
-        raise GateError("mask 'emb' closes every embedding dimension that this model still has")
-    consumed: set[str] = set()
-    expected: set[str] = set()
+    encoder, topology = Encoder(model), Topology.of(model)
+    masks.check(topology, values=check_values)
+    consumed, expected = set[str](), set[str]()
 
     def verify(*_: Any) -> None:
         missed = sorted(expected - consumed)
@@ -134,23 +152,22 @@ def apply_masks(
             hooks.callback(add(counted).remove)
 
         for layer in range(encoder.shape.n_layers):
-            if masks.attn is not None:
-                gates = _select(masks.attn, layer, encoder.kept.attn[layer])
+            if masks.attn is not None and topology.kept("attn")[layer]:
+                gates = _of_layer(masks.attn[..., layer, :], topology, "attn", layer)
                 hook = _scale_heads(gates, encoder.shape.head_size)
                 module = encoder.module(layer, "attention_output")
                 register(f"attn of layer {layer}", module, hook, after=False)
-            if masks.ff is not None:
-                gates = _select(masks.ff, layer, encoder.kept.ff[layer])
+            if masks.ff is not None and topology.kept("ff")[layer]:
+                gates = _of_layer(masks.ff[..., layer, :], topology, "ff", layer)
                 module = encoder.module(layer, "output")
                 register(f"ff of layer {layer}", module, _scale_inputs(gates), after=False)
             if masks.emb is not None:
-                gates = masks.emb[..., list(encoder.kept.emb)]
+                gates = _of_layer(masks.emb, topology, "emb")
                 for name in ("attention_norm", "output_norm"):
-                    hook = _gated_norm(gates, embedding_norm)
-                    module = encoder.module(layer, name)
+                    hook, module = _gated_norm(gates, embedding_norm), encoder.module(layer, name)
                     register(f"emb at {name} of layer {layer}", module, hook, after=True)
         if masks.emb is not None:
-            gates = masks.emb[..., list(encoder.kept.emb)]
+            gates = _of_layer(masks.emb, topology, "emb")
             module = encoder.embedding_output()
             is_norm = isinstance(module, nn.LayerNorm)
             hook = _gated_norm(gates, embedding_norm) if is_norm else _scale_output(gates)
@@ -161,10 +178,22 @@ def apply_masks(
         yield
 
 
-def _select(gates: torch.Tensor, layer: int, kept: Sequence[int]) -> torch.Tensor:
+def _of_layer(gates: torch.Tensor, topology: Topology, kind: str, layer: int = 0) -> torch.Tensor:
     """Gates of one layer's remaining slices: [n] or [batch, n]."""
-    gates = gates[..., layer, :]
-    return gates if len(kept) == gates.shape[-1] else gates[..., list(kept)]
+    return gates[..., _kept_indices(topology, kind, gates.device)[layer]]
+
+
+@lru_cache(maxsize=16)
+def _kept_indices(
+    topology: Topology, kind: str, device: torch.device
+) -> tuple[torch.Tensor | slice, ...]:
+    """Of each layer the remaining slices, on the device: sent to a GPU once for all passes."""
+    size = topology.shape.gates(kind)[-1]
+    with torch.inference_mode(False):  # whoever comes first, the next may need gradients
+        return tuple(
+            slice(None) if len(kept) == size else torch.tensor(kept, dtype=torch.long).to(device)
+            for kept in topology.kept(kind)
+        )
 
 
 def _per_position(gates: torch.Tensor) -> torch.Tensor:
@@ -173,9 +202,7 @@ def _per_position(gates: torch.Tensor) -> torch.Tensor:
 
 
 def _scale_heads(gates: torch.Tensor, head_size: int) -> Callable[..., Any]:
-    def hook(_: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor] | None:
-        if gates.shape[-1] == 0:
-            return None
+    def hook(_: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
         # broadcasting over a view keeps the gradient of γ at [.., n_heads], without a copy of γ
         context = inputs[0].unflatten(-1, (-1, head_size))
         return ((context * _per_position(gates)[..., None].to(context)).flatten(-2),)
@@ -184,9 +211,7 @@ def _scale_heads(gates: torch.Tensor, head_size: int) -> Callable[..., Any]:
 
 
 def _scale_inputs(gates: torch.Tensor) -> Callable[..., Any]:
-    def hook(_: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor] | None:
-        if gates.shape[-1] == 0:
-            return None
+    def hook(_: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
         return (inputs[0] * _per_position(gates).to(inputs[0]),)
 
     return hook

@@ -1,18 +1,19 @@
 """Models, stock and pruned; importing this registers the pruned classes with transformers."""
 
-from qaprune_lib.models.encoder import (
+from qaprune_lib.models.architecture import (
     ARCHITECTURES,
+    KINDS,
     Architecture,
     Encoder,
+    ModelShape,
     architecture_of,
-    kept_slices,
     shape_of,
 )
 from qaprune_lib.models.heads import HEADS, Head, Task, head_of
+from qaprune_lib.models.load import load_model, parameter_count, weights_digest
 from qaprune_lib.models.packaged import PACKAGED
 from qaprune_lib.models.pruned import QuestionAnsweringModel, full_class, pruned_class
-from qaprune_lib.models.shape import KINDS, ModelShape
-from qaprune_lib.models.zoo import load_model, parameter_count, weights_digest
+from qaprune_lib.models.topology import Topology
 
 __all__ = [
     "ARCHITECTURES",
@@ -25,10 +26,10 @@ __all__ = [
     "ModelShape",
     "QuestionAnsweringModel",
     "Task",
+    "Topology",
     "architecture_of",
     "full_class",
     "head_of",
-    "kept_slices",
     "load_model",
     "parameter_count",
     "pruned_class",

@@ -2,59 +2,37 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from transformers import PretrainedConfig
 from transformers.utils.hub import cached_file
 
 from qaprune_lib.errors import ModelError, TopologyError
-from qaprune_lib.models.encoder import kept_slices
 from qaprune_lib.models.heads import Head
 from qaprune_lib.models.pruned import TOPOLOGY_FILE, QuestionAnsweringModel
-from qaprune_lib.models.shape import ModelShape
+from qaprune_lib.models.topology import Topology
 
 
-def check_topology(
-    source: str | os.PathLike[str], config: PretrainedConfig, shape: ModelShape
-) -> None:
+def check_topology(source: str | os.PathLike[str], config: PretrainedConfig) -> None:
     """Check that topology.json and the configuration of a pruned model agree and make sense.
 
     Raises:
-        ModelError: the file is missing or damaged, or contradicts the configuration or `shape`.
+        ModelError: the file is missing or damaged, or contradicts the configuration.
     """
-    path = f"{source}: {TOPOLOGY_FILE}"
+    if config.topology is None:
+        raise ModelError(f"{source}: config.json holds no topology")
     try:
         file = cached_file(os.fspath(source), TOPOLOGY_FILE)
-        topology = json.loads(Path(os.fspath(file or "")).read_text())
-        if config.topology is None:
-            raise ModelError(f"{source}: config.json holds no topology")
-        kept = kept_slices(config)
-        made_for = ModelShape(**config.topology["shape"])
+        saved, in_config = Topology.load(file or TOPOLOGY_FILE), Topology.of(config)
     except OSError as error:
-        raise ModelError(f"{path} is missing from the pruned model") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path} is not valid JSON: {error}") from error
-    except (TopologyError, ValidationError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{source}: config.json holds a malformed topology: {error}") from error
-    if topology != config.topology:
-        raise ModelError(f"{path} and the topology in config.json differ")
-    if made_for != shape:
-        raise ModelError(
-            f"{path} was made for a model of {made_for}; the configuration says {shape}"
-        )
-    if not kept.emb:
-        raise ModelError(f"{path} leaves no embedding dimension")
-    if len(kept.attn) != config.num_hidden_layers or len(kept.ff) != config.num_hidden_layers:
-        raise ModelError(
-            f"{path} lists {len(kept.attn)} and {len(kept.ff)} layers, the configuration has "
-            f"{config.num_hidden_layers}"
-        )
+        raise ModelError(f"{source}: {TOPOLOGY_FILE} is missing from the pruned model") from error
+    except TopologyError as error:
+        raise ModelError(f"{source}: malformed topology: {error}") from error
+    if saved != in_config:
+        raise ModelError(f"{source}: {TOPOLOGY_FILE} and the topology in config.json differ")
 
 
 def check_weights(
@@ -67,9 +45,7 @@ def check_weights(
     """Check what transformers reports after loading, which it lets pass with a line in the log.
 
     Args:
-        source: what was loaded, for messages.
-        model: as loaded.
-        report: the loading information of `from_pretrained`.
+        source, model, report: what was loaded, as what, and transformers' loading information.
         saved: the head that the source has, None of a bare encoder; what the model's head has
             beside it may be new.
 
@@ -95,10 +71,7 @@ def check_weights(
         name
         for name in report["unexpected_keys"]
         if "pooler" not in name
-        and (
-            saved is not None
-            or name.removeprefix(f"{model.base_model_prefix}.").startswith(encoder)
-        )
+        and (saved or name.removeprefix(f"{model.base_model_prefix}.").startswith(encoder))
     )
     if unexpected:
         raise ModelError(f"{source}: unexpected weights, the first {unexpected[0]}")

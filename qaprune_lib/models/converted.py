@@ -28,6 +28,7 @@ from qaprune_lib.data.embedded.articles import ARTICLES, generate_articles
 VOCABULARY = 6000
 _OF_BERT = {"<s>": "[CLS]", "<pad>": "[PAD]", "</s>": "[SEP]", "<unk>": "[UNK]", "<mask>": "[MASK]"}
 _PAD = 1  # RoBERTa's positions start after it
+_SAME = ("hidden_size", "num_attention_heads", "intermediate_size", "layer_norm_eps")
 
 
 class _Located(Protocol):
@@ -43,11 +44,8 @@ class ConvertedModel:
     for the token's text. Positions keep their embeddings, two places later, and every token has
     the BERT's first token type.
 
-    So it has all that sets a RoBERTa apart for the software: cased byte-level tokens, two
-    separators, the offset of positions, no token types. What is learnt on it shows that the
-    tokenizer, training, pruning, saving and decoding work for the architecture, on weights that
-    are not random. It shows nothing about RoBERTa's own pretraining, nor how that compares with
-    BERT's: those weights are not here, and its tokens' embeddings were never trained as they stand.
+    What is learnt on it shows that tokenizer, training, pruning, saving and decoding work for the
+    architecture, on weights that are not random; nothing about RoBERTa's own pretraining.
     """
 
     source: _Located
@@ -80,14 +78,11 @@ class ConvertedModel:
         weights[types] = weights[types][:1]
         config = RobertaConfig(
             vocab_size=len(tokenizer),
-            hidden_size=bert.config.hidden_size,
             num_hidden_layers=self.layers,
-            num_attention_heads=bert.config.num_attention_heads,
-            intermediate_size=bert.config.intermediate_size,
             max_position_embeddings=len(weights[positions]),
             type_vocab_size=1,
-            layer_norm_eps=bert.config.layer_norm_eps,
             pad_token_id=_PAD,
+            **{name: getattr(bert.config, name) for name in _SAME},
         )
         with torch.random.fork_rng(devices=[]):
             roberta = RobertaModel(config, add_pooling_layer=False)

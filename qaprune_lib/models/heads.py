@@ -82,7 +82,8 @@ class NaturalQuestionsHead(PreTrainedModel):
 
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__(config)
-        self.answer_type_outputs = nn.Linear(config.hidden_size, len(AnswerType))
+        spans = cast(nn.Linear, self.qa_outputs)
+        self.answer_type_outputs = nn.Linear(spans.in_features, len(AnswerType))
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, **inputs: Any

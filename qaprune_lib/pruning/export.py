@@ -6,11 +6,11 @@ import copy
 import importlib.util
 import logging
 import os
-import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,8 +18,9 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
+from qaprune_lib.cache import sync
 from qaprune_lib.errors import ModelError
-from qaprune_lib.models.encoder import architecture_of
+from qaprune_lib.models.architecture import Encoder, architecture_of
 from qaprune_lib.models.heads import Head, head_of
 
 if TYPE_CHECKING:
@@ -99,17 +100,14 @@ def export_onnx(
         raise ModelError(
             f"{target}: holds something other than an export; choose a new or an empty folder"
         )
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    retired = target.with_name(f".{target.name}.{os.getpid()}.old")
-    temporary.mkdir(parents=True)
-    try:
-        _write(model, temporary, int8=int8, opset=opset)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
+        new, old = Path(scratch) / "new", Path(scratch) / "old"
+        new.mkdir()
+        _write(model, new, int8=int8, opset=opset)
         if target.exists():
-            os.replace(target, retired)
-        os.replace(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(retired, ignore_errors=True)
+            os.replace(target, old)
+        os.replace(new, target)
     return target / MODEL_FILE
 
 
@@ -152,9 +150,8 @@ def _write(model: QuestionAnsweringModel, folder: Path, *, int8: bool, opset: in
     (folder / REPORT_FILE).write_text(report.model_dump_json(indent=1) + "\n")
     model.config.save_pretrained(folder)
     model.tokenizer.save_pretrained(folder)
-    for file in folder.iterdir():
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
+    for path in (*folder.iterdir(), folder):
+        sync(path)
 
 
 class _Logits(nn.Module):
@@ -215,8 +212,7 @@ def _quantize(path: Path) -> Path:
 def _batches(model: QuestionAnsweringModel) -> list[Batch]:
     """Random tokens at the sizes that are checked, each but the first row padded."""
     config, tokenizer = model.config, model.tokenizer
-    # RoBERTa's positions start after its padding index
-    longest = config.max_position_embeddings - config.pad_token_id - 1
+    longest = Encoder(model).longest_input()
     generator = torch.Generator().manual_seed(0)
     batches = []
     for n_rows, length in CHECKED:

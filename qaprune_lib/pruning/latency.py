@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 from torch import nn
 from transformers import PreTrainedModel
 
-from qaprune_lib.cache import write_atomically
 from qaprune_lib.errors import ModelError, SettingsError, TopologyError
 from qaprune_lib.evaluation.timing import device_name, synchronize
-from qaprune_lib.models.encoder import ARCHITECTURES, Encoder, Kept
+from qaprune_lib.models.architecture import Encoder, ModelShape, architecture_of
+from qaprune_lib.models.choose import BlockCosts
 from qaprune_lib.models.pruned import full_class, resize
-from qaprune_lib.models.shape import ModelShape
+from qaprune_lib.models.saved import SavedValue
+from qaprune_lib.models.topology import Topology
 from qaprune_lib.progress import tqdm
-from qaprune_lib.pruning.budget import BlockCosts
-
-if TYPE_CHECKING:
-    from qaprune_lib.pruning.topology import Topology
 
 WIDTHS = 12
 WARM_UP = 3
@@ -32,7 +27,7 @@ WARM_UP = 3
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-class LatencyTable(BaseModel):
+class LatencyTable(SavedValue):
     """Milliseconds of a model's blocks, measured at one batch size and length.
 
     A model's time is `fixed` + Σ attn[heads of a layer] + Σ ff(width of a layer); what a layer
@@ -50,7 +45,7 @@ class LatencyTable(BaseModel):
         fixed: embeddings, the layers' remainder and the head.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    called = "a table of latencies"
 
     shape: ModelShape
     model_type: str
@@ -107,24 +102,6 @@ class LatencyTable(BaseModel):
         counts = (np.array(topology.counts(kind), dtype=int) for kind in ("attn", "ff"))
         return self.costs(topology.shape).total(*counts)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write readable JSON, atomically."""
-        write_atomically(path, self.model_dump_json(indent=1) + "\n")
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> LatencyTable:
-        """Read what `save` wrote.
-
-        Raises:
-            TopologyError: no such file, not a table of latencies, or one that contradicts itself.
-        """
-        try:
-            return cls.model_validate_json(Path(path).read_text())
-        except FileNotFoundError as error:
-            raise TopologyError(f"{path}: no such file") from error
-        except (ValidationError, UnicodeDecodeError) as error:
-            raise TopologyError(f"{path}: not a table of latencies: {error}") from error
-
 
 def measure_latency(
     shape: ModelShape,
@@ -146,8 +123,7 @@ def measure_latency(
     Args:
         shape: of the unpruned model.
         model_type: its architecture, of those in `ARCHITECTURES`.
-        batch_size: sequences at once.
-        length: tokens of each.
+        batch_size, length: of the inputs, in sequences and tokens.
         device: by default the GPU if there is one.
         repeats: turns.
         progress: show a bar.
@@ -160,14 +136,13 @@ def measure_latency(
         if value < 1:
             raise SettingsError(f"{name}={value} must be at least 1")
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    heads = list(range(shape.n_heads + 1))
     grid = np.linspace(0, shape.d_intermediate, WIDTHS - 1).round().astype(int)
     widths = sorted({1, *grid.tolist()})
     with torch.random.fork_rng(devices=[]):
         ids = torch.randint(5, 1000, (batch_size, length)).to(device)
         runs = [_whole_model(_stock_model(shape, model_type, 0, length), ids)]
         inputs = _layer_inputs(_stock_model(shape, model_type, 1, length), ids)
-        runs += [_layer(shape, model_type, n, 0, inputs, device) for n in heads]
+        runs += [_layer(shape, model_type, n, 0, inputs, device) for n in range(shape.n_heads + 1)]
         runs += [_layer(shape, model_type, 0, n, inputs, device) for n in widths[1:]]
     # other work on the machine only ever adds time, so that the least is the least noisy
     least = _in_turns(runs, device, repeats, progress).min(axis=0)
@@ -215,21 +190,19 @@ def _rising_from_zero(milliseconds: np.ndarray) -> np.ndarray:
 
 
 def _stock_model(shape: ModelShape, model_type: str, n_layers: int, length: int) -> PreTrainedModel:
-    if model_type not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
-        raise ModelError(f"architecture {model_type!r} is not supported; supported are {known}")
+    names = architecture_of(model_type)
     if shape.n_heads * shape.head_size != shape.d_embedding:
         raise ModelError(f"heads of {shape} do not add up to its embedding dimensions")
+    sizes = {
+        names.n_layers: n_layers,
+        names.n_heads: shape.n_heads,
+        names.d_intermediate: shape.d_intermediate,
+        names.d_embedding: shape.d_embedding,
+    }
     model_class = full_class(model_type)
     config_class: Any = model_class.config_class
-    config = config_class(
-        vocab_size=1000,
-        hidden_size=shape.d_embedding,
-        num_hidden_layers=n_layers,
-        num_attention_heads=shape.n_heads,
-        intermediate_size=shape.d_intermediate,
-        max_position_embeddings=length + 2,  # RoBERTa's positions start at 2
-    )
+    # RoBERTa's positions start at 2
+    config = config_class(vocab_size=1000, max_position_embeddings=length + 2, **sizes)
     return model_class(config).eval()
 
 
@@ -263,11 +236,9 @@ def _layer(
     """One layer with so many heads and activations."""
     args, kwargs = inputs
     model = _stock_model(shape, model_type, 1, length=1)
-    kept = Kept(
-        attn=(tuple(range(n_heads)),),
-        ff=(tuple(range(width)),),
-        emb=tuple(range(shape.d_embedding)),
-    )
-    resize(model, kept)
+    counts = {"attn": n_heads, "ff": width}
+    one = shape.model_copy(update={"n_layers": 1})
+    keep = {kind: np.arange(one.gates(kind)[1])[None] < count for kind, count in counts.items()}
+    resize(model, Topology.from_masks(one, keep))
     layer = Encoder(model).layers[0].to(device).eval()
     return lambda: layer(*args, **kwargs)

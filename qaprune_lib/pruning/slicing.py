@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 
 from qaprune_lib.errors import GateError
 from qaprune_lib.gates.masks import Masks
-from qaprune_lib.models.encoder import Encoder
-from qaprune_lib.models.heads import head_of
+from qaprune_lib.models.architecture import KINDS, Encoder, architecture_of
 from qaprune_lib.models.pruned import QuestionAnsweringModel, pruned_class
-from qaprune_lib.pruning.topology import Topology
+from qaprune_lib.models.topology import Topology
 
 
 def prune(
@@ -23,6 +23,12 @@ def prune(
     Embedding dimensions: every matrix and LayerNorm that touches the hidden size, and the head.
     A layer may lose all heads or all activations: it then adds its output bias only.
 
+    >>> from qaprune_lib import load_model, scorers
+    >>> model = load_model("embedded-small", device="cpu")
+    >>> kept = Topology.from_scores(scorers.random(model, kinds=["attn"]), fraction=0.5)
+    >>> Topology.of(prune(model, kept)).removed("attn")
+    50.0
+
     Args:
         model: pruned or not; slices that it lost already stay lost.
         topology: what stays.
@@ -33,10 +39,10 @@ def prune(
         TopologyError: made for a model of another shape.
         GateError: gates that cannot be folded.
     """
-    source = Encoder(model)
+    source = Topology.of(model)
     topology.check_fits(source.shape)
-    topology = topology.combine(Topology.of(model))
-    target_class = pruned_class(source.architecture.model_type, model.head.task)
+    topology = topology.combine(source)
+    target_class = pruned_class(architecture_of(model.config).model_type, model.head.task)
     config = target_class.config_class(
         **{
             **{k: v for k, v in model.config.to_dict().items() if k != "model_type"},
@@ -44,7 +50,7 @@ def prune(
         }
     )
     config._attn_implementation = model.config._attn_implementation
-    weights = _sliced_weights(source, topology, fold)
+    weights = _sliced_weights(model, source, topology, fold)
     with torch.random.fork_rng(devices=[]):
         small = target_class(config)
     reference = next(model.parameters())
@@ -55,75 +61,55 @@ def prune(
 
 
 def _sliced_weights(
-    source: Encoder, topology: Topology, fold: Masks | None
+    model: QuestionAnsweringModel, source: Topology, topology: Topology, fold: Masks | None
 ) -> dict[str, torch.Tensor]:
     """The model's weights by name, without the slices that the topology removes."""
+    shape, gates = source.shape, {}
     if fold is not None:
-        fold.check(source.shape)
+        fold.check(source)
         if fold.emb is not None:
             raise GateError("gates of embedding dimensions act in LayerNorm and cannot be folded")
-        if any(fold.get(kind).dim() != len(source.shape.gates(kind)) for kind in fold.kinds()):
+        gates = {kind: fold.get(kind).to(model.device) for kind in fold.kinds()}
+        if any(gates[kind].dim() != len(shape.gates(kind)) for kind in gates):
             raise GateError("gates with a batch dimension differ by example and cannot be folded")
-    prefix = source.model.base_model_prefix
-    weights = {name: w.detach().clone() for name, w in source.model.state_dict().items()}
-    emb = _positions(source.kept.emb, topology.kept("emb")[0])
-    size = source.shape.head_size
-    paths = source.architecture
-    for layer in range(source.shape.n_layers):
-        base = f"{prefix}.{paths.layers}.{layer}."
-        heads = _positions(source.kept.attn[layer], topology.kept("attn")[layer])
-        columns = [head * size + i for head in heads for i in range(size)]
-        activations = _positions(source.kept.ff[layer], topology.kept("ff")[layer])
-        if fold is not None and fold.attn is not None and heads:
-            gates = fold.attn[layer, list(source.kept.attn[layer])].repeat_interleave(size)
-            weights[f"{base}{paths.attention_output}.weight"] *= gates.to(source.model.device)
-        if fold is not None and fold.ff is not None and activations:
-            gates = fold.ff[layer, list(source.kept.ff[layer])]
-            weights[f"{base}{paths.output}.weight"] *= gates.to(source.model.device)
-        for name in (paths.query, paths.key, paths.value):
-            _cut(weights, base + name, rows=columns, columns=emb)
-        _cut(weights, base + paths.attention_output, rows=emb, columns=columns)
-        _cut(weights, base + paths.intermediate_dense, rows=activations, columns=emb)
-        _cut(weights, base + paths.output, rows=emb, columns=activations)
-        _cut(weights, base + paths.attention_norm, rows=emb)
-        _cut(weights, base + paths.output_norm, rows=emb)
-    _cut_embeddings(source, weights, prefix, emb)
-    for name in head_of(source.model).layers:
-        _cut(weights, name, columns=emb)
+    positions = {kind: _positions(source, topology, kind) for kind in KINDS}
+    weights = {name: w.detach().clone() for name, w in model.state_dict().items()}
+    for part in Encoder(model).parts():
+        rows, columns = (
+            None if kind is None else positions[kind][part.layer]
+            for kind in (part.rows, part.columns)
+        )
+        _cut(weights, part.name, rows=rows, columns=columns)
+        if part.columns in gates and f"{part.name}.weight" in weights:
+            stay = torch.from_numpy(topology.mask(part.columns)[part.layer])
+            values = gates[part.columns][part.layer, stay.to(model.device)]
+            n_columns = weights[f"{part.name}.weight"].shape[1]
+            weights[f"{part.name}.weight"] *= values.repeat_interleave(n_columns // len(values))
     return weights
 
 
-def _cut_embeddings(
-    source: Encoder, weights: dict[str, torch.Tensor], prefix: str, emb: list[int]
-) -> None:
-    paths = source.architecture
-    if f"{prefix}.{paths.embeddings_project}.weight" in weights:
-        _cut(weights, f"{prefix}.{paths.embeddings_project}", rows=emb)
-        return
-    _cut(weights, f"{prefix}.{paths.embeddings_norm}", rows=emb)
-    for name in list(weights):
-        if name.startswith(f"{prefix}.{paths.embeddings}.") and weights[name].dim() == 2:
-            weights[name] = weights[name][:, emb]
-
-
-def _positions(have: tuple[int, ...], keep: tuple[int, ...]) -> list[int]:
-    """Where the slices to keep stand among those that the model still has."""
-    place = {index: position for position, index in enumerate(have)}
-    return [place[index] for index in keep]
+def _positions(source: Topology, topology: Topology, kind: str) -> list[torch.Tensor]:
+    """By layer, where the rows or columns to keep stand among those that the model still has."""
+    each = source.shape.head_size if kind == "attn" else 1
+    rows = zip(np.atleast_2d(source.mask(kind)), np.atleast_2d(topology.mask(kind)), strict=True)
+    found = [torch.from_numpy(np.flatnonzero(keep[have].repeat(each))) for have, keep in rows]
+    return found * source.shape.n_layers if kind == "emb" else found
 
 
 def _cut(
     weights: dict[str, torch.Tensor],
     name: str,
     *,
-    rows: list[int] | None = None,
-    columns: list[int] | None = None,
+    rows: torch.Tensor | None,
+    columns: torch.Tensor | None,
 ) -> None:
     """Keep rows (with the bias) and columns of a linear layer or norm; drop it if nothing stays."""
     matrix = weights.pop(f"{name}.weight", None)
     bias = weights.pop(f"{name}.bias", None)
-    if matrix is not None and rows != [] and columns != []:
+    if rows is not None and not len(rows):
+        return
+    if matrix is not None and (columns is None or len(columns)):
         matrix = matrix if rows is None else matrix[rows]
         weights[f"{name}.weight"] = matrix if columns is None else matrix[:, columns]
-    if bias is not None and rows != []:
+    if bias is not None:
         weights[f"{name}.bias"] = bias if rows is None else bias[rows]

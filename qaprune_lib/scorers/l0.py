@@ -111,7 +111,7 @@ class GatedModel(nn.Module):
         samples = {kind: self.gate(kind).sample(generator) for kind in self.gates}
         model = self.frozen_model[0]
         norm = self.settings.embedding_norm
-        with apply_masks(model, Masks(**samples), embedding_norm=norm):
+        with apply_masks(model, Masks(**samples), embedding_norm=norm, check_values=False):
             return model(**batch)
 
     def gate(self, kind: str) -> HardConcrete:

@@ -19,7 +19,7 @@ from qaprune_lib.errors import DataError, GateError
 from qaprune_lib.evaluation.decode import decode
 from qaprune_lib.evaluation.logits import WindowLogits, features_for, run
 from qaprune_lib.evaluation.squad import score_predictions
-from qaprune_lib.models import Encoder, QuestionAnsweringModel
+from qaprune_lib.models import Encoder, QuestionAnsweringModel, Topology
 from qaprune_lib.progress import tqdm
 from qaprune_lib.scorers.gradients import frozen
 from qaprune_lib.scorers.registry import scorer
@@ -46,7 +46,8 @@ def leave_one_out(
         raise DataError("leave-one-out scores heads by F1 on questions of SQuAD's form alone")
     features = features_for(model, dataset, windows)
     encoder = Encoder(model)
-    heads = [(layer, head) for layer, kept in enumerate(encoder.kept.attn) for head in kept]
+    kept = Topology.of(model).kept("attn")
+    heads = [(layer, head) for layer, of_layer in enumerate(kept) for head in of_layer]
     f1 = [
         score_predictions(dataset, decode(dataset, features, logits)).at_zero.f1
         for logits in _logits_without(model, encoder, features, heads, max_tokens)
@@ -120,7 +121,7 @@ def _remember(encoder: Encoder) -> Iterator[_Memory]:
 def _without_head(encoder: Encoder, layer: int, head: int, memory: _Memory) -> Iterator[None]:
     """One head off; what lies below its context vectors is taken from memory."""
     size = encoder.shape.head_size
-    position = encoder.kept.attn[layer].index(head)
+    position = Topology.of(encoder.model).kept("attn")[layer].index(head)
     projection = encoder.module(layer, "attention_output")
     shortcuts: dict[nn.Module, Callable[..., Any]] = {
         encoder.layers[below]: lambda *_, output=memory.layers[below], **__: output

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from qaprune_lib.cache import write_atomically
 from qaprune_lib.data.tasks import QuestionData, task_of
 from qaprune_lib.errors import GateError, SettingsError
-from qaprune_lib.models import KINDS, ModelShape, kept_slices, shape_of
+from qaprune_lib.models import KINDS, ModelShape, Topology, shape_of
 
 _PLAIN = ("method", "seed", "data_digest", "settings", "additive")  # fields as JSON has them
 
@@ -156,17 +156,8 @@ def _from_lists(scores: list[Any]) -> np.ndarray:
 
 def without_absent(model: PreTrainedModel, scores: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Scores with −inf where a pruned model has no such slice any more."""
-    kept = kept_slices(model.config)
-    result: dict[str, Any] = {}
-    for kind, values in scores.items():
-        rows = np.array(values, dtype=np.float64, ndmin=2)
-        present = (kept.emb,) if kind == "emb" else getattr(kept, kind)
-        for row, indices in zip(rows, present, strict=True):
-            absent = np.ones(len(row), dtype=bool)
-            absent[list(indices)] = False
-            row[absent] = -np.inf
-        result[kind] = rows.reshape(np.shape(values))
-    return result
+    topology = Topology.of(model)
+    return {k: np.where(topology.mask(k), values, -np.inf) for k, values in scores.items()}
 
 
 def check_kinds(kinds: Iterable[str]) -> None:

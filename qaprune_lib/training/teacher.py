@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset
-from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from qaprune_lib.cache import cache_root, read_or_build
@@ -24,7 +23,7 @@ from qaprune_lib.data.tasks import QuestionData, task_of
 from qaprune_lib.data.tokens import tokenizer_state
 from qaprune_lib.errors import ModelError, SettingsError
 from qaprune_lib.evaluation.logits import window_logits
-from qaprune_lib.models import QuestionAnsweringModel, architecture_of, weights_digest
+from qaprune_lib.models import Encoder, QuestionAnsweringModel, weights_digest
 from qaprune_lib.training import alignment
 from qaprune_lib.training.objectives import teacher_column
 
@@ -133,7 +132,7 @@ def aligned_logits(
     """
     align = alignment.ALIGNERS[task_of(data).name]
     windows = list(align(features, data, student, teacher.tokenizer))
-    sizes, limit = [len(window.input_ids) for window in windows], longest_input(teacher)
+    sizes, limit = [len(window.input_ids) for window in windows], Encoder(teacher).longest_input()
     if max(sizes) > limit:
         raise SettingsError(
             f"a window takes {max(sizes)} of the teacher's tokens, which has {limit} positions: "
@@ -156,17 +155,6 @@ def aligned_logits(
             strict=True,
         )
     ]
-
-
-def longest_input(model: QuestionAnsweringModel) -> int:
-    """How many tokens a model has positions for."""
-    positions = model.get_submodule(
-        f"{model.base_model_prefix}.{architecture_of(model.config).embeddings}.position_embeddings"
-    )
-    assert isinstance(positions, nn.Embedding)
-    # RoBERTa's and MPNet's positions start after their padding index
-    used = 0 if positions.padding_idx is None else positions.padding_idx + 1
-    return positions.num_embeddings - used
 
 
 def carry(logits: np.ndarray, places: np.ndarray, length: int) -> np.ndarray:

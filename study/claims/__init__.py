@@ -5,27 +5,17 @@ Importing this package fills `CLAIMS`. Imports neither torch nor transformers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import groupby
+from typing import Any
 
-from study.claims import (  # noqa: F401  (each registers its claims)
-    curves,
-    gates,
-    models,
-    natural_questions,
-    operating_points,
-    speed,
-)
+# each registers its claims
+from study.claims import curves, gates, models, operating_points, speed  # noqa: F401
+from study.claims.estimate import MARGIN, Finding, Verdict
 from study.claims.evidence import Evidence
-from study.claims.judgement import (
-    CLAIMS,
-    VERDICTS,
-    Claim,
-    Finding,
-    Judgement,
-    Lacking,
-    Verdict,
-)
+from study.claims.judgement import CLAIMS, OF_BASE, VERDICTS, Claim, Judgement, Lacking
 from study.records.record import Record
 
 PROVENANCES = ("measured", "embedded")
@@ -38,10 +28,13 @@ QUESTIONS = {
 }
 """Questions in words, by their names in records."""
 
+ENOUGH = 0.95
+"""Share of the paper's training that counts as all of it: windows are counted roughly."""
+
 
 def gather_evidence(records: Iterable[Record]) -> dict[str, Evidence]:
     """The records of one profile, by the name of their questions."""
-    given = [record for record in records if record.status == "complete"]
+    given = list(records)
     names = sorted({str(record.parameters["data"]) for record in given})
     return {data: Evidence(given, data) for data in names}
 
@@ -52,36 +45,32 @@ def judge(claim: Claim, profile: Mapping[str, Evidence]) -> Judgement:
     Args:
         profile: as `gather_evidence` gives it.
     """
-    needs = f"needs runs on {' or '.join(QUESTIONS[data] for data in claim.data)}"
-    place = {
-        key: getattr(evidence, key)
-        for evidence in profile.values()
-        for key in ("profile", "provenance")
-    }
+    needs = f"It needs runs on {' or '.join(QUESTIONS[data] for data in claim.data)}."
+    lacks = Judgement((), needs, number=claim.number)
+    for evidence in profile.values():
+        lacks = replace(lacks, profile=evidence.profile, provenance=evidence.provenance)
     for evidence in (profile[data] for data in claim.data if data in profile):
+        base, large = evidence.base, evidence.large
+        both = f"{base} as base" + (" and large" if base == large else f", {large} as large")
+        place: dict[str, Any] = {"data": evidence.data, "models": both}
         try:
-            outcome = claim.judge(evidence)
-        except Lacking as lacking:
-            if "data" not in place:  # what lacks on the paper's own data is told first
-                needs, place = str(lacking), _place(evidence)
+            judged = Judgement.of(claim.parts(evidence))
+        except Lacking as reason:
+            if lacks.data is None:  # what lacks on the paper's own data is told first
+                lacks = replace(lacks, why=f"It {reason}.", **place)
         else:
-            return Judgement(
-                number=claim.number,
-                verdict=outcome.verdict,
-                why=outcome.why,
-                findings=outcome.findings,
-                **_place(evidence),
-            )
-    return Judgement(number=claim.number, verdict="not tested", why=f"It {needs}.", **place)
+            place |= {"profile": evidence.profile, "provenance": evidence.provenance}
+            return _with_conditions(replace(judged, number=claim.number, **place), large)
+    return lacks
 
 
 def judge_each_profile(records: Iterable[Record]) -> dict[int, list[Judgement]]:
     """Every claim on every profile, by the claim's number; the best profile first.
 
-    Profiles that have the runs come first, measured ones before embedded ones; of several, the one
-    with more questions, then the one with more seeds.
+    Measured profiles come before embedded ones, whatever they have; then those that have the runs;
+    of several, the one with more questions, then the one with more seeds.
     """
-    ordered = sorted((r for r in records if r.provenance != "published"), key=_profile_of)
+    ordered = sorted((r for r in records if r.provenance in PROVENANCES), key=_profile_of)
     profiles = [gather_evidence(group) for _, group in groupby(ordered, key=_profile_of)]
     return {
         number: sorted((judge(claim, profile) for profile in profiles or [{}]), key=_rank)
@@ -89,38 +78,30 @@ def judge_each_profile(records: Iterable[Record]) -> dict[int, list[Judgement]]:
     }
 
 
-def judge_all(records: Iterable[Record]) -> list[Judgement]:
-    """Every claim on the best profile that has the records for it."""
-    return [judgements[0] for judgements in judge_each_profile(records).values()]
+def _with_conditions(judged: Judgement, large: str) -> Judgement:
+    """Say which conditions of the paper the runs do not meet, and whether a model is too weak."""
+    gated, retrained = (judged.least(name) for name in ("gates", "retraining"))
+    is_large = judged.number in OF_BASE or re.search("bert.*large", large.lower())
+    unmet = {
+        f"gates had {100 * (gated or 0):.0f}% of the paper's training": gated,
+        f"retraining was {100 * (retrained or 0):.0f}% of an epoch": retrained,
+        f"{large} stood for BERT-large or RoBERTa-large": 1 if is_large else 0,
+    }
+    budget = [words for words, done in unmet.items() if done is not None and done < ENOUGH]
+    floor = f" It rests on a model within {MARGIN:.0f} F1 points of answering nothing."
+    why = judged.why + floor * any(finding.at_floor for finding in judged.findings)
+    return replace(judged, why=why, budget="; ".join(budget))
 
 
 def _profile_of(record: Record) -> tuple[str, str]:
     return record.provenance, record.profile
 
 
-def _place(evidence: Evidence) -> dict[str, str]:
-    base, large = evidence.base, evidence.large
-    stand_for = f"{base} as base" + (" and large" if base == large else f", {large} as large")
-    where = {"profile": evidence.profile, "provenance": evidence.provenance}
-    return {**where, "data": evidence.data, "models": stand_for}
-
-
-def _rank(judgement: Judgement) -> tuple[bool, int, int, int]:
+def _rank(judgement: Judgement) -> tuple[int, bool, int, int]:
     worth = (*PROVENANCES, None).index(judgement.provenance)
     few = -(judgement.questions or 0), -(judgement.seeds or 0)
-    return judgement.verdict == "not tested", worth, *few
+    return worth, judgement.verdict == "not tested", *few
 
 
-__all__ = [
-    "CLAIMS",
-    "VERDICTS",
-    "Claim",
-    "Evidence",
-    "Finding",
-    "Judgement",
-    "Verdict",
-    "gather_evidence",
-    "judge",
-    "judge_all",
-    "judge_each_profile",
-]
+__all__ = ["CLAIMS", "VERDICTS", "Claim", "Evidence", "Finding", "Judgement", "Verdict"]
+__all__ += ["gather_evidence", "judge", "judge_each_profile"]

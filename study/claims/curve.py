@@ -4,16 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from math import inf
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qaprune_lib.errors import RecordError
+from study.claims.estimate import Bound, Estimate, average
 from study.claims.judgement import Lacking
-from study.claims.statistics import Estimate, average
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 MAX_LOSS = 5.0
 """F1 points that pruning may cost at the paper's operating point (section 4.2.3)."""
+
+
+def removable(shares: ArrayLike, losses: ArrayLike, max_loss: float = MAX_LOSS) -> np.ndarray:
+    """The largest share that costs less than `max_loss` F1 points, linear between the points.
+
+    Of several crossings the last counts; a curve that ends before it loses so much gives its end.
+
+    Args:
+        shares: [n_points], increasing from 0.
+        losses: [..., n_points], the first 0; the result is [...].
+
+    >>> float(removable([0, 20, 60], [0, 1, 9]))
+    40.0
+    """
+    x, y = np.asarray(shares, dtype=float), np.asarray(losses, dtype=float)
+    inside = len(x) - 1 - np.argmax(y[..., ::-1] < max_loss, axis=-1)
+    outside = np.minimum(inside + 1, len(x) - 1)
+    start, end = (np.take_along_axis(y, i[..., None], -1)[..., 0] for i in (inside, outside))
+    part = np.divide(max_loss - start, end - start, out=np.zeros_like(start), where=end > start)
+    return x[inside] + part * (x[outside] - x[inside])
 
 
 @dataclass(frozen=True)
@@ -44,12 +68,11 @@ class Curve:
 
     def at(self, x: float) -> Estimate:
         """F1 at x; beyond the ends, that of the nearest end."""
-        right = int(np.searchsorted(self.x, x))
-        if right == 0 or right == len(self.x):
-            return self.f1[min(right, len(self.x) - 1)]
-        left = right - 1
-        share = (x - self.x[left]) / (self.x[right] - self.x[left])
-        return (1 - share) * self.f1[left] + share * self.f1[right]
+        place = float(np.interp(x, self.x, range(len(self.x))))
+        left, share = int(place), place % 1
+        if not share:
+            return self.f1[left]
+        return (1 - share) * self.f1[left] + share * self.f1[left + 1]
 
     def loss_at(self, x: float) -> Estimate:
         """What F1 at x lacks of F1 at the first point, where nothing is removed."""
@@ -58,50 +81,43 @@ class Curve:
     def mean_f1(self, end: float) -> Estimate:
         """The area under the curve from the first point to `end`, over its width."""
         places = [*(x for x in self.x if x < end), end]
-        widths = np.diff(places) / (end - places[0])
-        strips = [
-            float(width) * average([self.at(left), self.at(right)])
-            for width, left, right in zip(widths, places[:-1], places[1:], strict=True)
-        ]
-        return average(strips) * len(strips)
+        area = np.trapezoid(_table([self.at(x) for x in places]), places)
+        return self._of_all(area / (end - places[0]))
 
-    def removable(self, max_loss: float = MAX_LOSS) -> Estimate:
-        """The largest x that costs less than `max_loss` F1, in each draw.
+    def removable(self) -> Estimate:
+        """The largest x that costs less than `MAX_LOSS` F1, in each draw; see `open_ended`."""
+        return self._of_all(removable(self.x, self._losses))
 
-        Where the curve ends before it loses so much, this is the curve's end: see `open_ended`.
-        """
-        losses = self._losses()
-        last = losses.shape[1] - 1
-        # the last point of each row that is still under the limit; the first loses nothing
-        inside = last - np.argmax(losses[:, ::-1] < max_loss, axis=1)
-        outside = np.minimum(inside + 1, last)
-        rows = np.arange(len(losses))
-        start, rise = losses[rows, inside], losses[rows, outside] - losses[rows, inside]
-        share = np.divide(max_loss - start, rise, out=np.zeros_like(rise), where=rise > 0)
-        x = np.array(self.x)
-        found = x[inside] + share * (x[outside] - x[inside])
-        worst = self.loss_at(self.end)
-        return Estimate(float(found[0]), found[1:], worst.questions, worst.seeds)
+    @property
+    def open_ended(self) -> bool:
+        """Whether the curve may end before it loses `MAX_LOSS`: in over 2.5% of the draws."""
+        return bool((self._losses[:, -1] < MAX_LOSS).mean() > 0.025)
 
-    def open_ended(self, max_loss: float = MAX_LOSS) -> bool:
-        """Whether the curve may end before it loses `max_loss`: in over 2.5% of the draws."""
-        return bool((self._losses()[:, -1] < max_loss).mean() > 0.025)
-
+    @property
     def _losses(self) -> np.ndarray:
         """[1 + DRAWS, n_points]: the measured losses, then those of each draw."""
-        losses = [self.loss_at(x) for x in self.x]
-        return np.array([[loss.value, *loss.draws] for loss in losses]).T
+        return _table([self.f1[0] - f1 for f1 in self.f1])
+
+    def _of_all(self, numbers: np.ndarray) -> Estimate:
+        """What the whole curve says: it may end in models that answer nothing, but not begin."""
+        start = self.f1[0].basis.get("above_floor", inf)
+        basis = {**average(self.f1).basis, "above_floor": start}
+        return Estimate(float(numbers[0]), numbers[1:], basis)
 
 
-def bound_of(more: Curve, less: Curve) -> Literal["at least", "at most"] | None:
+def bound_of(more: Curve, less: Curve) -> Bound:
     """What a difference of two curves' `removable` is, if one of them ended too early.
 
     Raises:
         Lacking: both did, so that nothing is known.
     """
-    if more.open_ended() and less.open_ended():
+    if more.open_ended and less.open_ended:
         raise Lacking(
             f"needs runs that remove more: both curves end, at {more.end:.0f}% and "
             f"{less.end:.0f}%, before {MAX_LOSS:.0f} F1 points are lost"
         )
-    return "at least" if more.open_ended() else "at most" if less.open_ended() else None
+    return "at least" if more.open_ended else "at most" if less.open_ended else None
+
+
+def _table(estimates: Sequence[Estimate]) -> np.ndarray:
+    return np.column_stack([[each.value, *each.draws] for each in estimates])

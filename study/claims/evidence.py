@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from study.claims.curve import Curve
+from study.claims.estimate import Estimate, mean_f1
 from study.claims.judgement import Lacking
-from study.claims.statistics import Estimate, mean_f1, mean_of
-from study.frames import KINDS, SCORERS, curve_points, scored_models
+from study.frames import KINDS, SCORERS, curve_points, own_sweep, scored_models
 from study.linked import Runs
-from study.plan.parameters import Kind
+from study.paper.published_text import TEXT
 from study.records.record import Record
 
 if TYPE_CHECKING:
     import pandas as pd
 
-WITH_SEEDS = ("l0", "random")
-"""Scorers whose result depends on a seed."""
+FIFTH = TEXT["nq_gate_share"].value / 100
+"""Of the questions: on Natural Questions the paper trains gates on these for an epoch."""
 
 
 class Evidence:
@@ -29,28 +29,31 @@ class Evidence:
     Attributes:
         data: name of the questions.
         runs: all records of the profile, of these questions and others.
-        points: of `curve_points`, of these questions. models: of `scored_models`, likewise.
-        base: model on which gates are swept and the operating point is chosen.
-        large: the largest model that is pruned at the operating points; the base, where that serves
-            as both.
+        points: of `curve_points`, of these questions. models: of `scored_models`, likewise. Both
+            with the columns that `basis_of` takes.
+        profile, provenance: of the records.
     """
 
     def __init__(self, records: Iterable[Record], data: str) -> None:
-        self.data = data
-        self.runs = Runs(records)
-        points, models = curve_points(self.runs.records), scored_models(self.runs.records)
-        self.points = points[points["data"] == data]
-        self.models = models[models["data"] == data]
-
-    @property
-    def profile(self) -> str:
-        """The profile's name."""
-        return self.runs.records[0].profile
-
-    @property
-    def provenance(self) -> str:
-        """What the profile's numbers are worth."""
-        return self.runs.records[0].provenance
+        self.data, self.runs = data, Runs(records)
+        first, models = self.runs.records[0], scored_models(self.runs.records)
+        self.profile, self.provenance = first.profile, str(first.provenance)
+        points = curve_points(self.runs.records)
+        margin, is_l0 = points["f1"] - points["floor"], points["scorer"] == "l0"
+        points = points.assign(
+            gate_seed=points["seed"].where(is_l0 | points["scorer"].eq("random")),
+            gates_from=points["data"],
+            retrain_epochs=np.nan,
+            above_floor=margin.where(is_l0),  # that heuristics fall to the floor is what they show
+        )
+        models = models.assign(above_floor=models["f1"] - models["floor"])
+        self.points, self.models = (
+            frame.assign(
+                gates=frame["gate_epochs"] / np.where(frame["gates_from"] == "nq", FIFTH, 1),
+                retraining=frame["retrain_epochs"],
+            )[frame["data"] == data]
+            for frame in (points, models)
+        )
 
     @cached_property
     def base(self) -> str:
@@ -63,8 +66,8 @@ class Evidence:
 
     @cached_property
     def large(self) -> str:
-        """Of the models that were pruned the one with the largest encoder, or most often pruned of
-        several; the base, before any was."""
+        """Of the models that were pruned at the operating points the one with the largest encoder,
+        or most often pruned of several; the base, before any was."""
         pruned = self.models[self.models["kinds"] != "none"]
         if pruned.empty:
             return self.base
@@ -81,25 +84,19 @@ class Evidence:
             )
         return self.base, self.large
 
-    def beside(self, data: str) -> Evidence:
-        """The same profile on other questions."""
-        return Evidence(self.runs.records, data)
-
     def model_rows(self, **where: Any) -> pd.DataFrame:
         """Scored models with these values in their columns; `kinds` "none" is the unpruned."""
-        return _filter(self.models, "a model", self.data, {"model": self.large, **where})
+        return self._rows(self.models, "a model", {"model": self.large, **where})
 
     def pruned(self, then: str, **where: Any) -> pd.DataFrame:
         """Models pruned by L0 at its own threshold: the profile's main sweep, all seeds."""
-        main = {"scorer": "l0", "choice": "scores", "variant": "", "kinds": "both"}
-        own = {"gates_from": self.data, "weights_from": self.data}
-        rows = self.model_rows(**{**main, **own, "then": then, **where})
-        return _some(rows[rows["fraction"].isna()], f"a pruned model, {then}", self.data, where)
+        rows = self.models[own_sweep(self.models) & self.models["weights_from"].eq(self.data)]
+        main = {"model": self.large, "kinds": "both", "variant": "", **where}
+        return self._rows(rows[rows["then"] == then], f"a pruned model, {then},", main)
 
     def multiples(self, then: str) -> dict[float, pd.DataFrame]:
         """Those by the multiple of the selected λ, the smallest first."""
-        rows = self.pruned(then)
-        found = {m: rows[rows["multiple"] == m] for m in sorted(rows["multiple"].dropna().unique())}
+        found = {cast(float, m): rows for m, rows in self.pruned(then).groupby("multiple")}
         if not found:
             raise Lacking(f"needs models pruned at multiples of the selected λ, {then}")
         return found
@@ -107,23 +104,17 @@ class Evidence:
     def unpruned(self) -> Estimate:
         """F1 on dev of the fine-tuned model that the pruned models come from."""
         rows = self.model_rows()
-        pruned = _some(rows[rows["kinds"] != "none"], "a pruned model", self.data, {})
+        pruned = self._rows(rows[rows["kinds"] != "none"], "a pruned model", {})
         return f1_of(self.model_rows(then="fine-tuned", run=pruned["finetune"].mode().iloc[0]))
 
     def own_points(self) -> pd.DataFrame:
-        """Points of L0 at its own threshold: of every model, kind, λ, seed and variant."""
-        own = self.points["own_threshold"].astype(bool)
-        return _some(self.points[own], "an L0 run", self.data, {})
+        """Points of L0 at its own threshold, which the paper draws: of every model and variant."""
+        return self._rows(self.points[self.points["own_threshold"].astype(bool)], "an L0 run", {})
 
     def l0_points(self, kind: str, **where: Any) -> pd.DataFrame:
-        """Points of L0 runs at their own threshold, which the paper draws."""
+        """Those of one kind, of the main sweep and the base model where nothing else is said."""
         chosen = {"model": self.base, "variant": "", **where, "kind": kind}
-        return _filter(self.own_points(), "an L0 run", self.data, chosen)
-
-    def removed(self, kind: str, **where: Any) -> Estimate:
-        """Percent of one kind that L0 removes, the mean over seeds."""
-        rows = self.l0_points(kind, **where)
-        return mean_of(rows["removed"], seeds=rows["seed"].nunique())
+        return self._rows(self.own_points(), "an L0 run", chosen)
 
     def curve(self, scorer: str, kind: str, **where: Any) -> Curve:
         """F1 against the percentage removed, on the base model (Figures 1 and 2), seeds averaged.
@@ -133,79 +124,60 @@ class Evidence:
         """
         if scorer == "l0":
             rows = self.l0_points(kind, **where)
-            groups = rows.groupby("penalty")
+            cuts = rows.groupby("penalty")
         else:
             which = {"model": self.base, "scorer": scorer, "kind": kind, **where}
             which["label"] = SCORERS[scorer]
-            rows = _filter(self.points, f"scores by {SCORERS[scorer]}", self.data, which)
-            groups = rows.groupby(rows["removed"].round(1))
-        cuts = [group for _, group in groups]
-        points = [(float(cut["removed"].mean()), self._point(scorer, cut)) for cut in cuts]
-        whole = mean_f1([rows["unpruned_articles"].iloc[0]])
+            rows = self._rows(self.points, f"scores by {SCORERS[scorer]}", which)
+            cuts = rows.groupby(rows["removed"].round(1))
+        whole = unpruned_f1(rows)
+        points = [(float(cut["removed"].mean()), f1_of(cut)) for _, cut in cuts]
         return Curve.through([(0.0, whole), *((x, f1) for x, f1 in points if x > 0)])
 
-    def curves(self, kind: str, scorers: Sequence[str]) -> dict[str, Curve]:
-        """The curves of several scorers."""
-        return {scorer: self.curve(scorer, kind) for scorer in scorers}
+    def score_runs(self, scorer: str, *kinds: str) -> list[Any]:
+        """Records of a scorer's runs on the base model, of some kinds or of all; no studies."""
+        which = {"model": self.base, "scorer": scorer, "variant": ""}
+        what = " on ".join([f"a run of {SCORERS[scorer]}", *(KINDS[kind] for kind in kinds)])
+        points = self.points[self.points["kind"].isin(kinds or KINDS)]
+        names = set(self._rows(points, what, which)["run"])
+        return [record for record in self.runs.of("score") if record.id in names]
 
-    def score_runs(self, scorer: str, kind: Kind | None = None) -> list[Record]:
-        """Records of a scorer's runs on the base model, of one kind or of any; no studies."""
-        found = [
-            record
-            for record in self.runs.of("score")
-            if record.parameters["data"] == self.data
-            and record.parameters["scorer"] == scorer
-            and self.runs.model_of(record) == self.base
-            and not self.runs.variant_of(record)
-            and kind in (None, *cast("list[Kind]", record.parameters["kinds"]))
-        ]
-        if not found:
-            what = f" on {KINDS[kind]}" if kind else ""
-            raise Lacking(f"needs a run of {SCORERS[scorer]}{what} with {self.data}")
-        return found
-
-    def record(self, run: str) -> Record | None:
-        """The record of a run id of this profile."""
-        return self.runs.find(run, self.runs.records[0])
-
-    def finetuning_of(self, record: Record) -> Record:
-        """The fine-tuning run that a run descends from."""
+    def finetuning_of(self, record: Record) -> Any:
+        """The record of the fine-tuning run that a run descends from."""
         found = self.runs.find(self.runs.finetune_of(record), record)
         if found is None:
             raise Lacking("needs the record of the fine-tuning that the gates were trained on")
         return found
 
-    @staticmethod
-    def _point(scorer: str, rows: pd.DataFrame) -> Estimate:
-        seeds = rows["seed"].nunique() if scorer in WITH_SEEDS else None
-        return mean_f1(list(rows["articles"]), seeds=seeds)
+    def _rows(self, frame: pd.DataFrame, what: str, where: Mapping[str, Any]) -> pd.DataFrame:
+        """The rows with these values; none are an error, which names the values that tell most."""
+        for name, value in where.items():
+            frame = frame[frame[name] == value]
+        if len(frame):
+            return frame
+        special = {**KINDS, "both": "both kinds", "none": "nothing pruned"}
+        words = [
+            f"{name} {value}" if isinstance(value, float) else str(special.get(value, value))
+            for name, value in where.items()
+            if name not in ("scorer", "label", "choice", "run") and value not in ("", None)
+        ]
+        settings = f" ({', '.join(words)})" if words else ""
+        raise Lacking(f"needs {what} on {self.data}{settings}")
 
 
 def f1_of(rows: pd.DataFrame) -> Estimate:
-    """F1 on dev, the mean over models that differ in their seeds."""
-    pruned = rows["kinds"].ne("none").any()
-    return mean_f1(list(rows["articles"]), seeds=rows["gate_seed"].nunique() if pruned else None)
+    """F1, the mean over models or points that differ in their seeds."""
+    return mean_f1(list(rows["articles"]), basis_of(rows))
 
 
-def _filter(frame: pd.DataFrame, what: str, data: str, where: dict[str, Any]) -> pd.DataFrame:
-    keep = np.ones(len(frame), dtype=bool)
-    for name, value in where.items():
-        keep &= frame[name].eq(value).to_numpy(dtype=bool)
-    return _some(frame[keep], what, data, where)
+def unpruned_f1(points: pd.DataFrame) -> Estimate:
+    """F1 of the model that the points of a curve come from, on the same questions."""
+    margin = (points["unpruned_f1"] - points["floor"]).min()
+    return mean_f1([points["unpruned_articles"].iloc[0]], {"above_floor": margin})
 
 
-def _some(frame: pd.DataFrame, what: str, data: str, where: dict[str, Any]) -> pd.DataFrame:
-    if frame.empty:
-        raise Lacking(f"needs {_named(what, data, where)}")
-    return frame
-
-
-def _named(what: str, data: str, where: dict[str, Any]) -> str:
-    """A run in words: what it is, then the settings that tell it from others."""
-    special = {**KINDS, "both": "both kinds", "none": "nothing pruned"}
-    words = [
-        f"{name} {value}" if isinstance(value, float) else str(special.get(value, value))
-        for name, value in where.items()
-        if name not in ("scorer", "label", "choice", "run") and value not in ("", None)
-    ]
-    return f"{what} on {data}" + (f" ({', '.join(words)})" if words else "")
+def basis_of(rows: pd.DataFrame) -> dict[str, Any]:
+    """What a number made of these rows rests on, as `Finding` lists it."""
+    names = [name for name in ("gates", "retraining", "above_floor") if rows[name].notna().any()]
+    seeds = rows["gate_seed"].nunique()
+    return {name: rows[name].min() for name in names} | ({"seeds": seeds} if seeds else {})

@@ -2,215 +2,212 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 
 from study.claims.curve import MAX_LOSS
-from study.claims.evidence import Evidence
-from study.claims.judgement import (
-    Lacking,
-    Outcome,
-    above,
-    below,
-    claim,
-    within,
-)
-from study.claims.statistics import (
-    average,
-    exact,
-    mean_f1,
-    mean_of,
-    standard_deviation,
-)
+from study.claims.estimate import F1, POINTS, Estimate, average, exact, mean_of, standard_deviation
+from study.claims.evidence import Evidence, basis_of, f1_of, unpruned_f1
+from study.claims.judgement import Lacking, Parts, claim
 from study.frames import KINDS, layer_shares
-from study.linked import id_of
 from study.paper.published_text import TEXT
 from study.records.record import Record
 
-F1 = "F1 points"
-POINTS = "percentage points"
 PROHIBITIVE = 10
 """Times the cost of training L0's gates: our line, the paper names none."""
+SAME = ["model", "kind", "penalty", "seed"]
+"""What two L0 runs have in common that are compared in one setting."""
 
 
 @claim(
     4,
-    "Section 4.2.4",
+    "4.2.4",
     "intermediate layers retained more, while layers close to the embedding and close to the "
     "answer were pruned more heavily",
 )
-def middle_layers_keep_more(evidence: Evidence) -> Outcome:
+def middle_layers_keep_more(evidence: Evidence) -> Parts:
     """On the large model at the selected λ, the middle third of the layers keeps a larger share
-    than the outer thirds, of heads and of activations; over gate seeds."""
-    shares = layer_shares(evidence.runs.records)
+    than the third at the embedding, and than the third at the answer, of heads and of activations;
+    over gate seeds."""
     multiple, pruned = next(iter(evidence.multiples("not retrained").items()))
-    shares = shares[shares["run"].isin(pruned["run"])]
-    findings, words = [], []
+    layers = layer_shares(evidence.runs.records)
+    layers = layers[layers["run"].isin(pruned["run"])]
+    third, n_layers = layers["n_layers"] // 3, layers["n_layers"]
+    place = layers["layer"].gt(third).astype(int) + layers["layer"].gt(n_layers - third)
+    shares = layers.groupby(["kind", "run", place])["remaining"].mean().unstack()
+    words = []
     for kind in ("attn", "ff"):
-        rows = shares[shares["kind"] == kind]
-        third = rows["n_layers"] // 3
-        outer = (rows["layer"] <= third) | (rows["layer"] > rows["n_layers"] - third)
-        kept = rows.groupby([rows["run"], outer])["remaining"].mean().unstack()
-        more = mean_of(kept[False] - kept[True], seeds=len(kept))
-        findings.append(above(more, 0, POINTS, f"{KINDS[kind]} kept, middle minus outer layers"))
-        words.append(f"{more} percentage points more of the {KINDS[kind]}")
-    return Outcome(
-        tuple(findings),
-        f"At {multiple:g}λ the middle layers keep {' and '.join(words)} than the outer ones"
-        f"{_one_seed(len(pruned))}.",
-    )
+        first, middle, last = shares.xs(kind).to_numpy().T
+        over = [mean_of(middle - end, basis_of(pruned)) for end in (first, last)]
+        yield over[0].above(0, POINTS, f"{KINDS[kind]} kept, middle minus embedding end")
+        yield over[1].above(0, POINTS, f"{KINDS[kind]} kept, middle minus answer end")
+        words.append(
+            f"of the {KINDS[kind]} {first.mean():.0f}% at the embedding end, {middle.mean():.0f}% "
+            f"in the middle, {last.mean():.0f}% at the answer end: the middle keeps {over[0]} "
+            f"points more than the embedding end, {over[1]} more than the answer end"
+        )
+    return f"At {multiple:g}λ are kept {'; '.join(words)}{_one_seed(len(pruned))}."
 
 
-@claim(
-    10,
-    "Section 4.2.2",
-    "Leave-one-out requires a prohibitive number of passes … through the data",
-)
-def leave_one_out_prohibitive(evidence: Evidence) -> Outcome:
+@claim(10, "4.2.2", "Leave-one-out requires a prohibitive number of passes … through the data")
+def leave_one_out_prohibitive(evidence: Evidence) -> Parts:
     """One pass for each activation, at the seconds a pass that leave-one-out took on heads, costs
     more than 10 times as much as training L0's gates of activations."""
     [heads, *_] = evidence.score_runs("leave_one_out", "attn")
-    trained = evidence.score_runs("l0", "ff")
-    shape: Any = evidence.finetuning_of(heads).metrics["shape"]
-    scoring: Any = heads.metrics["scoring"]
+    trained = [run.metrics["training"] for run in evidence.score_runs("l0", "ff")]
+    shape, scoring = evidence.finetuning_of(heads).metrics["shape"], heads.metrics["scoring"]
     seconds = scoring["seconds"] / (shape["n_layers"] * shape["n_heads"])
     passes = shape["n_layers"] * shape["d_intermediate"]
-    l0 = float(np.mean([_training(run)["seconds"] for run in trained]))
     # a mean over hundreds of passes, far from the line: its own spread does not matter
-    times = exact(passes * seconds / l0)
-    return Outcome(
-        (above(times, PROHIBITIVE, "times L0's training", "all passes over training L0's gates"),),
+    times = exact(passes * seconds / np.mean([training["seconds"] for training in trained]))
+    yield times.above(PROHIBITIVE, "times L0's training", "all passes over training L0's gates")
+    return (
         f"{passes:,} passes of {seconds:.2g} s are {passes * seconds / 3600:.2g} hours, "
-        f"{times.value:,.0f} times as long as L0 trained.",
+        f"{times.value:,.0f} times as long as L0 trained."
     )
 
 
-@claim(13, "Section 4.2.1", "We investigated learning rates of … on base-qa, and chose 10^-1")
-def high_learning_rate(evidence: Evidence) -> Outcome:
+@claim(13, "4.2.1", "We investigated learning rates of … on base-qa, and chose 10^-1")
+def high_learning_rate(evidence: Evidence) -> Parts:
     """At equal λ, steps and seed, gates trained at 1e-1 remove more than at 1e-2 and at 1e-3,
     and still lose less than 5 F1 points."""
-    findings, words = [], []
+    own = evidence.own_points()
+    own = own[own["model"].eq(evidence.base) & own["kind"].ne("emb")]
+    plain, words, tried = own["variant"].eq(""), [], []
+    high = own[(plain | own["variant"].eq("learning rate 0.1")) & own["learning_rate"].eq(0.1)]
     for rate in (0.01, 0.001):
-        pairs = _at_rate(evidence, 0.1).merge(
-            _at_rate(evidence, rate), on=["kind", "penalty", "seed"], suffixes=("", "_low")
-        )
-        if pairs.empty:
+        changed = plain | own["variant"].eq(f"learning rate {rate:g}")
+        one, other = _pairs(high, own[changed & own["learning_rate"].eq(rate)])
+        if one.empty:
             raise Lacking(f"needs L0 at learning rates 0.1 and {rate:g}, with the same λ and seed")
-        more = mean_of(pairs["removed"] - pairs["removed_low"], seeds=pairs["seed"].nunique())
-        findings.append(above(more, 0, POINTS, f"removed at 0.1 minus at {rate:g}"))
+        more = _more_removed(one, other)
+        yield more.above(0, POINTS, f"removed at 0.1 minus at {rate:g}")
         words.append(f"{more} percentage points more than {rate:g}")
-    losses = [
-        mean_f1([run["unpruned_articles"]]) - mean_f1([run["articles"]], seeds=1)
-        for run in pairs.to_dict("records")
-    ]
-    loss = average(losses)
-    findings.append(below(loss, MAX_LOSS, F1, "lost at 0.1"))
-    return Outcome(
-        tuple(findings),
-        f"A learning rate of 0.1 removes {' and '.join(words)}, and loses {loss} F1 points"
-        f"{_one_seed(len(pairs), 'pair of runs')}.",
+        tried.append(one)
+    runs = [run for _, run in pd.concat(tried).drop_duplicates(SAME).groupby(SAME)]
+    lost = average([unpruned_f1(run) - f1_of(run) for run in runs])
+    yield lost.below(MAX_LOSS, F1, "lost at 0.1")
+    return (
+        f"A learning rate of 0.1 removes {' and '.join(words)}, and loses {lost} F1 points"
+        f"{_one_seed(len(runs), 'pair of runs')}."
     )
 
 
 @claim(
     14,
-    "Section 4.2.1",
+    "4.2.1",
     "The cost of training the gate parameters is comparable to extending fine tuning for an "
     "additional epoch",
 )
-def gates_cost_an_epoch(evidence: Evidence) -> Outcome:
+def gates_cost_an_epoch(evidence: Evidence) -> Parts:
     """An epoch of gate training takes 0.5 to 1.2 times as long as one of fine-tuning: seconds a
     window, over the L0 runs on the base model."""
-    ratios = [
-        _seconds_a_window(run) / _seconds_a_window(evidence.finetuning_of(run))
-        for run in evidence.score_runs("l0")
-    ]
-    ratio = mean_of(ratios)
-    return Outcome(
-        (within(ratio, 0.5, 1.2, "times", "an epoch of gate training over one of fine-tuning"),),
-        f"Over {len(ratios)} runs an epoch of gate training took {ratio.value:.2f} times as long "
-        "as one of fine-tuning.",
+    runs = evidence.score_runs("l0")
+    each = (_seconds_a_window(run) / _seconds_a_window(evidence.finetuning_of(run)) for run in runs)
+    ratio = mean_of(each)
+    yield ratio.within(0.5, 1.2, "times", "an epoch of gate training over one of fine-tuning")
+    return (
+        f"Over {len(runs)} runs an epoch of gate training took {ratio.value:.2f} times as long "
+        "as one of fine-tuning."
+    )
+
+
+@claim(
+    25,
+    "4.3.2",
+    "selecting the gate values by L0 regularization for one epoch on approximately 20% of the NQ "
+    "training data",
+    ("nq",),
+)
+def few_questions_suffice(evidence: Evidence) -> Parts:
+    """At equal λ and seed, gates trained on 15 to 25% of the training questions are within 1 F1
+    point of gates trained on all of them."""
+    own = evidence.own_points()
+    # nothing but their number of questions may tell the runs apart
+    own = own[own["variant"].str.fullmatch(r"((\d+|all) questions)?")]
+    share = own["scored_on"] / own["scored_on"].max()
+    few, every = _pairs(own[share.between(0.15, 0.25)], own[share == 1])
+    if few.empty:
+        raise Lacking("needs L0 at one λ and seed on about 20% and on all of the questions")
+    pairs = [(few.iloc[[i]], every.iloc[[i]]) for i in range(len(few))]
+    apart = average([f1_of(one) - f1_of(other) for one, other in pairs])
+    yield apart.within(-1, 1, F1, "gates of 20% of the questions minus gates of all")
+    return (
+        f"Gates trained on {100 * share[few.index].mean():.0f}% of the questions are {apart} F1 "
+        f"points above gates of all of them, over {len(few)} pairs of runs."
     )
 
 
 @claim(
     27,
-    "Section 4.3.3",
+    "4.3.3",
     "the same values of … yield significantly less pruning for the distillation objective than for "
     "the cross-entropy objective",
-    data=("nq", "squad2"),
+    ("nq", "squad2"),
 )
-def distillation_prunes_less(evidence: Evidence) -> Outcome:
+def distillation_prunes_less(evidence: Evidence) -> Parts:
     """At equal λ and seed, gates trained with the distillation objective remove less than with
     cross-entropy."""
     own = evidence.own_points()
-    by = {
-        name: own[(own["objective"] == name) & own["variant"].isin(("", name.replace("_", "-")))]
+    plain, taught = (
+        own[own["objective"].eq(name) & own["variant"].isin(["", name.replace("_", "-")])]
         for name in ("cross_entropy", "distillation")
-    }
-    same = ["model", "kind", "penalty", "seed"]
-    pairs = by["cross_entropy"].merge(by["distillation"], on=same)
-    if pairs.empty:
+    )
+    plain, taught = _pairs(plain, taught)
+    if plain.empty:
         raise Lacking("needs L0 with both objectives at the same λ and seed")
-    more = mean_of(pairs["removed_x"] - pairs["removed_y"], seeds=pairs["seed"].nunique())
-    return Outcome(
-        (above(more, 0, POINTS, "removed with cross-entropy minus with distillation"),),
+    more = _more_removed(plain, taught)
+    yield more.above(0, POINTS, "removed with cross-entropy minus with distillation")
+    return (
         f"At equal λ cross-entropy removes {more} percentage points more than distillation"
-        f"{_one_seed(len(pairs), 'pair of runs')}.",
+        f"{_one_seed(len(plain), 'pair of runs')}."
     )
 
 
 @claim(
     31,
-    "Section 4.3.3",
+    "4.3.3",
     "Averaging across five different initializations (random seeds) of gate parameters … attention "
     "heads pruned by 60.0±1.0%, feed-forward activations pruned by 71.9±0.1%",
-    data=("nq", "squad2"),
+    ("nq", "squad2"),
 )
-def seeds_agree(evidence: Evidence) -> Outcome:
+def seeds_agree(evidence: Evidence) -> Parts:
     """Over three or more gate seeds, the standard deviations are not above the paper's largest: 1.7
     percentage points of heads, 0.4 of activations, 0.2 F1 points after retraining. (Rounding of
     sizes is not part of the runs.)"""
-    then = "distillation" if evidence.data == "nq" else "cross-entropy"
-    groups = [rows for rows in evidence.multiples(then).values() if len(rows) > 1]
-    rows = max(groups, key=lambda rows: rows["gate_seed"].nunique(), default=None)
-    if rows is None or (n := rows["gate_seed"].nunique()) < 3:
-        raise Lacking("needs at least three gate seeds at one λ, pruned and retrained")
+    groups = evidence.multiples("distillation" if evidence.data == "nq" else "cross-entropy")
+    rows = max(groups.values(), key=lambda rows: rows["gate_seed"].nunique())
     rows = rows.drop_duplicates("gate_seed")
-    limits = {
-        "attn_removed": (TEXT["base_pruned_attn_removed"].sd, POINTS, "heads removed"),
-        "ff_removed": (TEXT["base_pruned_ff_removed"].sd, POINTS, "activations removed"),
-        "f1": (TEXT["base_pruned_short_f1"].sd, F1, "F1 after retraining"),
-    }
-    findings, words = [], []
-    for column, (limit, unit, name) in limits.items():
-        assert limit is not None
-        deviation = standard_deviation(list(rows[column]), seeds=n)
-        findings.append(below(deviation, limit, unit, f"standard deviation of {name}"))
+    if len(rows) < 3:
+        raise Lacking("needs at least three gate seeds at one λ, pruned and retrained")
+    words = []
+    for column, published, unit, name in (
+        ("attn_removed", "base_pruned_attn_removed", POINTS, "heads removed"),
+        ("ff_removed", "base_pruned_ff_removed", POINTS, "activations removed"),
+        ("f1", "base_pruned_short_f1", F1, "F1 after retraining"),
+    ):
+        deviation, limit = standard_deviation(rows[column], basis_of(rows)), TEXT[published].sd
+        yield deviation.below(cast(float, limit), unit, f"standard deviation of {name}")
         words.append(f"{deviation} of {name}")
-    return Outcome(
-        tuple(findings), f"Over {n} gate seeds the standard deviations are {', '.join(words)}."
-    )
+    return f"Over {len(rows)} gate seeds the standard deviations are {', '.join(words)}."
 
 
-def _at_rate(evidence: Evidence, rate: float) -> Any:
-    """L0 points at one learning rate that differ from the main sweep in nothing else."""
-    own = evidence.own_points()
-    own = own[own["variant"].isin(("", f"learning rate {rate:g}")) & (own["kind"] != "emb")]
-    return own[(own["learning_rate"] == rate) & (own["model"] == evidence.base)]
+def _pairs(one: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Points of L0 runs that are alike but for one setting: two frames, row by row."""
+    pairs = one.reset_index().merge(other.reset_index(), on=SAME)
+    return one.loc[pairs["index_x"]], other.loc[pairs["index_y"]]
 
 
-def _training(run: Record) -> Any:
-    found = run.metrics.get("training")
-    if found is None:
-        raise Lacking(f"needs the training times of {id_of(run)}")
-    return found
+def _more_removed(one: pd.DataFrame, other: pd.DataFrame) -> Estimate:
+    more = one["removed"].to_numpy() - other["removed"].to_numpy()
+    return mean_of(more, basis_of(pd.concat([one, other])))
 
 
 def _seconds_a_window(run: Record) -> float:
-    batch_size: Any = run.parameters["batch_size"]
-    return float(_training(run)["seconds_per_step"]) / batch_size
+    training: Any = run.metrics["training"]
+    return float(training["seconds_per_step"]) / cast(int, run.parameters["batch_size"])
 
 
 def _one_seed(n: int, what: str = "gate seed") -> str:

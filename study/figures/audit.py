@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from study.figures.style import BLUE, ORANGE, PUBLISHED, panels, paper_style
 from study.paper.audit import AuditItem
-from study.paper.audit.times import fit_decoding_time
+from study.paper.fits import fit_decoding_time
 from study.paper.published import TABLE_2
 
 if TYPE_CHECKING:

@@ -1,1 +1,1 @@
-"""What the paper says, as data, and the audit of its tables."""
+"""What the paper says, as data, and the audit of its tables. Imports without torch."""

@@ -1,30 +1,19 @@
-"""Sizes of the released encoders that the paper prunes or compares with: parameters and MACs.
-
-The dimensions are those of the models' released configurations; the paper prints only n_H, d_E and
-d_I (section 3.1). Imports without torch.
-"""
+"""Parameters and MACs of the released encoders that the paper prunes or compares with."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
-
-BYTES_PER_MEBIBYTE = 2**20
-FLOAT32_BYTES = 4
+from pydantic import BaseModel
 
 
-class Released(BaseModel):
+class Released(BaseModel, frozen=True, extra="forbid"):
     """A released encoder, optionally with a share of its heads and activations removed.
 
     Attributes:
         vocabulary, positions, token_types: rows of the three embedding tables.
-        d_embedding: d_E, also the hidden size.
-        n_layers, n_heads, d_intermediate: n_L, n_H and d_I; a head has size d_E / n_H.
+        d_embedding, n_layers, n_heads, d_intermediate: d_E, n_L, n_H and d_I.
         attn_removed, ff_removed: shares in [0, 1], over all layers.
-        pooler: whether the dense layer on the first token is counted, which span prediction does
-            not use but the implementations of the time kept.
+        pooler: whether the layer counts that span prediction does not use, but was kept then.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     vocabulary: int
     positions: int
@@ -42,21 +31,15 @@ class Released(BaseModel):
         return self.model_copy(update={"attn_removed": attn_removed, "ff_removed": ff_removed})
 
     @property
-    def head_parameters(self) -> int:
-        """Of all heads: rows of q, k, v with their bias, columns of the output projection."""
-        return self.n_layers * (4 * self.d_embedding**2 + 3 * self.d_embedding)
-
-    @property
-    def activation_parameters(self) -> int:
-        """Of all activations: rows of the first linear with bias, columns of the second."""
-        return self.n_layers * self.d_intermediate * (2 * self.d_embedding + 1)
-
-    @property
     def encoder_parameters(self) -> float:
-        """Of the layers without the embeddings: what pruning leaves, biases and LayerNorms."""
-        unpruned = self.n_layers * 6 * self.d_embedding
-        heads = (1 - self.attn_removed) * self.head_parameters
-        return heads + (1 - self.ff_removed) * self.activation_parameters + unpruned
+        """Of the layers alone; pruning leaves two biases and two LayerNorms in each."""
+        d = self.d_embedding
+        heads = self.n_layers * (4 * d**2 + 3 * d)  # q, k, v with bias, output without
+        activations = (
+            self.n_layers * self.d_intermediate * (2 * d + 1)
+        )  # first bias, not the second
+        kept = (1 - self.attn_removed) * heads + (1 - self.ff_removed) * activations
+        return kept + self.n_layers * 6 * d
 
     @property
     def parameters(self) -> float:
@@ -68,7 +51,7 @@ class Released(BaseModel):
     @property
     def mebibytes(self) -> float:
         """Of its float32 parameters."""
-        return self.parameters * FLOAT32_BYTES / BYTES_PER_MEBIBYTE
+        return self.parameters * 4 / 2**20
 
     def macs(self, tokens: int) -> float:
         """Multiplications of the layers for one sequence of so many tokens, attention included."""
@@ -78,17 +61,15 @@ class Released(BaseModel):
         return self.n_layers * tokens * kept
 
 
+# of their configurations; the paper prints n_H, d_E and d_I (section 3.1)
 _LARGE = {"d_embedding": 1024, "n_layers": 24, "n_heads": 16, "d_intermediate": 4096}
 _BASE = {"d_embedding": 768, "n_layers": 12, "n_heads": 12, "d_intermediate": 3072}
-_SIX_LAYERS = _BASE | {"n_layers": 6}
 _BERT = {"vocabulary": 30522, "positions": 512, "token_types": 2}
-# RoBERTa's first two positions are never used.
-_ROBERTA = {"vocabulary": 50265, "positions": 514, "token_types": 1}
+_ROBERTA = {"vocabulary": 50265, "positions": 514, "token_types": 1}  # the first two are never used
 
 BERT_LARGE = Released(**_BERT, **_LARGE)
 BERT_BASE = Released(**_BERT, **_BASE)
 ROBERTA_LARGE = Released(**_ROBERTA, **_LARGE)
 ROBERTA_BASE = Released(**_ROBERTA, **_BASE)
-DISTILBERT = Released(**_BERT | {"token_types": 0}, **_SIX_LAYERS, pooler=False)
-TINYBERT = Released(**_BERT, **_SIX_LAYERS)
-"""The six-layer TinyBERT: the paper's Table 1 gives it DistilBERT's size."""
+DISTILBERT = Released(**_BERT | _BASE | {"n_layers": 6, "token_types": 0}, pooler=False)
+TINYBERT = Released(**_BERT | _BASE | {"n_layers": 6})  # Table 1 gives it DistilBERT's size

@@ -1,4 +1,4 @@
-"""Run a profile to its end: `python -m study.plan.graph profiles/embedded.yml`.
+"""Run a profile to its end: `python -m study graph profiles/embedded.yml`.
 
 Snakemake keeps what is done in files, so the same call again makes what is missing, failed or was
 cut off, and nothing else. A call that was killed (`kill -9`, a power cut) leaves a lock, perhaps
@@ -70,8 +70,8 @@ def running_calls() -> Iterator[psutil.Process]:
     own, here = psutil.Process(), os.getcwd()
     family = {own.pid, *(parent.pid for parent in own.parents())}
     for process in psutil.process_iter(["cmdline", "cwd"]):
-        words = {Path(word).name for word in process.info["cmdline"] or ()}
-        is_call = not words.isdisjoint({"snakemake", "study.plan.graph"})
+        words = [Path(word).name for word in process.info["cmdline"] or ()]
+        is_call = "snakemake" in words or ("study" in words and "graph" in words)
         is_here = process.info["cwd"] == here and process.pid not in family
         if is_call and is_here and _folder_of_call(process) != here:
             yield process
@@ -102,7 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns 2 if the profile cannot be read.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m study.plan.graph",
+        prog="python -m study graph",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -132,7 +132,3 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)  # noqa: T201
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,8 @@
-"""The parameters of each stage, checked: what a stage notebook takes and a record keeps."""
+"""The parameters of each stage, checked: what a stage notebook takes and a record keeps.
+
+The `parameters` cells of the notebooks are written from these classes (`python -m study
+notebooks`), so a default and what it means stand here alone.
+"""
 
 from __future__ import annotations
 
@@ -8,72 +12,76 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from qaprune_lib.errors import SettingsError
+from study.records.record import RUN, Name, Word, is_run, run_id
 
 Kind = Literal["attn", "ff", "emb"]
 Objective = Literal["cross_entropy", "distillation"]
-Task = Literal["squad", "natural_questions"]
+TaskName = Literal["squad", "natural_questions"]
 ComputeDtype = Literal["float32", "bfloat16"]
 Count = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
+PLACE = frozenset({"name", "profile", "provenance", "results", "runs", "source"})
+"""Parameters that say where a run reads and writes, and are no part of what it is."""
+OF_NATURAL_QUESTIONS = frozenset({"task", "null_rate", "train_files", "dev_files"})
+OF_L0 = frozenset(
+    {"penalty_attn", "penalty_ff", "penalty_emb", "objective", "penalty_on", "optimizer"}
+    | {"embedding_norm", "epochs", "max_steps", "batch_size", "learning_rate", "initial_mean"}
+    | {"dropout"}
+)
+"""Parameters of `ScoreGates` that only L0 has."""
+
 
 class StageParameters(BaseModel):
-    """What all stages take. A run's identity is made of all fields but those of `PLACE`.
-
-    Attributes:
-        profile, provenance: the sweep that the run belongs to, and what its numbers are worth.
-        results: folder of records. runs: folder of models and scores.
-        source: "embedded", a folder or file of official SQuAD JSON or of Natural Questions, or a
-            Hub id.
-        data: name of the questions in records. version: of SQuAD, where a folder holds both.
-        task: which of the two the questions are.
-        train_questions, heldout_questions, dev_questions: drawn at random (seed 0) where the data
-            has more. Natural Questions have none that are held out, and are drawn one by one, so
-            that about as many come.
-        max_length, doc_stride: size and step of windows, in tokens.
-        null_rate: share of the windows without an answer that models train on, for Natural
-            Questions alone.
-        train_files, dev_files: of Natural Questions, where `source` is a folder that holds more
-            than one dev set; the first one scores, and the others are scored beside it.
-        compute_dtype: of models, as of `load_model`.
-    """
+    """What all stages take."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     stage: ClassVar[str]
     notebook: ClassVar[str]
-    PLACE: ClassVar[frozenset[str]] = frozenset(
-        {"profile", "provenance", "results", "runs", "source"}
-    )
-    OF_NATURAL_QUESTIONS: ClassVar[frozenset[str]] = frozenset(
-        {"task", "null_rate", "train_files", "dev_files"}
-    )
 
-    profile: str = "smoke"
-    provenance: Literal["embedded", "measured"] = "embedded"
-    results: str = "runs/smoke"
-    runs: str = "runs"
-    source: str = "embedded"
-    data: str = "squad2"
-    version: Literal["1.1", "2.0"] | None = None
-    train_questions: Count | None = 300
-    heldout_questions: Count | None = 60
-    dev_questions: Count | None = 60
-    max_length: Count = 128
-    doc_stride: Count = 64
-    task: Task = "squad"
-    null_rate: Share | None = None
-    train_files: list[str] = []
-    dev_files: list[str] = []
-    compute_dtype: ComputeDtype = "float32"
+    name: Name = Field("smoke", description="of the run, to be read; a part of its path")
+    profile: Word = Field("smoke", description="the sweep, a part of every path")
+    provenance: Literal["embedded", "measured"] = Field(
+        "embedded", description="embedded: the generated corpus; measured: real questions"
+    )
+    results: str = Field("runs/smoke", description="folder of records")
+    runs: str = Field("runs", description="folder of models and scores")
+    source: str = Field(
+        "embedded", description="embedded, a folder of SQuAD or Natural Questions files, a Hub id"
+    )
+    origin: str = Field("", description="digest of the source; empty: what it is found to be")
+    data: Word = Field("squad2", description="name of the questions in records")
+    version: Literal["1.1", "2.0"] | None = Field(
+        None, description="of SQuAD, where the folder holds both: 1.1 or 2.0"
+    )
+    train_questions: Count | None = Field(300, description="drawn at random (seed 0); None: all")
+    heldout_questions: Count | None = Field(60, description="likewise; of SQuAD alone")
+    dev_questions: Count | None = Field(60, description="likewise")
+    max_length: Count = Field(128, description="of a window, in tokens")
+    doc_stride: Count = Field(64, description="step from window to window, in tokens")
+    task: TaskName = Field(
+        "squad", description="or natural_questions, to which alone the next three belong"
+    )
+    null_rate: Share | None = Field(
+        None, description="share of the windows without an answer to train on; None: 0.02"
+    )
+    train_files: list[str] = Field(
+        [], description="where the folder holds several dev sets: which files are train,"
+    )
+    dev_files: list[str] = Field([], description="and which dev; the first one scores")
+    compute_dtype: ComputeDtype = Field(
+        "float32", description="or bfloat16, faster where the device has it"
+    )
 
     @model_validator(mode="after")
-    def _natural_questions_have_their_own(self) -> Self:
+    def _fits_together(self) -> Self:
         if self.task == "squad" and (self.null_rate is not None or self.dev_files):
             raise ValueError("null_rate and dev_files are for Natural Questions alone")
         if bool(self.train_files) != bool(self.dev_files):
@@ -81,6 +89,11 @@ class StageParameters(BaseModel):
         names = ["dev", *self.other_dev_sets]
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"dev_files: two dev sets would be called {twice[0]!r}")
+        if (self.source == "embedded") != (self.provenance == "embedded"):
+            raise ValueError(
+                f"provenance={self.provenance!r} with source={self.source!r}: numbers of the "
+                "generated corpus are embedded, those of files are measured"
+            )
         return self
 
     @property
@@ -118,24 +131,31 @@ class StageParameters(BaseModel):
             raise SettingsError(f"stage {cls.stage}: {message}") from None
 
     def identity(self) -> dict[str, Any]:
-        """The parameters of the run's record.
-
-        Those of Natural Questions, and a `compute_dtype` of bfloat16, only where they apply.
-        """
-        absent = set(self.PLACE)
+        """The parameters of the run's record: those that apply, without those of `PLACE`."""
+        absent = set(PLACE)
         if self.task == "squad":
-            absent |= self.OF_NATURAL_QUESTIONS
+            absent |= OF_NATURAL_QUESTIONS
         if self.compute_dtype == "float32":
             absent.add("compute_dtype")
         return self.model_dump(exclude=absent)
 
     def place(self) -> dict[str, Any]:
         """The rest: where the run reads and writes."""
-        return self.model_dump(include=set(self.PLACE))
+        return self.model_dump(include=set(PLACE))
+
+    @property
+    def id(self) -> str:
+        """The run's id; see `study.records.record.run_id`."""
+        return run_id(self.name, self.stage, self.identity())
+
+    @property
+    def reference(self) -> str:
+        """How the parameters of other runs name this one."""
+        return RUN + self.id
 
     def upstream(self) -> list[str]:
-        """Run ids that this run needs, of all its references that are runs of the same profile."""
-        return [name for name in self.references() if is_run_id(name)]
+        """Ids of the runs that this run builds on."""
+        return [name.removeprefix(RUN) for name in self.references() if is_run(name)]
 
     def references(self) -> list[str]:
         """What the run reads beside the questions: models and scores."""
@@ -143,73 +163,73 @@ class StageParameters(BaseModel):
 
 
 class Finetune(StageParameters):
-    """Fine-tune all weights.
-
-    Attributes:
-        model: anything that `load_model` takes, or the id of a run whose model goes on: with a new
-            layer for the answer type, where it comes from SQuAD and the task is Natural Questions.
-    """
+    """Fine-tune all weights."""
 
     stage = "finetune"
     notebook = "01_finetune"
 
-    model: str = "embedded"
-    epochs: Count = 1
-    max_steps: Count | None = 30
-    batch_size: Count = 16
-    learning_rate: NotNegative = 3e-4
-    warmup: Share = 0.05
-    dropout: bool = False
-    seed: Seed = 0
+    model: str = Field("embedded", description="embedded, minilm, mpnet-base, a Hub id, a folder")
+    epochs: Count = Field(1, description="passes over the windows")
+    max_steps: Count | None = Field(30, description="stop earlier; None: do not")
+    batch_size: Count = Field(16, description="windows in one optimizer step")
+    learning_rate: NotNegative = Field(3e-4, description="peak; decays linearly to 0")
+    warmup: Share = Field(0.05, description="share of the steps in which it rises")
+    dropout: bool = Field(False, description="whether the model's dropout is on")
+    seed: Seed = Field(0, description="of the order of batches and of dropout")
 
     def references(self) -> list[str]:  # noqa: D102
         return [self.model]
 
 
 class ScoreGates(StageParameters):
-    """Score gates of `model`, and draw F1 on held-out questions against the share removed.
-
-    Attributes:
-        model: id of a fine-tuning run, or anything that `load_model` takes.
-        scorer: name of the function in `qaprune_lib.scorers`; L0 takes the rest from `penalty_attn`
-            on, gain takes `at` and `normalize`.
-        kinds: which gates; for L0 those with a penalty.
-        questions: training questions that score (leave-one-out: dev questions); None: all.
-        random_seeds: rankings that random draws.
-        fractions: shares at which each ranking is cut, scored on `curve_questions` held-out
-            questions (of Natural Questions: dev questions, by which nothing is chosen); L0 is
-            scored at its own threshold too.
-    """
+    """Score gates, and draw F1 on held-out questions against the share removed."""
 
     stage = "score"
     notebook = "02_score_gates"
 
-    model: str = "embedded"
-    scorer: Literal["random", "gain", "leave_one_out", "l0", "fisher"] = "l0"
-    kinds: list[Kind] = ["attn"]
-    questions: Count | None = 100
-    seed: Seed = 0
-    random_seeds: Count = 1
-    at: Literal[0, 1] = 1
-    normalize: bool = False
-    penalty_attn: NotNegative | None = 0.08
-    penalty_ff: NotNegative | None = None
-    penalty_emb: NotNegative | None = None
-    objective: Objective = "cross_entropy"
-    penalty_on: Literal["nonzero", "one"] = "nonzero"
-    optimizer: Literal["adam", "bert_adam"] = "adam"
-    embedding_norm: Literal["weighted", "plain"] = "weighted"
-    epochs: Count = 1
-    max_steps: Count | None = 40
-    batch_size: Count = 8
-    learning_rate: NotNegative = 0.1
-    initial_mean: Annotated[float, Field(allow_inf_nan=False)] = 2.5
-    dropout: bool = False
-    fractions: list[Share] = [0.25, 0.5]
-    curve_questions: Count | None = 60
+    model: str = Field("embedded", description="run:ID of a fine-tuning run, or a model")
+    scorer: Word = Field("l0", description="a name in qaprune_lib.scorers: l0, gain, random, …")
+    kinds: list[Kind] = Field(
+        ["attn"], description="of attn, ff and emb; for L0 those that have a penalty"
+    )
+    questions: Count | None = Field(
+        100, description="training questions that score (leave-one-out: of dev); None: all"
+    )
+    seed: Seed = Field(0, description="of the gates and of the order of batches")
+    random_seeds: Count = Field(1, description="rankings that random draws")
+    options: dict[str, JsonValue] = Field(
+        {}, description="further arguments of the scorer (not of L0, which has its own below)"
+    )
+    penalty_attn: NotNegative | None = Field(
+        0.08, description="λ of L0, by kind; None: no gates of this kind"
+    )
+    penalty_ff: NotNegative | None = Field(None, description="likewise")
+    penalty_emb: NotNegative | None = Field(None, description="likewise")
+    objective: Objective = Field(
+        "cross_entropy", description="or distillation: to the model's own logits"
+    )
+    penalty_on: Literal["nonzero", "one"] = Field(
+        "nonzero", description="the penalty counts gates that are not 0, or those that are 1"
+    )
+    optimizer: Literal["adam", "bert_adam"] = Field("adam", description="or bert_adam")
+    embedding_norm: Literal["weighted", "plain"] = Field(
+        "weighted", description="LayerNorm under embedding gates, or plain"
+    )
+    epochs: Count = Field(1, description="of gate training")
+    max_steps: Count | None = Field(40, description="stop earlier; None: do not")
+    batch_size: Count = Field(8, description="windows in one optimizer step")
+    learning_rate: NotNegative = Field(0.1, description="of the gates; decays linearly to 0")
+    initial_mean: Finite = Field(2.5, description="of log_alpha")
+    dropout: bool = Field(False, description="whether the model's dropout is on")
+    fractions: list[Share] = Field(
+        [0.25, 0.5], description="shares removed at which the ranking is cut"
+    )
+    curve_questions: Count | None = Field(
+        60, description="that score the curve: held-out (of Natural Questions: dev); None: all"
+    )
 
     @model_validator(mode="after")
-    def _l0_penalises_its_kinds(self) -> Self:
+    def _penalties_fit_the_kinds(self) -> Self:
         penalised = {kind for kind, penalty in self.penalties().items() if penalty is not None}
         if not self.kinds:
             raise ValueError("kinds is empty: name at least one of attn, ff and emb")
@@ -218,7 +238,16 @@ class ScoreGates(StageParameters):
                 f"L0 needs a penalty for each of its kinds and no other: kinds are "
                 f"{', '.join(self.kinds)}, penalties are given for {', '.join(sorted(penalised))}"
             )
+        if self.scorer == "l0" and self.options:
+            raise ValueError("options: L0 has a parameter for each of its settings")
         return self
+
+    def identity(self) -> dict[str, Any]:  # noqa: D102
+        absent = set() if self.options else {"options"}
+        absent |= OF_L0 if self.scorer != "l0" else set()
+        if self.scorer != "random":
+            absent.add("random_seeds")
+        return {k: value for k, value in super().identity().items() if k not in absent}
 
     def penalties(self) -> dict[str, float | None]:
         """λ of each kind."""
@@ -229,53 +258,43 @@ class ScoreGates(StageParameters):
 
 
 class Prune(StageParameters):
-    """Prune and score without retraining (last column of Table 2).
-
-    Attributes:
-        model: id of a fine-tuning run, or anything that `load_model` takes.
-        attn, ff: ids of the score runs whose gates are cut at threshold 0; None keeps all.
-        fraction: cut at this share instead of the threshold.
-        choice: "scores", or the control "random": L0's count in each layer, chosen at random.
-        choice_seed: of that control.
-    """
+    """Prune and score without retraining (last column of Table 2)."""
 
     stage = "prune"
     notebook = "03_prune"
 
-    model: str = "embedded"
-    attn: str | None = None
-    ff: str | None = None
-    fraction: Share | None = None
-    choice: Literal["scores", "random"] = "scores"
-    choice_seed: Seed = 0
+    model: str = Field("embedded", description="run:ID of a run that trained it, or a model")
+    attn: str | None = Field(
+        None, description="run:ID of the scores that say which heads stay; None: all"
+    )
+    ff: str | None = Field(None, description="the same of activations")
+    fraction: Share | None = Field(None, description="cut at this share; None: at threshold 0")
+    choice: Literal["scores", "random"] = Field(
+        "scores", description="or random: as many in each layer, chosen at random (a control)"
+    )
+    choice_seed: Seed = Field(0, description="of that control")
 
     def references(self) -> list[str]:  # noqa: D102
         return [name for name in (self.model, self.attn, self.ff) if name is not None]
 
 
 class Retrain(StageParameters):
-    """Continue training with cross-entropy or distillation, and score.
-
-    Attributes:
-        model: id of a prune run, or of a fine-tuning run (the control), or a folder.
-        teacher: id of a fine-tuning run, or what `load_model` takes; used for distillation only.
-        questions: training questions; None: all.
-    """
+    """Continue training with cross-entropy or distillation, and score."""
 
     stage = "retrain"
     notebook = "04_retrain"
 
-    model: str = "embedded"
-    objective: Objective = "cross_entropy"
-    teacher: str | None = None
-    questions: Count | None = None
-    epochs: Count = 1
-    max_steps: Count | None = 20
-    batch_size: Count = 16
-    learning_rate: NotNegative = 1e-4
-    warmup: Share = 0.1
-    dropout: bool = False
-    seed: Seed = 0
+    model: str = Field("embedded", description="run:ID of a pruned or fine-tuned one, or a model")
+    objective: Objective = Field("cross_entropy", description="or distillation")
+    teacher: str | None = Field(None, description="for distillation: as model")
+    questions: Count | None = Field(None, description="training questions; None: all")
+    epochs: Count = Field(1, description="passes over the windows")
+    max_steps: Count | None = Field(20, description="stop earlier; None: do not")
+    batch_size: Count = Field(16, description="windows in one optimizer step")
+    learning_rate: NotNegative = Field(1e-4, description="peak; decays linearly to 0")
+    warmup: Share = Field(0.1, description="share of the steps in which it rises")
+    dropout: bool = Field(False, description="whether the model's dropout is on")
+    seed: Seed = Field(0, description="of the order of batches and of dropout")
 
     @model_validator(mode="after")
     def _teacher_teaches(self) -> Self:
@@ -293,10 +312,12 @@ class DecodeTime(StageParameters):
     stage = "time"
     notebook = "05_decode_time"
 
-    models: list[str] = ["embedded"]
-    batch_size: Count = 1
-    repeats: Count = 5
-    max_questions: Count | None = 20
+    models: list[str] = Field(
+        ["embedded"], description="run:ID each, or models; the first is the reference"
+    )
+    batch_size: Count = Field(1, description="windows decoded at once")
+    repeats: Count = Field(5, description="rounds")
+    max_questions: Count | None = Field(20, description="of dev, evenly spaced; None: all")
 
     def references(self) -> list[str]:  # noqa: D102
         return self.models
@@ -306,12 +327,6 @@ STAGES: dict[str, type[StageParameters]] = {
     cls.stage: cls for cls in (Finetune, ScoreGates, Prune, Retrain, DecodeTime)
 }
 """All stages by name, in the order of the graph."""
-
-
-def is_run_id(name: str) -> bool:
-    """Whether a reference is a run's id, `stage/slug-hash`, rather than a model's name."""
-    stage, slash, rest = name.partition("/")
-    return bool(slash) and stage in STAGES and "/" not in rest
 
 
 def unknown_name(name: str, known: Any, where: str) -> str:

@@ -1,22 +1,32 @@
-"""From a profile to its runs: every experiment as parameters of a stage, and what it needs."""
+"""From a profile to its runs: every experiment as parameters of a stage, and what it needs.
+
+What is done is the same for every task, model and data set (`Recipe`); where data come `after`
+other data (Natural Questions after SQuAD 2.0), models, gates and the operating point come from
+there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from study.plan.parameters import DecodeTime, StageParameters
-from study.plan.single_runs import (
-    OperatingPoint,
-    RunMaker,
-    id_of,
-    ids_by_kind,
-    times,
+from qaprune_lib.errors import SettingsError
+from study.plan.parameters import (
+    DecodeTime,
+    Finetune,
+    Objective,
+    Prune,
+    Retrain,
+    StageParameters,
 )
-from study.plan.transfer import natural_questions_runs
-from study.records.record import run_id
+from study.plan.profile import Profile
+from study.plan.recipe import Changes, Recipe, changed
+from study.plan.subject import OperatingPoint, Stage, Subject, as_file, words
+from study.records.record import RUN, hash_of, record_files, run_id
 
 SELECT = "select"
 """The stage that picks the operating point; it has no notebook."""
@@ -28,15 +38,20 @@ class Selection:
 
     Attributes:
         data: name of the questions.
-        model: id of the base model's fine-tuning run.
+        model: the base model's fine-tuning run.
         max_loss: F1 points that may be lost.
-        candidates: ids of the L0 runs, by kind.
+        candidates: the L0 runs, by kind.
     """
 
     data: str
     model: str
     max_loss: float
     candidates: Mapping[str, list[str]]
+
+    @property
+    def name(self) -> str:
+        """Its name, to be read."""
+        return f"selection/{self.data}"
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -51,11 +66,26 @@ class Selection:
     @property
     def id(self) -> str:
         """Its run id."""
-        return run_id(SELECT, self.parameters)
+        return run_id(self.name, SELECT, self.parameters)
+
+    def upstream(self) -> list[str]:
+        """Ids of the candidates."""
+        return [run.removeprefix(RUN) for runs in self.candidates.values() for run in runs]
 
 
-class Planner(RunMaker):
-    """All runs that a profile asks for."""
+@dataclass
+class Planner:
+    """All runs that a profile asks for.
+
+    Attributes:
+        profile: what is swept.
+        results: folder of records. runs: folder of models.
+    """
+
+    profile: Profile
+    results: str = "results"
+    runs: str = "runs"
+    _named: dict[str, StageParameters] = field(default_factory=dict, repr=False)
 
     def plan(self, points: Mapping[str, OperatingPoint] | None = None) -> list[StageParameters]:
         """All runs that can be named, each once, upstream first.
@@ -69,110 +99,255 @@ class Planner(RunMaker):
         """
         runs: dict[str, StageParameters] = {}
         for data in self.profile.data:
-            point = (points or {}).get(data)
-            for run in (*self._of_data(data, point), *self._of_others(data, point)):
-                runs.setdefault(id_of(run), run)
-        for run in natural_questions_runs(self, points or {}):
-            runs.setdefault(id_of(run), run)
+            point = (points or {}).get(self.point_of(data))
+            for run in (*self._on_base(data), *self._on_target(data, point)):
+                runs.setdefault(run.id, run)
         return list(runs.values())
 
-    def ids(self, points: Mapping[str, OperatingPoint] | None = None) -> list[str]:
-        """Ids of the runs of `plan`, and of the selections."""
-        runs = [id_of(run) for run in self.plan(points)]
-        return runs + [selection.id for selection in self.selections().values()]
-
     def selections(self) -> dict[str, Selection]:
-        """The selection of each data set's operating point."""
+        """The selection of each data set's operating point, by name of the data."""
         found = {}
         for data in self.profile.data:
-            base = self.finetuned(data, self.profile.base)
-            candidates: dict[str, list[str]] = {}
-            for kind, penalties in self.profile.penalties.items():
-                if kind != "emb":  # section 4.2.2: never pruned together with the others
-                    seeds = self.profile.penalty_seeds
-                    runs = [run for p in penalties for run in self.l0(data, base, {kind: p}, seeds)]
-                    candidates[kind] = [id_of(run) for run in runs]
-            found[data] = Selection(data, id_of(base), self.profile.max_loss, candidates)
+            base = self.subject(data, self.profile.base)
+            candidates: dict[str, list[str]] = {
+                kind: [run.reference for penalty in penalties for run in base.sweep(kind, penalty)]
+                for kind, penalties in base.recipe.penalties.items()
+                if kind != "emb"  # section 4.2.2: never pruned together with the others
+            }
+            if candidates and self.profile.data[data].after is None:
+                loss = base.recipe.max_loss
+                found[data] = Selection(data, base.run.reference, loss, candidates)
         return found
 
-    def _of_data(self, data: str, point: OperatingPoint | None) -> Iterator[StageParameters]:
-        profile = self.profile
-        yield from self.finetunes(data, profile.base)
-        yield from self.finetunes(data, profile.target)
-        base = self.finetuned(data, profile.base)
-        for changes in profile.tuning:
-            yield from self.finetunes(data, profile.base, **changes)
-        for settings in profile.scorers:
-            yield self.score(data, base, settings)
-        for kind, penalties in profile.penalties.items():
-            for penalty in penalties:
-                yield from self.l0(data, base, {kind: penalty}, profile.penalty_seeds)
-        for changes in profile.studies:
-            yield self.score(data, base, {"scorer": "l0", **profile.gates, **changes})
-        yield from self._unpruned(data)
-        if point is not None:
-            yield from self._operating_points(data, point)
+    def point_of(self, data: str) -> str:
+        """Name of the data whose operating point holds on these: the same, or those before."""
+        after = self.profile.data[data].after
+        return data if after is None else self.point_of(after)
 
-    def _of_others(self, data: str, point: OperatingPoint | None) -> Iterator[StageParameters]:
-        """The runs of further models, as if each were the large one."""
-        for name, other in self.profile.others.items():
-            if data in other.data:
-                planner = replace(self, profile=self.profile.with_large(name))
-                yield from planner.finetunes(data, name)
-                yield from planner._unpruned(data)
-                if point is not None:
-                    yield from planner._operating_points(data, point)
-                    yield from planner._pupils(data, point, other.smaller)
+    def subject(self, data: str, model: str) -> Subject:
+        """A model that is fine-tuned on some data, with the first seed."""
+        recipe = self.profile.recipe_of(data, model)
+        run = self._finetuned(data, model, recipe.finetune_seeds[0])
+        return Subject(run, recipe, as_file(model), self._table(data), self.make)
+
+    @property
+    def folder(self) -> Path:
+        """Where the profile's records lie."""
+        return Path(self.results) / self.profile.provenance / self.profile.name
+
+    def record_file(self, run: str) -> Path:
+        """Where the record of a run id lies."""
+        return self.folder / f"{run}.json"
+
+    def make(
+        self,
+        stage: type[Stage],
+        data: str,
+        recipe: Recipe,
+        name: str,
+        settings: Mapping[str, Any],
+    ) -> Stage:
+        """A run of a stage, by the name under which it was recorded, or else first planned.
+
+        Raises:
+            SettingsError: a parameter that the stage does not take, or questions without source.
+        """
+        questions = self.profile.data[data].parameters()
+        if questions["source"] is None and not questions["origin"]:
+            raise SettingsError(
+                f"profile {self.profile.name}: data {data!r} has no source: name the folder of its "
+                "files (--source FOLDER)"
+            )
+        common = {
+            **_unlimited(stage),
+            **questions,
+            "source": questions["source"] or "-",
+            "name": name,
+            "profile": self.profile.name,
+            "provenance": self.profile.provenance,
+            "results": self.results,
+            "runs": self.runs,
+            "data": data,
+            "compute_dtype": recipe.compute_dtype,
+            **recipe.windows.model_dump(),
+        }
+        run = stage.checked({**common, **settings})
+        identity = hash_of(run.id)
+        if identity not in self._named:
+            recorded = self._recorded.get(identity, run.id)
+            if recorded != run.id:
+                run = run.model_copy(update={"name": recorded.removesuffix(f"-{identity}")})
+            self._named[identity] = run
+        return self._named[identity]  # type: ignore[return-value]
+
+    @cached_property
+    def _recorded(self) -> dict[str, str]:
+        """Ids of the runs that are recorded, by their hash."""
+        files = [
+            file.relative_to(self.folder).with_suffix("") for file in record_files(self.folder)
+        ]
+        return {hash_of(str(file)): str(file) for file in files}
+
+    def _finetuned(self, data: str, model: str, seed: int) -> Finetune:
+        after = self.profile.data[data].after
+        recipe = self.profile.recipe_of(data, model)
+        begun = model if after is None else self.subject(after, model).run.reference
+        settings = {**recipe.finetune, "model": begun, "seed": seed}
+        name = f"finetuned/{data}/{as_file(model)}/seed{seed}"
+        return self.make(Finetune, data, recipe, name, settings)
+
+    def _trained(self, data: str, model: str) -> Iterator[Finetune]:
+        """The fine-tuning runs of a model, those on the data before first."""
+        after = self.profile.data[data].after
+        if after is not None:
+            yield self.subject(after, model).run  # type: ignore[misc]
+        for seed in self.profile.recipe_of(data, model).finetune_seeds:
+            yield self._finetuned(data, model, seed)
+
+    def _on_base(self, data: str) -> Iterator[StageParameters]:
+        """Fine-tuning, and sparsity curves of the model that operating points are chosen on."""
+        model = self.profile.base
+        base = self.subject(data, model)
+        yield from self._trained(data, model)
+        for changes in base.recipe.tuning:
+            settings = {**base.recipe.finetune, "model": base.run.model, **changes}
+            name = f"tuning/{data}/{base.called}/{words(changes)}"
+            yield self.make(Finetune, data, base.recipe, name, settings)
+        for settings in base.recipe.scorers:
+            yield base.score(settings)
+        for kind, penalties in base.recipe.penalties.items():
+            for penalty in penalties:
+                yield from base.sweep(kind, penalty)
+        yield from base.studies(None)
+
+    def _on_target(self, data: str, point: OperatingPoint | None) -> Iterator[StageParameters]:
+        """Operating points of the target, then of the other models."""
+        for model in self.profile.models_of(data):
+            subject = self.subject(data, model)
+            recipe = subject.recipe
+            yield from self._trained(data, model)
+            controls = recipe.control_objectives
+            controls = recipe.objectives if controls is None else controls
+            yield from subject.retrained(subject.run, f"{subject.place}/unpruned/{{}}", controls)
+            if point is None:
+                continue
+            timed = [subject.run.reference]
+            for run in (
+                *self._points(subject, point, controls),
+                *self._pupils(subject, model, point),
+            ):
+                yield run
+                if run.data == data and _is_timed(run, recipe.gate_seeds[0]):
+                    timed.append(run.reference)
+            name, settings = f"{subject.place}/times", {"models": timed, **recipe.timing}
+            yield self.make(DecodeTime, data, recipe, name, settings)
+            if model == self.profile.target:
+                yield from self._carried(subject, model, point)
+                yield from subject.studies(point)
+
+    def _points(
+        self, subject: Subject, point: OperatingPoint, controls: Sequence[Objective]
+    ) -> Iterator[StageParameters]:
+        """A model pruned at all multiples and retrained, with the controls."""
+        recipe = subject.recipe
+        for seed in recipe.gate_seeds:
+            further = recipe.further_objectives
+            first = seed == recipe.gate_seeds[0] or further is None
+            objectives = recipe.objectives if first else further or []
+            for multiple, driven in product(recipe.multiples, recipe.gate_objectives):
+                usual = driven == recipe.gate_objectives[0]
+                at = f"{subject.place}/x{multiple:g}" + ("" if usual else f"-{driven}-gates")
+                gates = subject.gates(point, multiple, at, seed=seed, objective=driven)
+                pruned = subject.prune(gates, f"{at}/pruned/seed{seed}")
+                yield from (*gates, pruned)
+                yield from subject.retrained(pruned, f"{at}/{{}}/seed{seed}", objectives)
+                if usual and multiple in recipe.single_kinds:
+                    for run in gates:
+                        yield subject.prune([run], f"{at}/pruned-{run.kinds[0]}/seed{seed}")
+                if usual and multiple in recipe.random_choice:
+                    random = subject.prune(gates, f"{at}/random/seed{seed}", choice="random")
+                    yield random
+                    yield from subject.retrained(random, f"{at}/random-{{}}/seed{seed}", controls)
 
     def _pupils(
-        self, data: str, point: OperatingPoint, smaller: Mapping[str, Mapping[str, Any]]
+        self, teacher: Subject, model: str, point: OperatingPoint
     ) -> Iterator[StageParameters]:
-        profile = self.profile
-        teacher = id_of(self.finetuned(data, profile.target))
-        for name, changes in smaller.items():
-            pupil = self.pupil(data, teacher, {**profile.finetune, "model": name, **changes})
-            yield pupil
-            yield from self.pupil_pruned(
-                pupil, point, gates={}, multiples=profile.multiples, retrain=profile.retrain
-            )
+        """Smaller models that are taught, pruned at all multiples, and taught again as before."""
+        for smaller, changes in teacher.recipe.smaller.items():
+            taught = self._taught(teacher, model, smaller, changes)
+            yield from taught
+            recipe = _of_pupil(teacher, changes)
+            called = f"{as_file(smaller)}-of-{teacher.called}"
+            pupil = Subject(taught[-1], recipe, called, teacher.table, self.make)
+            for multiple in recipe.multiples:
+                at = f"{pupil.place}/x{multiple:g}"
+                gates = pupil.gates(point, multiple, at)
+                pruned = pupil.prune(gates, f"{at}/pruned/seed{gates[0].seed}")
+                yield from (*gates, pruned)
+                yield from pupil.retrained(pruned, f"{at}/{{}}", ["distillation"], teacher.run)
 
-    def _unpruned(self, data: str) -> Iterator[StageParameters]:
-        """The control: the same extra training without pruning."""
-        unpruned = id_of(self.finetuned(data, self.profile.target))
-        yield from self.retrainings(data, unpruned, unpruned, self.profile.retrain)
+    def _taught(
+        self, teacher: Subject, model: str, smaller: str, changes: Changes
+    ) -> list[Retrain]:
+        """The runs in which a model teaches a smaller one: on the data before, then on its own."""
+        data = teacher.run.data
+        after = self.profile.data[data].after
+        before = (
+            []
+            if after is None
+            else self._taught(self.subject(after, model), model, smaller, changes)
+        )
+        recipe = _of_pupil(teacher, changes)
+        settings = {
+            **recipe.finetune,
+            "objective": "distillation",
+            "teacher": teacher.run.reference,
+            "model": before[-1].reference if before else smaller,
+        }
+        name = f"{teacher.table}/{data}/{as_file(smaller)}-of-{teacher.called}/taught"
+        return [*before, self.make(Retrain, data, recipe, name, settings)]
 
-    def _operating_points(self, data: str, point: OperatingPoint) -> Iterator[StageParameters]:
-        profile, target = self.profile, self.finetuned(data, self.profile.target)
-        unpruned = id_of(target)
-        timed = [unpruned]
-        for number, seed in enumerate(profile.gate_seeds):
-            further = profile.further_objectives
-            objectives = profile.objectives if number == 0 or further is None else further
-            for multiple in profile.multiples:
-                gates = [
-                    run
-                    for kind, penalty in point.items()
-                    for run in self.l0(data, target, {kind: times(penalty, multiple)}, [seed])
-                ]
-                yield from gates
-                ids = ids_by_kind(gates)
-                pruned = self.prune(data, unpruned, ids)
-                chosen = [pruned]
-                if multiple in profile.single_kinds:
-                    chosen += [self.prune(data, unpruned, {kind: ids[kind]}) for kind in ids]
-                timed += [id_of(run) for run in chosen] if number == 0 else []
-                if multiple in profile.random_choice:
-                    chosen.append(self.prune(data, unpruned, ids, choice="random"))
-                yield from chosen
-                for run in chosen:
-                    if run.attn and run.ff:
-                        yield from self.retrainings(
-                            data, id_of(run), unpruned, profile.retrain, objectives
-                        )
-        yield self.make(DecodeTime, data, {"models": timed, **profile.timing})
+    def _carried(
+        self, subject: Subject, model: str, point: OperatingPoint
+    ) -> Iterator[StageParameters]:
+        """Gates, and pruned models, of the data before (section 4.3.1)."""
+        data, recipe = subject.run.data, subject.recipe
+        after = self.profile.data[data].after
+        if after is None:
+            return
+        before = self.subject(after, model)
+        for multiple in sorted({*recipe.carried, *recipe.carried_models}):
+            above = f"{before.place}/x{multiple:g}"
+            gates = before.gates(point, multiple, above)
+            yield from gates
+            if multiple in recipe.carried:
+                at = f"transfer/{data}/{subject.called}/x{multiple:g}"
+                pruned = subject.prune(gates, f"{at}/pruned")
+                yield pruned
+                yield from subject.retrained(pruned, f"{at}/{{}}", recipe.objectives)
+            if multiple in recipe.carried_models:
+                pruned = before.prune(gates, f"{above}/pruned/seed{gates[0].seed}")
+                name = f"table3/{data}/{subject.called}/x{multiple:g}"
+                settings = {**recipe.finetune, "model": pruned.reference}
+                yield from (pruned, self.make(Retrain, data, recipe, name, settings))
+
+    def _table(self, data: str) -> str:
+        return "table2" if self.profile.data[data].after is None else "table5"
 
 
-def record_file(planner: Planner, run: str) -> Path:
-    """Where the record of a run id lies."""
-    profile = planner.profile
-    return Path(planner.results) / profile.provenance / profile.name / f"{run}.json"
+def _of_pupil(teacher: Subject, changes: Changes) -> Recipe:
+    """The recipe of a smaller model: its teacher's, and what it changes of that."""
+    return changed(teacher.recipe, changes.recipe, changes.by_data.get(teacher.run.data, {}))
+
+
+def _is_timed(run: StageParameters, first_seed: int) -> bool:
+    """Whether a run's model is one of those that are timed: of the first seed, not at random."""
+    if isinstance(run, Prune):
+        return run.choice == "scores" and run.name.endswith(f"/seed{first_seed}")
+    return isinstance(run, Retrain) and run.name.endswith("/taught")
+
+
+def _unlimited(stage: type[StageParameters]) -> dict[str, Any]:
+    """None for every optional limit: a stage's own defaults are of smoke size."""
+    limits = ("max_steps", "questions", "max_questions")
+    return {name: None for name in limits if name in stage.model_fields}

@@ -3,170 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from qaprune_lib.errors import SettingsError
-from study.plan.parameters import (
-    STAGES,
-    ComputeDtype,
-    Count,
-    Kind,
-    NotNegative,
-    Objective,
-    Share,
-)
+from study.plan.origin import files_of, origin_of
+from study.plan.parameters import STAGES, Count, Share, TaskName
+from study.plan.recipe import Changes, Recipe, Settings, changed
+from study.plan.strict_yaml import StrictLoader
+from study.records.record import Provenance, Word
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DataSettings(_Part):
-    """Questions of one name; counts are drawn at random (seed 0) where the data has more.
-
-    `source` may be left out of the file and given where the graph is run; `folder` is a part of
-    that folder. `about` is what has to be said beside every number that comes from them.
-    """
-
-    source: str | None = None
-    folder: str = ""
-    about: str = ""
-    version: Literal["1.1", "2.0"] | None = None
-    train_questions: Count | None = None
-    heldout_questions: Count | None = None
-    dev_questions: Count | None = None
-
-    def parameters(self) -> dict[str, Any]:
-        """As parameters of a stage."""
-        return self.model_dump(exclude={"folder", "about"})
-
-
-class WindowSizes(_Part):
-    """Sizes of windows in tokens."""
-
-    max_length: Count = 384
-    doc_stride: Count = 128
-
-
-class FurtherModel(_Part):
-    """What a further model on Natural Questions changes of how it is trained.
-
-    Attributes:
-        squad: of the profile's `finetune`, before Natural Questions.
-        finetune: of that on Natural Questions.
-    """
-
-    squad: dict[str, Any] = {}
-    finetune: dict[str, Any] = {}
-
-
-class FurtherLargeModel(FurtherModel):
-    """One that is pruned as the first model on Natural Questions is (the paper: RoBERTa-large).
-
-    Attributes:
-        gate_objectives, smaller: as of `NaturalQuestionsSettings`.
-    """
-
-    gate_objectives: list[Objective] = Field(default=["cross_entropy"], min_length=1)
-    smaller: dict[str, FurtherModel] = {}
-
-
-class NaturalQuestionsSettings(_Part):
-    """Section 4.3: models and gates that go from SQuAD to Natural Questions.
-
-    The λ are those selected on `after`, times `multiples`; nothing is tuned again.
-
-    Attributes:
-        after: name of the SQuAD questions that models and gates come from.
-        source, folder, about, train_questions, dev_questions: as of `DataSettings`.
-        train_files, dev_files, null_rate: as of `StageParameters`.
-        windows: sizes of windows.
-        others: further models that are fine-tuned, on `after` first, and pruned likewise.
-        smaller: pretrained models that the first one teaches, on `after` first, and that are pruned
-            and taught again after that (Table 5, Figure 4).
-        finetune: parameters of `Finetune`, from the model that was fine-tuned on `after`; also of
-            the continued training of one that was pruned there (Table 3).
-        scorers: parameters of `ScoreGates`, a run each.
-        gates: what changes of the profile's `gates`; the paper trains them on 20% of the questions.
-        studies: further L0 runs at the selected λ, each with what it changes.
-        gate_objectives: the losses that drive the gates.
-        gate_seeds: by multiple, seeds that gates of its own are trained with (section 4.3.3); of
-            these the first model is timed. Elsewhere it is the first of the profile's.
-        carried: multiples at which SQuAD's gates prune too.
-        carried_models: multiples at which the model pruned on SQuAD, weights and all, is trained
-            further (Table 3).
-        random_choice: multiples of that control.
-        retrain: parameters of `Retrain`.
-        timing: parameters of `DecodeTime`.
-    """
-
-    after: str
-    source: str | None = None
-    folder: str = ""
-    about: str = ""
-    train_questions: Count | None = None
-    dev_questions: Count | None = None
-    train_files: list[str] = []
-    dev_files: list[str] = []
-    null_rate: Share | None = None
-    windows: WindowSizes
-    others: dict[str, FurtherLargeModel] = {}
-    smaller: dict[str, FurtherModel] = {}
-    finetune: dict[str, Any]
-    scorers: list[dict[str, Any]] = []
-    gates: dict[str, Any] = {}
-    studies: list[dict[str, Any]] = []
-    gate_objectives: list[Objective] = Field(default=["cross_entropy"], min_length=1)
-    multiples: list[NotNegative] = [1.0, 2.0]
-    gate_seeds: dict[NotNegative, Annotated[list[int], Field(min_length=1)]] = {}
-    carried: list[NotNegative] = []
-    carried_models: list[NotNegative] = []
-    random_choice: list[NotNegative] = []
-    retrain: dict[str, Any]
-    timing: dict[str, Any]
-
-    def parameters(self) -> dict[str, Any]:
-        """As parameters of a stage."""
-        names = {"source", "train_questions", "dev_questions", "train_files", "dev_files"}
-        return {
-            "task": "natural_questions",
-            "heldout_questions": None,
-            **self.model_dump(include={*names, "null_rate"}),
-            **self.windows.model_dump(),
-        }
-
-
-class OtherModel(_Part):
-    """A further model that is pruned at the operating points, and what it changes of the profile.
-
-    Attributes:
-        data: names of the questions that it is trained and pruned on.
-        about: what has to be said beside every number that comes from it.
-        compute_dtype, finetune, retrain, timing: as of `Profile`; of the last three, what changes.
-        smaller: pretrained models that it teaches, and that are pruned and taught again after that,
-            each with what it changes of `finetune`.
-    """
-
-    data: list[str] = Field(min_length=1)
-    about: str = ""
-    compute_dtype: ComputeDtype = "float32"
-    finetune: dict[str, Any] = {}
-    retrain: dict[str, Any] = {}
-    timing: dict[str, Any] = {}
-    smaller: dict[str, dict[str, Any]] = {}
-
-
-class CurveSettings(_Part):
-    """Shares at which every ranking is cut (Figures 1 and 2), and the held-out questions there."""
-
-    fractions: list[Share] = []
-    curve_questions: Count | None = None
-
-
-class Resources(_Part):
+class Resources(BaseModel, frozen=True, extra="forbid"):
     """What one run of a stage needs; the graph hands it to the machine or to the cluster.
 
     A run with as many `threads` as the machine has cores runs alone there: timing asks for that.
@@ -178,13 +28,62 @@ class Resources(_Part):
     minutes: Count = 120
 
 
-NQ = "nq"
-"""Name of Natural Questions in records."""
+class Data(BaseModel, frozen=True, extra="forbid"):
+    """Questions of one name; counts are drawn at random (seed 0) where the data has more.
 
-Located = TypeVar("Located", DataSettings, NaturalQuestionsSettings)
+    Attributes:
+        task: whose form the questions have.
+        after: name of the data that models are trained on before.
+        source: may be left out of the file and given where the graph is run; `folder` is a part of
+            that folder.
+        origin: digest of the files, as `origin_of` gives it: other files are an error then, and
+            the profile's runs can be named where the files are not at hand.
+        about: what has to be said beside every number that comes from them.
+        recipe: what these data change of the profile's recipe.
+    """
+
+    task: TaskName = "squad"
+    after: Word | None = None
+    source: str | None = None
+    origin: str = ""
+    folder: str = ""
+    about: str = ""
+    version: Literal["1.1", "2.0"] | None = None
+    train_files: list[str] = []
+    dev_files: list[str] = []
+    null_rate: Share | None = None
+    train_questions: Count | None = None
+    heldout_questions: Count | None = None
+    dev_questions: Count | None = None
+    recipe: Settings = {}
+
+    def located(self, place: str | None) -> Data:
+        """With its source, and the origin of that.
+
+        Raises:
+            SettingsError: files of another origin than the profile names.
+        """
+        source = self.source
+        if source is None and place is not None:
+            source = str(Path(place) / self.folder)
+        if source is None:
+            return self
+        named = [*self.train_files, *self.dev_files]
+        files = files_of(source, self.task, version=self.version, files=named)
+        origin = origin_of(source, files)
+        if self.origin and origin != self.origin:
+            raise SettingsError(
+                f"{source}: these are other files than the profile's (origin {origin}, not "
+                f"{self.origin}): give them a data name, or a profile, of their own"
+            )
+        return self.model_copy(update={"source": source, "origin": origin})
+
+    def parameters(self) -> dict[str, Any]:
+        """As parameters of a stage."""
+        return self.model_dump(exclude={"after", "folder", "about", "recipe"})
 
 
-class Profile(_Part):
+class Profile(BaseModel, frozen=True, extra="forbid"):
     """One profile: a sweep over models, data, scorers, penalties, objectives and seeds.
 
     Attributes:
@@ -193,106 +92,82 @@ class Profile(_Part):
         base: model on which gates are swept and the operating point is chosen.
         large: model that the operating points go to; None: base.
         others: further models that they go to as well, by name.
-        windows: sizes of windows.
-        compute_dtype: of models; the parameters of a stage may differ.
-        finetune: parameters of `Finetune`; a run for each of finetune_seeds.
-        tuning: what `finetune` was chosen from by F1 on held-out questions: a run of base for each.
-        curves: sparsity curves.
-        scorers: parameters of `ScoreGates`, a run each, on base; without L0.
-        gates: parameters that all L0 runs share.
-        penalties: λ of the L0 runs on base, by kind of gate; a run for each of penalty_seeds,
-            which are gate_seeds unless they are given.
-        studies: further L0 runs on base, each with what it changes.
-        max_loss: F1 points that the operating point may lose on base.
-        multiples: of the selected λ, at which the large model is pruned.
-        single_kinds: multiples at which heads alone and activations alone are pruned too.
-        random_choice: multiples at which the control is run that keeps as many heads and
-            activations in each layer, but chooses them at random.
-        retrain: parameters of `Retrain`, for each of objectives and retrain_seeds.
-        further_objectives: of models of all gate seeds but the first; by default the same.
-        timing: parameters of `DecodeTime`.
-        natural_questions: the second half of the paper; its questions are named "nq".
         resources: what a run of each stage needs.
+        recipe: what is done; in the file its parts stand at the top.
     """
 
-    name: str
-    provenance: Literal["embedded", "measured"]
-    data: dict[str, DataSettings] = Field(min_length=1)
+    name: Word
+    provenance: Provenance
+    data: dict[Word, Data] = Field(min_length=1)
     base: str
     large: str | None = None
-    others: dict[str, OtherModel] = {}
-    windows: WindowSizes
-    compute_dtype: ComputeDtype = "float32"
-    finetune: dict[str, Any]
-    finetune_seeds: list[int] = Field(default=[0], min_length=1)
-    tuning: list[dict[str, Any]] = []
-    curves: CurveSettings
-    scorers: list[dict[str, Any]] = []
-    gates: dict[str, Any]
-    gate_seeds: list[int] = Field(default=[0], min_length=1)
-    penalties: dict[Kind, Annotated[list[NotNegative], Field(min_length=1)]]
-    penalty_seeds: list[int] | None = Field(default=None, min_length=1)
-    studies: list[dict[str, Any]] = []
-    max_loss: NotNegative = 5.0
-    multiples: list[NotNegative] = [1.0, 2.0, 3.0, 4.0]
-    single_kinds: list[NotNegative] = []
-    random_choice: list[NotNegative] = []
-    retrain: dict[str, Any]
-    retrain_seeds: list[int] = Field(default=[0], min_length=1)
-    objectives: list[Objective] = ["cross_entropy", "distillation"]
-    further_objectives: list[Objective] | None = None
-    timing: dict[str, Any]
-    natural_questions: NaturalQuestionsSettings | None = None
+    others: dict[str, Changes] = {}
     resources: dict[str, Resources] = {}
+    recipe: Recipe
+
+    @model_validator(mode="before")
+    @classmethod
+    def _recipe_stands_at_the_top(cls, content: Any) -> Any:
+        if not isinstance(content, dict) or "recipe" in content:
+            return content
+        recipe = {name: content[name] for name in Recipe.model_fields if name in content}
+        rest = {name: value for name, value in content.items() if name not in recipe}
+        return {**rest, "recipe": recipe}
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
-        for name, other in self.others.items():
-            if unknown := set(other.data) - set(self.data):
-                raise ValueError(f"others.{name}.data: {min(unknown)!r} is not in data")
+        for name, data in self.data.items():
+            if data.after is not None and data.after not in self.data:
+                raise ValueError(f"data.{name}.after: {data.after!r} is not in data")
+        for model, changes in self.others.items():
+            for name in (*changes.data, *changes.by_data):
+                if name not in self.data:
+                    raise ValueError(f"others.{model}: {name!r} is not in data")
         if unknown := set(self.resources) - set(STAGES):
             raise ValueError(f"resources.{min(unknown)}: the stages are {', '.join(STAGES)}")
-        for name in ("single_kinds", "random_choice"):
-            if not set(getattr(self, name)) <= set(self.multiples):
-                raise ValueError(f"{name}: each has to be one of multiples")
-        if not {"attn", "ff"} & set(self.penalties):
-            raise ValueError("penalties: an operating point needs those of attn, of ff or of both")
-        if NQ in self.data:
-            raise ValueError(f"{NQ!r} names Natural Questions: give them as natural_questions")
-        nq = self.natural_questions
-        if nq is None:
-            return self
-        if nq.after not in self.data:
-            raise ValueError(f"natural_questions come after {nq.after!r}, which is not in data")
-        for name in ("gate_seeds", "random_choice"):
-            if not set(getattr(nq, name)) <= set(nq.multiples):
-                raise ValueError(f"natural_questions.{name}: each has to be one of its multiples")
-        for name in ("carried", "carried_models"):
-            if not set(getattr(nq, name)) <= set(self.multiples) & set(nq.multiples):
-                raise ValueError(
-                    f"natural_questions.{name}: gates are carried from multiples of both"
-                )
+        for name in self.data:
+            for model in self.models_of(name):
+                self._check(name, self.recipe_of(name, model))
         return self
 
-    def resources_of(self, stage: str) -> Resources:
-        """What one run of a stage needs."""
-        return self.resources.get(stage, Resources())
+    def _check(self, name: str, recipe: Recipe) -> None:
+        after = self.data[name].after
+        for part in ("single_kinds", "random_choice"):
+            if not set(getattr(recipe, part)) <= set(recipe.multiples):
+                raise ValueError(f"{part} ({name}): each has to be one of multiples")
+        carried = {*recipe.carried, *recipe.carried_models}
+        if carried and after is None:
+            raise ValueError(f"carried ({name}): it comes after no other data")
+        if after is not None and not carried <= set(self.recipe_of(after, self.target).multiples):
+            raise ValueError(f"carried ({name}): each has to be one of multiples of {after}")
+        if after is None and not {"attn", "ff"} & set(recipe.penalties):
+            raise ValueError(
+                f"penalties ({name}): an operating point needs those of attn, of ff or of both"
+            )
 
     @property
     def target(self) -> str:
         """The model that is pruned at the operating points."""
         return self.large or self.base
 
-    def with_large(self, name: str) -> Profile:
-        """The same profile with one of the `others` as its large model."""
-        other = self.others[name]
-        changed = {
-            part: {**getattr(self, part), **getattr(other, part)}
-            for part in ("finetune", "retrain", "timing")
-        }
-        return self.model_copy(
-            update={"large": name, "compute_dtype": other.compute_dtype, **changed}
-        )
+    def models_of(self, data: str) -> list[str]:
+        """Models that are pruned at the operating points on some data, the target first."""
+        others = [name for name, other in self.others.items() if data in other.data]
+        return [self.target, *others]
+
+    def recipe_of(self, data: str, model: str) -> Recipe:
+        """The recipe, with what the data change of it, and then the model if it is of `others`.
+
+        Raises:
+            pydantic.ValidationError: a change names a part that there is not.
+        """
+        other = self.others.get(model, Changes())
+        changes = self.data[data].recipe, other.recipe, other.by_data.get(data, {})
+        return changed(self.recipe, *changes)
+
+    def resources_of(self, stage: str) -> Resources:
+        """What one run of a stage needs."""
+        return self.resources.get(stage, Resources())
 
 
 def read_profile(path: str | Path, *, source: str | None = None) -> Profile:
@@ -303,13 +178,14 @@ def read_profile(path: str | Path, *, source: str | None = None) -> Profile:
         source: where all questions are that the file gives no source for.
 
     Raises:
-        SettingsError: no such file, not YAML, an unknown or missing key, a value of a wrong type.
+        SettingsError: no such file, not YAML, a key that is unknown, missing or there twice, a
+            value of a wrong type, or files of another origin than the profile names.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text())
-    except FileNotFoundError as error:
-        raise SettingsError(f"{path}: no such profile") from error
-    except yaml.YAMLError as error:
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=StrictLoader)
+    except OSError as error:
+        raise SettingsError(f"{path}: no such profile ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise SettingsError(f"{path}: not YAML: {error}") from error
     try:
         profile = Profile.model_validate(content)
@@ -317,15 +193,5 @@ def read_profile(path: str | Path, *, source: str | None = None) -> Profile:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise SettingsError(f"{path}: {where}: {first['msg']}") from error
-    changes: dict[str, Any] = {
-        "data": {name: _located(settings, source) for name, settings in profile.data.items()}
-    }
-    if profile.natural_questions is not None:
-        changes["natural_questions"] = _located(profile.natural_questions, source)
-    return profile.model_copy(update=changes)
-
-
-def _located(settings: Located, source: str | None) -> Located:
-    if settings.source or source is None:
-        return settings
-    return settings.model_copy(update={"source": str(Path(source) / settings.folder)})
+    located = {name: data.located(source) for name, data in profile.data.items()}
+    return profile.model_copy(update={"data": located})

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from qaprune_lib.errors import QapruneError, RecordError
-from study.plan.plan import SELECT, Planner, record_file
+from study.plan.plan import SELECT, Planner
 from study.plan.profile import read_profile
-from study.plan.single_runs import OperatingPoint
+from study.plan.subject import OperatingPoint
 from study.records.environment import environment
 from study.records.record import Record, read_record, write_record
 
@@ -29,6 +29,7 @@ def select_operating_point(
 
     Args:
         candidates: records of L0 runs on the base model, by kind.
+        max_loss: F1 points.
 
     Returns:
         Metrics of a selection: λ by kind; `table`, a row per λ; `fallback`, by kind: no λ lost so
@@ -67,13 +68,19 @@ def _rows(kind: str, records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def selected_points(planner: Planner) -> dict[str, OperatingPoint]:
-    """The operating point of each data set whose selection has been recorded."""
+    """The operating point of each data set whose selection has been recorded.
+
+    A record that cannot be read is one that is missing, and is said to be on standard error.
+    """
     points: dict[str, OperatingPoint] = {}
     for data, selection in planner.selections().items():
-        path = record_file(planner, selection.id)
+        path = planner.record_file(selection.id)
         if path.is_file():
-            metrics: Any = read_record(path).metrics
-            points[data] = {kind: metrics[kind] for kind in selection.candidates}
+            try:
+                metrics: Any = read_record(path).metrics
+                points[data] = {kind: float(metrics[kind]) for kind in selection.candidates}
+            except (RecordError, KeyError, TypeError, ValueError) as error:
+                print(f"taken for missing: {path}: {error}", file=sys.stderr)  # noqa: T201
     return points
 
 
@@ -82,11 +89,12 @@ def record_selection(planner: Planner, data: str) -> Path:
     started, clock = datetime.now(UTC).isoformat(), time.perf_counter()
     selection = planner.selections()[data]
     candidates = {
-        kind: [read_record(record_file(planner, run)) for run in runs]
+        kind: [read_record(planner.record_file(run.removeprefix("run:"))) for run in runs]
         for kind, runs in selection.candidates.items()
     }
     first = next(record for records in candidates.values() for record in records)
     record = Record(
+        name=selection.name,
         stage=SELECT,
         profile=planner.profile.name,
         provenance=planner.profile.provenance,
@@ -94,6 +102,7 @@ def record_selection(planner: Planner, data: str) -> Path:
         metrics=select_operating_point(candidates, selection.max_loss),
         started=started,
         seconds=time.perf_counter() - clock,
+        source=first.source,
         data_digest=first.data_digest,
         **environment(),
     )
@@ -101,21 +110,17 @@ def record_selection(planner: Planner, data: str) -> Path:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line: `python -m study.plan.select profiles/embedded.yml squad2`."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Command line: `python -m study select profiles/embedded.yml squad2`."""
+    parser = argparse.ArgumentParser(prog="python -m study select", description=__doc__)
     parser.add_argument("profile", type=Path)
     parser.add_argument("data", help="name of the questions")
+    parser.add_argument("--source", help="folder of the questions")
     parser.add_argument("--results", default="results", help="folder of records")
     options = parser.parse_args(arguments)
     try:
-        # what is selected does not depend on where the questions lie
-        planner = Planner(read_profile(options.profile, source="-"), results=options.results)
-        record_selection(planner, options.data)
+        profile = read_profile(options.profile, source=options.source)
+        record_selection(Planner(profile, results=options.results), options.data)
     except QapruneError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 2
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

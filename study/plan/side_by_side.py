@@ -1,6 +1,6 @@
 """Run a profile's runs side by side on one machine, for so many minutes.
 
-`python -m study.plan.side_by_side profiles/measured.yml --jobs 8 --minutes 9`
+`python -m study side-by-side profiles/measured.yml --jobs 8 --minutes 9`
 
 What Snakemake does well without a clock, this does for a machine that is at hand for minutes: it
 needs no packages but the library's own, loads them and the questions once, forks a process for
@@ -27,10 +27,9 @@ from typing import Any
 
 from qaprune_lib.errors import QapruneError
 from study.plan.parameters import StageParameters
-from study.plan.plan import Planner, record_file
+from study.plan.plan import Planner
 from study.plan.profile import read_profile
 from study.plan.select import record_selection, selected_points
-from study.plan.single_runs import id_of
 
 ALONE = "time"
 """The stage that shares the machine with no other run."""
@@ -92,13 +91,12 @@ class SideBySide:
 
     def is_done(self, run: str) -> bool:
         """Whether a run's record is there; it is written last."""
-        return record_file(self.planner, run).is_file()
+        return self.planner.record_file(run).is_file()
 
     def select(self) -> None:
         """Make the selections whose candidates are all there."""
         for data, selection in self.planner.selections().items():
-            runs = [run for ids in selection.candidates.values() for run in ids]
-            if not self.is_done(selection.id) and all(map(self.is_done, runs)):
+            if not self.is_done(selection.id) and all(map(self.is_done, selection.upstream())):
                 fork = multiprocessing.get_context("fork").Process  # it asks for the device's name
                 child = fork(target=record_selection, args=(self.planner, data))
                 child.start()
@@ -108,10 +106,10 @@ class SideBySide:
     def wanted(self) -> list[StageParameters]:
         """Runs to be done, in the order of the patterns and of the plan."""
         runs = self.planner.plan(selected_points(self.planner))
-        runs = [run for run in runs if not self.is_done(id_of(run))]
+        runs = [run for run in runs if not self.is_done(run.id)]
         if not self.patterns:
             return runs
-        matching = [[run for run in runs if fnmatchcase(id_of(run), p)] for p in self.patterns]
+        matching = [[run for run in runs if fnmatchcase(run.id, p)] for p in self.patterns]
         return [run for runs in matching for run in runs]
 
     def estimate(self, run: StageParameters) -> float:
@@ -126,7 +124,7 @@ class SideBySide:
         if len(self.running) >= self.jobs or alone:
             return None
         for run in self.wanted():
-            name = id_of(run)
+            name = run.id
             if name in self.running or name in self.failed:
                 continue
             if not all(self.is_done(upstream) for upstream in run.upstream()):
@@ -138,7 +136,7 @@ class SideBySide:
 
     def start(self, run: StageParameters) -> None:
         """Fork a process for a run."""
-        name = id_of(run)
+        name = run.id
         profile = self.planner.profile
         log = Path(self.planner.runs) / profile.provenance / profile.name / f"{name}.log"
         parameters = {**run.identity(), **run.place()}
@@ -186,7 +184,7 @@ def preload(planner: Planner) -> None:
     from transformers import Trainer  # noqa: F401
 
     import qaprune_lib
-    from qaprune_lib.models.encoder import ARCHITECTURES
+    from qaprune_lib.models.architecture import ARCHITECTURES
     from study.stages import measure, stage_run  # noqa: F401
     from study.stages.questions import squad
 
@@ -194,8 +192,9 @@ def preload(planner: Planner) -> None:
         getattr(transformers, architecture.question_answering)
     for name in ("finetune", "retrain", "prune", "scorers", "time_decoding", "Topology"):
         getattr(qaprune_lib, name)
-    for settings in planner.profile.data.values():
-        squad(str(settings.source), settings.version)
+    for data in planner.profile.data.values():
+        if data.task == "squad":
+            squad(str(data.source), data.version)
 
 
 def say(message: str) -> None:
@@ -205,7 +204,7 @@ def say(message: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; exit status 1 if a run failed, 2 if the profile cannot be read."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m study side-by-side", description=__doc__)
     parser.add_argument("profile", type=Path)
     parser.add_argument("--source", help="folder of the questions")
     parser.add_argument("--results", default="results")
@@ -227,7 +226,3 @@ def main(arguments: list[str] | None = None) -> int:
         say(f"error: {error}")
         return 2
     return 1 if work.failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

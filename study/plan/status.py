@@ -1,115 +1,111 @@
-"""Which runs a profile has, lacks, or has with older code."""
+"""Which runs a profile has, and which it lacks."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from qaprune_lib.errors import QapruneError
-from study.plan.plan import Planner, record_file
+from qaprune_lib.errors import QapruneError, RecordError
+from study.plan.plan import Planner
 from study.plan.profile import read_profile
 from study.plan.select import selected_points
-from study.records.record import Record, read_record, read_records
+from study.plan.subject import OperatingPoint
+from study.records.lineage import changed_since
+from study.records.record import Record, hash_of, read_record, record_files
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """One run of a profile: "complete", "missing", or why its record is "stale"."""
+    """One run of a profile.
+
+    Attributes:
+        id: of the run.
+        state: "complete", "missing", or why its record cannot be used.
+        record: if it is complete.
+    """
 
     id: str
     state: str
+    record: Record | None = None
 
 
-def profile_status(planner: Planner, *, read_data: bool = False) -> list[RunStatus]:
+def profile_status(
+    planner: Planner, points: Mapping[str, OperatingPoint] | None = None
+) -> list[RunStatus]:
     """The state of every run that the profile asks for.
 
     What follows from a selection that is not there yet is counted as the selection alone.
 
     Args:
         planner: of the profile.
-        read_data: read the questions too, and compare them with those of the records.
+        points: the selected operating points; by default those that are recorded.
     """
-    points = selected_points(planner)
     found = []
-    digests: dict[str, set[str | None]] = {}
-    for run in planner.ids(points):
-        path = record_file(planner, run)
+    selections = planner.selections().values()
+    points = selected_points(planner) if points is None else points
+    ids = [*(run.id for run in planner.plan(points)), *(choice.id for choice in selections)]
+    for run in ids:
+        path = planner.record_file(run)
         if not path.is_file():
             found.append(RunStatus(run, "missing"))
             continue
-        record = read_record(path)
-        digests.setdefault(str(record.parameters["data"]), set()).add(record.data_digest)
-        found.append(RunStatus(run, "complete"))
-    for data, seen in digests.items():
-        if len(seen) > 1:
-            found.append(
-                RunStatus(data, f"stale: its records are of {len(seen)} versions of the data")
-            )
-        elif read_data:
-            from study.stages.questions import Questions
-
-            reads = next(run for run in planner.plan(points) if run.data == data)
-            if Questions.load(reads).digest not in seen:
-                found.append(RunStatus(data, f"stale: {reads.source} holds other questions by now"))
+        try:
+            record = read_record(path)
+        except RecordError as error:
+            found.append(RunStatus(run, f"damaged: {error}"))
+        else:
+            found.append(RunStatus(record.id, "complete", record))
     return found
 
 
 def unplanned(planner: Planner) -> list[str]:
-    """Ids of recorded runs that the profile does not ask for: made by hand, or of an older profile.
-
-    Tables and figures have them too. None before all operating points are selected, which name
-    further runs.
-    """
-    points = selected_points(planner)
-    if set(points) != set(planner.selections()):
-        return []
-    folder = Path(planner.results) / planner.profile.provenance / planner.profile.name
-    recorded = (f"{path.parent.name}/{path.stem}" for path in sorted(folder.glob("*/*.json")))
-    planned = set(planner.ids(points))
-    return [run for run in recorded if run not in planned]
-
-
-def records_of(results: Path) -> list[Record]:
-    """All records of a folder: `results/<provenance>/...`."""
-    return [
-        record
-        for provenance in ("embedded", "measured")
-        for record in read_records(results / provenance)
-    ]
+    """Ids of recorded runs that the profile does not ask for."""
+    profile = planner.profile
+    folder = Path(planner.results) / profile.provenance / profile.name
+    known = {hash_of(run.id) for run in profile_status(planner)}
+    files = [path.relative_to(folder).with_suffix("") for path in record_files(folder)]
+    return [str(file) for file in files if hash_of(str(file)) not in known]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line: `python -m study.plan.status profiles/embedded.yml`.
+    """Command line: `python -m study status profiles/embedded.yml`.
 
-    Exit status 1 if anything is missing or stale; runs that were not planned are only listed.
+    Exit status 1 if anything is missing or damaged; runs that were not planned are only listed.
     """
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("profiles", nargs="*", type=Path, help="profiles/NAME.yml")
+    parser = argparse.ArgumentParser(prog="python -m study status", description=__doc__)
+    parser.add_argument("profiles", nargs="+", type=Path, help="profiles/NAME.yml")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of records")
-    parser.add_argument(
-        "--source", help="folder of the questions: also say whether they have changed"
-    )
+    parser.add_argument("--source", help="folder of the questions")
     options = parser.parse_args(arguments)
+    lacking = 0
     try:
-        lacking = 0
         for path in options.profiles:
-            profile = read_profile(path, source=options.source or "-")
+            profile = read_profile(path, source=options.source)
             planner = Planner(profile, results=str(options.results))
-            runs = profile_status(planner, read_data=options.source is not None)
-            lacking += sum(run.state != "complete" for run in runs)
+            runs = profile_status(planner)
+            complete = [run for run in runs if run.record is not None]
+            lacking += len(runs) - len(complete)
             for run in runs:
-                print(f"{run.state:10} {run.id}")  # noqa: T201
+                _say(f"{run.state:10} {run.id}{_made(run.record)}")
             for name in unplanned(planner):
-                print(f"{'unplanned':10} {name}: in the figures until its record is deleted")  # noqa: T201
-            complete = sum(run.state == "complete" for run in runs)
-            print(f"{path}: {complete} of {len(runs)} runs are complete")  # noqa: T201
+                _say(f"{'unplanned':10} {name}: in the figures until its record is deleted")
+            _say(f"{path}: {len(complete)} of {len(runs)} runs are complete")
     except QapruneError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 2
     return 1 if lacking else 0
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _made(record: Record | None) -> str:
+    if record is None or record.commit is None:
+        return ""
+    since = changed_since(record.commit)
+    changes = "" if since is None else f", {since} files of the library changed since"
+    return f"  (made at {record.commit[:8]}{changes})"
+
+
+def _say(text: str) -> None:
+    print(text)  # noqa: T201

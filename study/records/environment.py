@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
-import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import TypedDict
 
-PACKAGE = Path(__file__).resolve().parents[1]
+from study.records.lineage import commit
+
 PACKAGES = (
     "accelerate",
     "datasets",
@@ -29,14 +29,13 @@ class Environment(TypedDict):
     device: str
     packages: dict[str, str]
     commit: str | None
+    dirty: bool
 
 
 def environment() -> Environment:
-    """The device that torch would use, the versions of the packages that matter, the git commit.
-
-    The commit is None outside of a git checkout of this library.
-    """
-    return Environment(device=device(), packages=packages(), commit=commit())
+    """The device that torch would use, the packages that matter, and the commit of this tree."""
+    head, dirty = commit()
+    return Environment(device=device(), packages=packages(), commit=head, dirty=dirty)
 
 
 def device() -> str:
@@ -58,27 +57,6 @@ def packages() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
-
-
-def commit() -> str | None:
-    """The commit that is checked out in this library's own git repository, if it has one."""
-    # inside another project's repository (its virtual environment) git would answer for that one
-    found = _git("rev-parse", "--show-toplevel", "HEAD")
-    match found:
-        case [top, head] if Path(top) == PACKAGE.parent:
-            return head
-    copied = PACKAGE.parent / "COMMIT"  # of a copy without its repository, made of a clean tree
-    return copied.read_text(encoding="utf-8").strip() if copied.is_file() else None
-
-
-def _git(*arguments: str) -> list[str]:
-    try:
-        answer = subprocess.run(
-            ["git", "-C", str(PACKAGE), *arguments], capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return []
-    return answer.stdout.splitlines()
 
 
 def _processor() -> str:

@@ -1,4 +1,4 @@
-"""Records of runs: one JSON file for each run, at a path made of the run's parameters.
+"""Records of runs: one JSON file for each run, at a path that people can read.
 
 A run that is repeated replaces its own record, two different runs never meet at one path, and
 a writer that dies leaves the old record or none. Reading needs neither torch nor transformers.
@@ -9,14 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
-from uuid import uuid4
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -30,67 +28,63 @@ from pydantic import (
     model_validator,
 )
 
+from qaprune_lib.cache import write_atomically
 from qaprune_lib.errors import RecordError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Provenance = Literal["measured", "embedded", "published"]
-FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Provenance = Literal["measured", "embedded"]
+WORD = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
+Word = Annotated[str, StringConstraints(pattern=f"^{WORD}$")]
+"""A name that may be a part of a path: no slash, no space, nothing that a shell reads."""
+Name = Annotated[str, StringConstraints(pattern=f"^{WORD}(/{WORD})*$")]
 Hexadecimal = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]+$")]
-
-SLUG_LENGTH = 60
-TELLING = (
-    "data",
-    "model",
-    "scorer",
-    "kinds",
-    "penalty_attn",
-    "penalty_ff",
-    "penalty_emb",
-    "choice",
-    "objective",
-    "seed",
-)
-"""Parameters whose values, where they are not other runs, make a run's readable name."""
 HASH_LENGTH = 10
+RUN = "run:"
+"""How a parameter that names another run begins; its id follows."""
 
 
 class Record(BaseModel):
     """What one run was given, what it measured, and where.
 
     Attributes:
-        stage: kind of run: "finetune", "score", "curve", "prune", "retrain", "evaluate", "time", …
+        name: to be read, for instance "table2/squad2/minilm/x2/distilled/seed0".
+        stage: kind of run: "finetune", "score", "select", "prune", "retrain" or "time".
         profile: the sweep that it belongs to, for instance "embedded".
-        parameters: all that tells this run from others of its stage, as JSON values.
+        parameters: all that tells this run from others of its stage, as JSON values; other runs
+            are named `run:ID`.
         metrics: what was measured, as JSON values, nested as is convenient.
-        status: "failed" exactly if `error` says what went wrong.
         started: UTC, ISO 8601 with its offset.
         seconds: wall time of the run.
         device: the GPU or the processor that it ran on.
-        packages: versions of Python and of the packages that matter, by name.
-        commit: of the library's git checkout; None where there is none.
-        data_digest: of the data set that was read; None if none was.
-        provenance: "published" numbers are others', "embedded" ones are of the generated corpus.
+        packages: versions of what can change a result.
+        commit: of the library, None where it was no git checkout; dirty: whether files differed
+            from it.
+        source: where the questions came from: "embedded", a Hub id, or the names of files.
+        data_digest: of the questions that were used.
+        provenance: "embedded" numbers are of the generated corpus.
 
     Raises:
-        RecordError: a field is missing, unknown or of the wrong type; a number is not finite.
+        RecordError: a field is missing, unknown or of the wrong type; a number is not finite; a
+            measured record of a tree that differs from its commit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    stage: FileName
-    profile: FileName
+    name: Name
+    stage: Word
+    profile: Word
     parameters: dict[str, JsonValue]
     metrics: dict[str, JsonValue]
-    status: Literal["complete", "failed"] = "complete"
-    error: str | None = None
     started: str
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     device: str
     packages: dict[str, str]
-    commit: Hexadecimal | None = None
-    data_digest: Hexadecimal | None = None
+    commit: Hexadecimal | None
+    dirty: bool
+    source: str
+    data_digest: Hexadecimal
     provenance: Provenance
 
     if not TYPE_CHECKING:  # mypy takes the signature from the fields
@@ -114,30 +108,47 @@ class Record(BaseModel):
         return started
 
     @model_validator(mode="after")
-    def _error_if_failed(self) -> Self:
-        if (self.status == "failed") != bool(self.error):
-            raise ValueError("a failed run says its error, and only a failed run does")
+    def _measured_at_a_commit(self) -> Record:
+        if self.provenance == "measured" and self.dirty:
+            raise ValueError(
+                "a measured record comes from a commit: commit the changes of the tree first"
+            )
         return self
 
+    @property
+    def id(self) -> str:
+        """Its name with the hash of its stage and parameters behind."""
+        return run_id(self.name, self.stage, self.parameters)
 
-def run_id(stage: str, parameters: Mapping[str, JsonValue]) -> str:
-    """The name of a run within its profile: `stage/slug-hash`.
+    @property
+    def hash(self) -> str:
+        """The hash alone, by which other runs find it whatever it is called."""
+        return hash_of(self.id)
 
-    The slug is there to be read: the values of the telling parameters. The hash (10 hex digits of
-    the SHA-256 over canonical JSON of all parameters, in which 1 and 1.0 are one number) tells runs
-    apart.
+
+def run_id(name: str, stage: str, parameters: Mapping[str, JsonValue]) -> str:
+    """`name-hash`: 10 hex digits of the SHA-256 over stage and parameters as canonical JSON.
+
+    In it 1 and 1.0 are one number, and a run that a parameter names counts by its own hash: what
+    runs are called changes nothing.
     """
-    digest = hashlib.sha256(_canonical(dict(parameters)).encode()).hexdigest()[:HASH_LENGTH]
-    telling = [parameters.get(name) for name in TELLING]
-    words = [_canonical(value) for value in telling if value is not None and "/" not in str(value)]
-    slug = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(words))[:SLUG_LENGTH].strip("-.")
-    return f"{stage}/{slug}-{digest}" if slug else f"{stage}/{digest}"
+    digest = hashlib.sha256(_canonical([stage, dict(parameters)]).encode()).hexdigest()
+    return f"{name}-{digest[:HASH_LENGTH]}"
+
+
+def hash_of(run: str) -> str:
+    """The hash at the end of a run's id, or of a reference to it."""
+    return run.rpartition("-")[2]
+
+
+def is_run(name: object) -> bool:
+    """Whether a parameter names a run rather than a model."""
+    return isinstance(name, str) and name.startswith(RUN)
 
 
 def record_path(root: Path, record: Record) -> Path:
-    """The one place of a record: `root/provenance/profile/`, its `run_id`, and `.json`."""
-    name = run_id(record.stage, record.parameters)
-    return root / record.provenance / record.profile / f"{name}.json"
+    """The one place of a record: `root/provenance/profile/ID.json`."""
+    return root / record.provenance / record.profile / f"{record.id}.json"
 
 
 def write_record(root: Path, record: Record) -> Path:
@@ -146,23 +157,8 @@ def write_record(root: Path, record: Record) -> Path:
     At any moment, and after a crash at any moment, the path holds a whole record or nothing.
     """
     checked = Record(**record.model_dump())  # the dicts of a frozen record can still be changed
-    text = json.dumps(checked.model_dump(), indent=2, allow_nan=False) + "\n"
     path = record_path(root, checked)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
-    try:
-        with temporary.open("x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_atomically(path, json.dumps(checked.model_dump(), indent=1, allow_nan=False) + "\n")
     return path
 
 
@@ -177,13 +173,13 @@ def read_record(path: Path) -> Record:
         fields = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecordError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"{path}: not JSON, or cut short: {error}") from error
     if not isinstance(fields, dict):
         raise RecordError(f"{path}: holds a {type(fields).__name__}, not the fields of a record")
     try:
         record = Record(**fields)
-    except RecordError as error:
+    except (RecordError, TypeError) as error:
         raise RecordError(f"{path}: {error}") from None
     place = record_path(Path(), record)
     if path.absolute().parts[-len(place.parts) :] != place.parts:
@@ -191,15 +187,21 @@ def read_record(path: Path) -> Record:
     return record
 
 
+def record_files(root: Path) -> list[Path]:
+    """The files of all records under a folder, in the order of their paths."""
+    paths = sorted(root.rglob("*.json"))
+    return [path for path in paths if not any(p[0] == "." for p in path.relative_to(root).parts)]
+
+
 def read_records(root: Path) -> list[Record]:
-    """All records under a folder, in the order of their paths; none if there is no folder.
+    """All records under a folder, in the order of their paths.
 
     Raises:
-        RecordError: any of them is damaged.
+        RecordError: there is no such folder, or any of them is damaged.
     """
-    paths = sorted(root.rglob("*.json"))
-    hidden = {path for path in paths if any(p[0] == "." for p in path.relative_to(root).parts)}
-    return [read_record(path) for path in paths if path not in hidden]
+    if not root.is_dir():
+        raise RecordError(f"{root}: no such folder of records")
+    return [read_record(path) for path in record_files(root)]
 
 
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:
@@ -210,11 +212,8 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
     import pandas as pd
 
     rows = [record.model_dump(exclude={"packages"}) for record in records]
-    plain = [name for name in Record.model_fields if name not in _NOT_COLUMNS]
+    plain = [n for n in Record.model_fields if n not in ("parameters", "metrics", "packages")]
     return pd.json_normalize(rows) if rows else pd.DataFrame(columns=pd.Index(plain))
-
-
-_NOT_COLUMNS = {"parameters", "metrics", "packages"}
 
 
 def _plain(value: object, key: str) -> JsonValue:
@@ -238,24 +237,27 @@ def _plain(value: object, key: str) -> JsonValue:
 
 
 def _canonical(value: JsonValue) -> str:
-    """JSON that equal values share: sorted keys, no spaces, whole numbers without a point."""
+    """JSON that equal values share: sorted keys, whole numbers without a point, runs by hash."""
 
-    def whole(item: JsonValue) -> JsonValue:
+    def plain(item: JsonValue) -> JsonValue:
         match item:
             case float() if item.is_integer():
                 return int(item)
+            case str() if item.startswith(RUN):
+                return RUN + hash_of(item)
             case dict():
-                return {key: whole(inner) for key, inner in item.items()}
+                return {key: plain(inner) for key, inner in item.items()}
             case list():
-                return [whole(inner) for inner in item]
+                return [plain(inner) for inner in item]
         return item
 
-    return json.dumps(whole(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _explain(error: ValidationError) -> str:
     problems = []
     for problem in error.errors(include_url=False, include_context=False):
         where = ".".join(map(str, problem["loc"])) or "record"
-        problems.append(f"{where}: {problem['msg'].removeprefix('Value error, ')}")
+        message = re.sub("^Value error, ", "", problem["msg"])
+        problems.append(f"{where}: {message}")
     return "; ".join(problems)

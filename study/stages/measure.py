@@ -20,10 +20,10 @@ from qaprune_lib.evaluation.squad import (
     per_question_f1,
     score_predictions,
 )
+from qaprune_lib.models.load import parameter_count
 from qaprune_lib.models.pruned import QuestionAnsweringModel
-from qaprune_lib.models.zoo import parameter_count
+from qaprune_lib.models.topology import Topology
 from qaprune_lib.pruning.slicing import prune
-from qaprune_lib.pruning.topology import Topology
 from qaprune_lib.scorers.scores import GateScores
 from qaprune_lib.training.trainer import TrainingReport
 from study.stages.natural_questions import (

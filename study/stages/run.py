@@ -1,4 +1,4 @@
-"""Run a stage's notebook: `python -m study.stages.run notebooks/01_finetune.ipynb out.ipynb`.
+"""Run a stage's notebook: `python -m study run notebooks/01_finetune.ipynb out.ipynb`.
 
 Papermill executes it. Papermill alone takes a misspelt parameter without a word and a string for a
 number until something breaks; here names and values are checked first.
@@ -7,7 +7,6 @@ number until something breaks; here names and values are checked first.
 from __future__ import annotations
 
 import argparse
-import ast
 import json
 import math
 import os
@@ -66,17 +65,17 @@ def parameter_names(notebook: Path) -> list[str]:
     Raises:
         SettingsError: no such notebook, not a notebook, or one without that cell.
     """
+    import papermill
+
     try:
-        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        names = list(papermill.inspect_notebook(str(notebook)))
     except OSError as error:
         raise SettingsError(f"{notebook}: cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # nbformat raises its own errors, and those of the JSON reader
         raise SettingsError(f"{notebook}: not a notebook: {error}") from error
-    for cell in cells:
-        if "parameters" in cell["metadata"].get("tags", []):
-            body = ast.parse("".join(cell["source"])).body
-            return [ast.unparse(node.targets[0]) for node in body if isinstance(node, ast.Assign)]
-    raise SettingsError(f"{notebook}: has no cell tagged 'parameters'")
+    if not names:
+        raise SettingsError(f"{notebook}: has no cell tagged 'parameters'")
+    return names
 
 
 def value_of(text: str) -> Any:
@@ -93,7 +92,7 @@ def value_of(text: str) -> Any:
 def main(arguments: list[str] | None = None) -> int:
     """Command line; exit status 1 if a cell failed, 2 if the notebook could not be started."""
     parser = argparse.ArgumentParser(
-        prog="python -m study.stages.run", description=(__doc__ or "").split("\n\n")[0]
+        prog="python -m study run", description=(__doc__ or "").split("\n\n")[0]
     )
     parser.add_argument("notebook", type=Path)
     parser.add_argument("output", type=Path, help="the executed notebook")
@@ -150,7 +149,3 @@ def _document(text: str) -> dict[str, Any]:
 def _say(message: str, status: int) -> int:
     print(message, file=sys.stderr)  # noqa: T201
     return status
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,16 +11,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from qaprune_lib.errors import RecordError
+from qaprune_lib.cache import write_atomically
+from qaprune_lib.errors import RecordError, SettingsError
+from qaprune_lib.models.load import load_model
 from qaprune_lib.models.pruned import QuestionAnsweringModel
-from qaprune_lib.models.zoo import load_model
 from qaprune_lib.scorers.scores import GateScores
-from study.plan.parameters import StageParameters, is_run_id
-from study.records.environment import environment
-from study.records.record import Record, run_id, write_record
+from study.plan.origin import described, files_of, origin_of
+from study.plan.parameters import StageParameters
+from study.records.environment import Environment, environment
+from study.records.record import RUN, Record, is_run, write_record
 from study.stages.questions import Questions
 
 P = TypeVar("P", bound=StageParameters)
+CHECKPOINTS = "checkpoints"
+FINISHED = "finished"
+"""A file in a run's folder, written last: the folder is this run's, and whole."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +35,16 @@ class StageRun(Generic[P]):
     Attributes:
         parameters: checked.
         questions: what it trains on and is scored on.
+        source: of the questions, for the record.
         folder: its own folder, for its model or scores, its predictions and checkpoints.
+        made: device, packages and commit, as they are at the start.
     """
 
     parameters: P
     questions: Questions
+    source: str
     folder: Path
+    made: Environment
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
     clock: float = field(default_factory=time.perf_counter)
 
@@ -43,8 +52,21 @@ class StageRun(Generic[P]):
     def begin(cls, parameters: P) -> StageRun[P]:
         """Read the questions and make the run's folder.
 
-        A run that it refers to must be there: RecordError says which is not.
+        Raises:
+            RecordError: a run that it refers to is not there; a measured run in a tree that
+                differs from its commit.
+            SettingsError: the questions are other ones than `origin` says.
         """
+        named = [*parameters.train_files, *parameters.dev_files]
+        source = parameters.source
+        files = files_of(source, parameters.task, version=parameters.version, files=named)
+        origin = origin_of(source, files)
+        if parameters.origin not in ("", origin):
+            raise SettingsError(
+                f"{source}: origin {origin}, but the run is one for {parameters.origin}: these are "
+                "other questions"
+            )
+        parameters = parameters.model_copy(update={"origin": origin})
         for name in parameters.upstream():
             folder = artifacts(parameters) / name
             if not folder.is_dir():
@@ -52,10 +74,16 @@ class StageRun(Generic[P]):
                     f"{folder}: the run that stage {parameters.stage} builds on is not there; "
                     "make it first, or name a model that load_model takes"
                 )
-        folder = artifacts(parameters) / run_id(parameters.stage, parameters.identity())
+        made = environment()
+        if parameters.provenance == "measured" and made["dirty"]:
+            raise RecordError(
+                "a measured run comes from a commit, and the tree has changes that are in none: "
+                "commit them first"
+            )
         questions = Questions.load(parameters)
+        folder = artifacts(parameters) / parameters.id
         folder.mkdir(parents=True, exist_ok=True)
-        return cls(parameters, questions, folder)
+        return cls(parameters, questions, described(source, files), folder, made)
 
     @property
     def windows(self) -> dict[str, int]:
@@ -77,30 +105,35 @@ class StageRun(Generic[P]):
         None where `QAPRUNE_CHECKPOINTS=off` says that runs are too short to be worth them.
         """
         is_off = os.environ.get("QAPRUNE_CHECKPOINTS") == "off"
-        return None if is_off else self.folder / "checkpoints"
+        return None if is_off else self.folder / CHECKPOINTS
 
     def load_model(self, name: str) -> QuestionAnsweringModel:
         """The model of another run, or what `qaprune_lib.load_model` finds, for this run's task."""
-        source = artifacts(self.parameters) / name / "model" if is_run_id(name) else name
         parameters = self.parameters
+        folder = artifacts(parameters) / name.removeprefix(RUN) / "model"
+        source = folder if is_run(name) else name
         return load_model(source, task=parameters.task, compute_dtype=parameters.compute_dtype)
 
     def load_scores(self, name: str) -> GateScores:
         """The gate scores of a score run."""
-        return GateScores.load(artifacts(self.parameters) / name / "scores.json")
+        return GateScores.load(artifacts(self.parameters) / name.removeprefix(RUN) / "scores.json")
 
     def save_model(self, model: QuestionAnsweringModel) -> None:
         """Save the run's model, whole or not at all."""
-        temporary = self.folder / ".model"
-        shutil.rmtree(temporary, ignore_errors=True)
-        model.save_pretrained(temporary)
-        shutil.rmtree(self.folder / "model", ignore_errors=True)
-        os.replace(temporary, self.folder / "model")
+        target, new, old = (self.folder / name for name in ("model", ".model", ".old-model"))
+        for leftover in (new, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        model.save_pretrained(new)
+        if target.exists():
+            os.replace(target, old)
+        os.replace(new, target)
+        shutil.rmtree(old, ignore_errors=True)
 
     def finish(self, metrics: Mapping[str, Any]) -> Path:
         """Write the record, and drop the checkpoints; returns the record's path."""
         parameters = self.parameters
         record = Record(
+            name=parameters.name,
             stage=parameters.stage,
             profile=parameters.profile,
             provenance=parameters.provenance,
@@ -108,11 +141,13 @@ class StageRun(Generic[P]):
             metrics=dict(metrics),
             started=self.started,
             seconds=time.perf_counter() - self.clock,
+            source=self.source,
             data_digest=self.questions.digest,
-            **environment(),
+            **self.made,
         )
         path = write_record(project_path(parameters.results), record)
-        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
+        shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
+        write_atomically(self.folder / FINISHED, f"{record.id}\n")
         return path
 
 

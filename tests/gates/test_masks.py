@@ -234,9 +234,37 @@ def test_a_mask_that_closes_all_dimensions_a_pruned_model_has_is_refused() -> No
     model = tiny_model("bert")
     topology = random_topology(shape_of(model.config), 0)
     small = prune(model, topology)
-    masks = Masks(emb=1 - topology.masks(("emb",)).get("emb"))
-    with pytest.raises(GateError, match="still has"), apply_masks(small, masks):
+    masks = Masks(emb=1 - Masks.from_topology(topology, ("emb",)).get("emb"))
+    with pytest.raises(GateError, match="still there"), apply_masks(small, masks):
         pass
+
+
+def test_a_loop_over_steps_need_not_look_at_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look would wait for a GPU; shapes are checked in any case."""
+    model = tiny_model("bert")
+    small = prune(model, random_topology(shape_of(model.config), 0))
+    masks = Masks.ones(shape_of(model.config), KINDS)
+    wrong = Masks(attn=torch.ones(2, 4))
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "__bool__", Mock(side_effect=ZeroDivisionError))
+        with apply_masks(small, masks, check_values=False):
+            pass
+        with pytest.raises(GateError, match="shape"), apply_masks(small, wrong, check_values=False):
+            pass
+        with pytest.raises(ZeroDivisionError), apply_masks(small, masks):
+            pass
+
+
+def test_masks_give_gradients_after_use_in_inference_mode() -> None:
+    model = tiny_model("bert")
+    small = prune(model, random_topology(shape_of(model.config), 5))
+    masks = Masks.ones(shape_of(model.config), ["ff"])
+    assert masks.ff is not None
+    with torch.inference_mode(), apply_masks(small, masks):
+        small(**tiny_batch(small))
+    with apply_masks(small, Masks(ff=masks.ff.requires_grad_())):
+        small(**tiny_batch(small)).start_logits.sum().backward()
+    assert masks.ff.grad is not None
 
 
 @pytest.mark.parametrize(

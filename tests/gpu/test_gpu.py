@@ -15,10 +15,10 @@ import torch
 
 from qaprune_lib import evaluate, finetune, load_model, predict, prune, retrain, time_decoding
 from qaprune_lib.evaluation import timing
-from qaprune_lib.gates import apply_masks
+from qaprune_lib.gates import Masks, apply_masks
 from qaprune_lib.models import QuestionAnsweringModel, Task, shape_of
+from qaprune_lib.models.architecture import KINDS
 from qaprune_lib.models.pruned import ComputeDtype
-from qaprune_lib.models.shape import KINDS
 from qaprune_lib.scorers import GateScores, fisher, gain, l0, leave_one_out, random
 from qaprune_lib.training.trainer import SpanTrainer
 from tests.models.tiny import TASKED, assert_agree, logits, random_topology, tiny_batch, tiny_model
@@ -106,7 +106,7 @@ def test_masked_pruned_and_reloaded_agree_and_equal_the_cpu(
     model = tiny_model(architecture, attention=attention, task=task)
     topology = random_topology(shape_of(model.config), seed=4, emb=emb)
     batch = tiny_batch(model, padding=3)
-    with apply_masks(model, topology.masks()):
+    with apply_masks(model, Masks.from_topology(topology)):
         on_cpu = logits(model, batch)
         moved(model)
         batch = {name: tensor.to(DEVICE) for name, tensor in batch.items()}
@@ -118,6 +118,14 @@ def test_masked_pruned_and_reloaded_agree_and_equal_the_cpu(
     for found in (small, reloaded):
         assert weights_are(found) == {(DEVICE, torch.float32)}
         assert_agree(logits(found, batch), masked)
+
+
+def test_loading_leaves_random_numbers_as_they_were(tmp_path: Path) -> None:
+    tiny_model("bert").save_pretrained(tmp_path)
+    read = torch.cuda.get_rng_state if DEVICE == "cuda" else torch.get_rng_state
+    before = read()
+    load_model(tmp_path, task="natural_questions")
+    assert torch.equal(read(), before)
 
 
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "mpnet"])

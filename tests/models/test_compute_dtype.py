@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from qaprune_lib.errors import ModelError
-from qaprune_lib.gates import apply_masks
+from qaprune_lib.gates import Masks, apply_masks
 from qaprune_lib.models import QuestionAnsweringModel, load_model, shape_of, weights_digest
 from qaprune_lib.pruning import prune
 from qaprune_lib.scorers import l0
@@ -54,7 +54,7 @@ def test_it_is_a_setting_of_loading_and_not_saved(tmp_path: Path) -> None:
     again = load_model(tmp_path / "again", device="cpu")
     assert again.compute_dtype == "float32"
     assert weights_digest(again) == weights_digest(tiny_model("bert")) != weights_digest(model)
-    with pytest.raises(ModelError, match="'float16' is unknown; there are float32 and bfloat16"):
+    with pytest.raises(ModelError, match="'float16' is unknown; there are float32, bfloat16"):
         load_model(tmp_path / "whole", compute_dtype="float16", device="cpu")  # type: ignore[arg-type]
 
 
@@ -62,7 +62,7 @@ def test_pruned_as_masked() -> None:
     model = in_bfloat16(tiny_model("bert"))
     batch = tiny_batch(model)
     topology = random_topology(shape_of(model.config), seed=0, emb=False)
-    with apply_masks(model, topology.masks(("attn", "ff"))):
+    with apply_masks(model, Masks.from_topology(topology, ("attn", "ff"))):
         masked = logits(model, batch)
     small = prune(model, topology)
     assert small.compute_dtype == "bfloat16"

@@ -14,25 +14,25 @@ from qaprune_lib.errors import ModelError
 from qaprune_lib.models import (
     HEADS,
     Task,
+    Topology,
     full_class,
     load_model,
     parameter_count,
     shape_of,
     weights_digest,
 )
-from qaprune_lib.models.zoo import QuestionAnsweringModel
-from qaprune_lib.pruning import Topology, prune
-from tests.models.tiny import logits, random_topology, tiny_batch, tiny_model
+from qaprune_lib.models.load import QuestionAnsweringModel
+from qaprune_lib.pruning import prune
+from tests.models.tiny import READERS, logits, random_topology, tiny_batch, tiny_model
 
 NQ: Task = "natural_questions"
-ARCHITECTURES = ("bert", "roberta", "mpnet", "electra")
 
 
 def read(folder: Path, task: Task | None = None, seed: int = 0) -> QuestionAnsweringModel:
     return load_model(folder, task=task, head_seed=seed, device="cpu")
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", READERS)
 def test_its_logits_are_those_of_two_layers_on_the_encoder(architecture: str) -> None:
     model = tiny_model(architecture, task=NQ)
     batch = tiny_batch(model)
@@ -51,7 +51,7 @@ def test_its_logits_are_those_of_two_layers_on_the_encoder(architecture: str) ->
     assert parameter_count(model) == parameter_count(stock) + 5 * 32 + 5
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", READERS)
 @pytest.mark.parametrize("pruned", [False, True])
 def test_a_squad_model_gives_its_span_layer(
     architecture: str, pruned: bool, tmp_path: Path

@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
 import qaprune_lib
-from qaprune_lib.models import load_model, shape_of
-from qaprune_lib.pruning import Topology, prune
+from qaprune_lib.models import Topology, architecture_of, load_model, shape_of
+from qaprune_lib.pruning import prune
 from tests.models.tiny import (
-    PROJECTED,
+    READERS,
     TESTED,
     assert_agree,
     logits,
@@ -92,9 +92,9 @@ def test_a_pruned_folder_holds_no_pickle_and_no_code(architecture: str, tmp_path
     assert {Path(name).suffix for name in names} <= {".safetensors", ".json", ".txt"}
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["model_type"] == "pruned-" + architecture.removesuffix("-projected")
-    assert config["hidden_size"] == 32
-    assert config["num_attention_heads"] == 4
-    assert config["intermediate_size"] == 22
+    names = architecture_of(model.config)
+    sizes = [names.n_layers, names.n_heads, names.d_embedding, names.d_intermediate]
+    assert [config[name] for name in sizes] == [3, 4, 32, 22]
     assert config["topology"] == json.loads((tmp_path / "topology.json").read_text())
     assert "auto_map" not in config
     assert Topology.load(tmp_path / "topology.json") == topology
@@ -110,7 +110,7 @@ def test_the_file_is_smaller_by_what_was_removed(tmp_path: Path) -> None:
     assert numel == sum(weights.numel() for weights in model.parameters()) - removed
 
 
-@pytest.mark.parametrize("architecture", ["bert", "roberta", PROJECTED, "mpnet"])
+@pytest.mark.parametrize("architecture", TESTED)
 def test_saving_again_changes_nothing(architecture: str, tmp_path: Path) -> None:
     model = tiny_model(architecture)
     small = prune(model, random_topology(shape_of(model.config), 0))
@@ -122,7 +122,7 @@ def test_saving_again_changes_nothing(architecture: str, tmp_path: Path) -> None
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
-@pytest.mark.parametrize("architecture", ["bert", "roberta", PROJECTED, "mpnet"])
+@pytest.mark.parametrize("architecture", TESTED)
 def test_the_tokenizer_travels_with_the_model(architecture: str, tmp_path: Path) -> None:
     model = tiny_model(architecture)
     small = prune(model, random_topology(shape_of(model.config), 0))
@@ -150,7 +150,7 @@ def test_an_unpruned_model_saves_as_a_stock_folder(architecture: str, tmp_path: 
         assert torch.equal(logits(again, batch), logits(model, batch))
 
 
-@pytest.mark.parametrize("architecture", ["bert", "roberta", "mpnet"])
+@pytest.mark.parametrize("architecture", READERS)
 def test_transformers_reads_a_pruned_folder_for_natural_questions(
     architecture: str, tmp_path: Path
 ) -> None:

@@ -1,10 +1,14 @@
-"""Tiny models of every architecture with tokenizers made here, and batches with padding."""
+"""Tiny models of every architecture with tokenizers made here, and batches with padding.
+
+A new architecture is one line in `TINY`: all tests that are the same for each of them follow.
+"""
 
 from __future__ import annotations
 
 import json
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -14,41 +18,23 @@ from hypothesis import strategies as st
 from tokenizers import ByteLevelBPETokenizer
 from transformers import (
     BertTokenizer,
+    DistilBertTokenizer,
     MPNetTokenizer,
     PreTrainedTokenizerFast,
     RobertaTokenizer,
 )
 
 from qaprune_lib.data.natural_questions.documents import MARKUP
-from qaprune_lib.models import ModelShape, QuestionAnsweringModel, Task, full_class, head_of
-from qaprune_lib.pruning import Topology
+from qaprune_lib.models import (
+    ModelShape,
+    QuestionAnsweringModel,
+    Task,
+    Topology,
+    architecture_of,
+    full_class,
+    head_of,
+)
 
-PROJECTED = "electra-projected"
-TESTED = ("bert", "roberta", "electra", PROJECTED, "mpnet")
-EAGER_ONLY = ("mpnet",)
-ATTENTIONS = tuple(
-    (architecture, attention)
-    for architecture in TESTED
-    for attention in (("eager",) if architecture in EAGER_ONLY else ("eager", "sdpa"))
-)
-TASKED: tuple[tuple[str, str, Task], ...] = (
-    *((architecture, attention, "squad") for architecture, attention in ATTENTIONS),
-    *(
-        (architecture, attention, "natural_questions")
-        for architecture, attention in ATTENTIONS
-        if architecture in ("bert", "roberta", "mpnet")
-    ),
-)
-ROBERTA_FAMILY = ("roberta", "xlm-roberta", "camembert")
-SIZES: Mapping[str, Any] = {
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "hidden_size": 32,
-    "intermediate_size": 22,
-    "max_position_embeddings": 80,
-    "hidden_dropout_prob": 0.0,
-    "attention_probs_dropout_prob": 0.0,
-}
 TEXT = (
     "Where was Ann born?",
     "Ann was born in Rome, 40 miles from the sea, and lives there still.",
@@ -72,15 +58,54 @@ def _byte_pairs() -> dict[str, Any]:
     return dict(json.loads(bpe.to_str())["model"])
 
 
-def tiny_tokenizer(architecture: str) -> PreTrainedTokenizerFast:
-    """WordPiece over letters, or for RoBERTa's family a byte-level BPE trained on `TEXT`."""
-    if architecture == "mpnet":
-        return MPNetTokenizer(vocab=_word_pieces("<s>", "<pad>", "</s>", "[UNK]", "<mask>"))
-    if architecture in ROBERTA_FAMILY:
-        model = _byte_pairs()
-        merges: Any = [tuple(pair) for pair in model["merges"]]
-        return RobertaTokenizer(vocab=model["vocab"], merges=merges)
-    return BertTokenizer(vocab=_word_pieces("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"))
+def _of_bert(kind: type[PreTrainedTokenizerFast] = BertTokenizer) -> PreTrainedTokenizerFast:
+    return kind(vocab=_word_pieces("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"))
+
+
+def _of_mpnet() -> PreTrainedTokenizerFast:
+    return MPNetTokenizer(vocab=_word_pieces("<s>", "<pad>", "</s>", "[UNK]", "<mask>"))
+
+
+def _of_roberta() -> PreTrainedTokenizerFast:
+    """A byte-level BPE trained on `TEXT`."""
+    merges: Any = [tuple(pair) for pair in _byte_pairs()["merges"]]
+    return RobertaTokenizer(vocab=_byte_pairs()["vocab"], merges=merges)
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """What the tests need to know of an architecture, beside the library's own table."""
+
+    tokenizer: Callable[[], PreTrainedTokenizerFast] = _of_bert
+    attentions: tuple[str, ...] = ("eager", "sdpa")
+    tasks: tuple[Task, ...] = ("squad", "natural_questions")
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+ROBERTA = Tiny(_of_roberta, config={"pad_token_id": 1, "type_vocab_size": 1})
+PROJECTED = "electra-projected"
+TINY = {
+    "bert": Tiny(),
+    "roberta": ROBERTA,
+    "xlm-roberta": ROBERTA,
+    "camembert": ROBERTA,
+    "electra": Tiny(tasks=("squad",), config={"embedding_size": 32}),
+    PROJECTED: Tiny(tasks=("squad",), config={"embedding_size": 12}),
+    "mpnet": Tiny(_of_mpnet, attentions=("eager",), config={"pad_token_id": 1}),
+    "distilbert": Tiny(
+        lambda: _of_bert(DistilBertTokenizer),
+        config={"dropout": 0.0, "attention_dropout": 0.0, "qa_dropout": 0.0},
+    ),
+}
+# the other two differ from RoBERTa by name alone
+TESTED = tuple(name for name in TINY if name not in ("xlm-roberta", "camembert"))
+READERS = tuple(name for name in TESTED if "natural_questions" in TINY[name].tasks)
+TASKED: tuple[tuple[str, str, Task], ...] = tuple(
+    (architecture, attention, task)
+    for architecture in TESTED
+    for task in TINY[architecture].tasks
+    for attention in TINY[architecture].attentions
+)
 
 
 def tiny_model(
@@ -96,19 +121,24 @@ def tiny_model(
 
     Attention is by sdpa, where the architecture has it and nothing else is asked for.
     """
-    tokenizer = tiny_tokenizer(architecture)
+    tiny, model_type = TINY[architecture], architecture.removesuffix("-projected")
+    tokenizer = tiny.tokenizer()
     if task == "natural_questions":
         tokenizer.add_tokens(list(MARKUP))
-    common = {**SIZES, **sizes, "vocab_size": len(tokenizer), "pad_token_id": 0}
-    if architecture in ROBERTA_FAMILY:
-        common |= {"pad_token_id": 1, "type_vocab_size": 1}
-    elif architecture == "mpnet":
-        common["pad_token_id"] = 1
-    elif architecture.startswith("electra"):
-        common["embedding_size"] = 12 if architecture == PROJECTED else common["hidden_size"]
-    model_type = architecture.removesuffix("-projected")
-    config = full_class(model_type, task).config_class(**common)
-    config._attn_implementation = attention or ("eager" if architecture in EAGER_ONLY else "sdpa")
+    names = architecture_of(model_type)
+    common = {
+        names.n_layers: 3,
+        names.n_heads: 4,
+        names.d_embedding: 32,
+        names.d_intermediate: 22,
+        "max_position_embeddings": 80,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "vocab_size": len(tokenizer),
+        "pad_token_id": 0,
+    }
+    config = full_class(model_type, task).config_class(**{**common, **tiny.config, **sizes})
+    config._attn_implementation = attention or tiny.attentions[-1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = full_class(model_type, task)(config)

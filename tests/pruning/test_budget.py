@@ -13,13 +13,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig
 
 from qaprune_lib.errors import TopologyError
-from qaprune_lib.models.encoder import Encoder
+from qaprune_lib.models.architecture import Encoder, ModelShape
+from qaprune_lib.models.choose import Budget
 from qaprune_lib.models.pruned import QuestionAnsweringModel, full_class
-from qaprune_lib.models.shape import ModelShape
-from qaprune_lib.pruning.budget import Budget, MACs, Parameters, Speedup
+from qaprune_lib.models.topology import Topology
+from qaprune_lib.pruning.budget import MACs, Parameters, Speedup
 from qaprune_lib.pruning.latency import LatencyTable
 from qaprune_lib.pruning.slicing import prune
-from qaprune_lib.pruning.topology import Topology
 from qaprune_lib.scorers.scores import GateScores
 
 SHAPE = ModelShape(n_layers=2, n_heads=3, head_size=4, d_intermediate=5, d_embedding=12)

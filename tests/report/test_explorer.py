@@ -12,6 +12,7 @@ from typing import Any
 import ipywidgets as widgets
 import numpy as np
 import pytest
+from tests.report.synthetic import D_INTERMEDIATE, N_HEADS, N_LAYERS, sweep
 
 from qaprune_lib.errors import DataError
 from qaprune_lib.evaluation.predict import Answer
@@ -35,7 +36,6 @@ from study.operating_points import (
     named_points,
 )
 from study.records.record import Record, read_records
-from tests.report.synthetic import D_INTERMEDIATE, N_HEADS, N_LAYERS, sweep
 
 SHAPE = {"n_layers": N_LAYERS, "n_heads": N_HEADS, "d_intermediate": D_INTERMEDIATE}
 CONTEXT = "Ada wrote <b>it</b> in 1843."

@@ -11,6 +11,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from tests.report.synthetic import sweep
 
 from qaprune_lib.errors import RecordError
 from study import figures
@@ -18,12 +19,9 @@ from study.figures.style import LOOKS, SEQUENCE
 from study.figures.tasks import gaps_frame
 from study.frames import curve_points, layer_shares, scored_models
 from study.linked import id_of
-from study.paper.audit import audit
-from study.paper.audit.times import fit_decoding_time
 from study.paper.published import TABLE_2, TABLE_5
 from study.paper_tables import tasks_published
 from study.records.record import Record
-from tests.report.synthetic import sweep
 
 
 @pytest.fixture(scope="module")
@@ -241,19 +239,6 @@ def test_curves_on_natural_questions_bear_no_share_of_squad(points: pd.DataFrame
     [axes] = figures.figure1(points.assign(data="nq")).axes
     assert not [label for label in drawn(axes) if label.startswith("published")]
     assert axes.get_ylabel() == "short-answer F1 on dev questions (%)"
-
-
-def test_audit_pictures() -> None:
-    [axes] = figures.decoding_times().axes
-    fit = fit_decoding_time()
-    shown = np.vstack([drawn(axes)["fitted rows"], drawn(axes)["predicted rows"]])
-    expected = [(row.seconds, fit.seconds(row)) for row in TABLE_2.rows]
-    np.testing.assert_allclose(sorted(map(tuple, shown)), sorted(expected))
-    items = audit()
-    [bars] = figures.verdicts(items).axes
-    agree, disagree = bars.containers
-    assert sum(bar.get_width() for bar in agree) == sum(item.holds for item in items)
-    assert sum(bar.get_width() for bar in disagree) == sum(not item.holds for item in items)
 
 
 def test_one_figure_is_of_one_source(points: pd.DataFrame, records: list[Record]) -> None:

@@ -9,6 +9,7 @@ import nbformat
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from tests.report.synthetic import Sweep, sweep
 
 from qaprune_lib.errors import SettingsError
 from study.frames import scored_models
@@ -24,7 +25,6 @@ from study.pages import (
 )
 from study.records.record import write_record
 from tests.conftest import REPOSITORY
-from tests.report.synthetic import Sweep, sweep
 
 FOLDER = REPOSITORY / "notebooks" / "report"
 PAGES = ("table1", "figure1", "figure2", "embeddings", "table2", "figure3", "controls")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html.parser import HTMLParser
 
 import pytest
+from tests.report.synthetic import sweep
 
 from study.claims import CLAIMS, VERDICTS, Judgement, judge_each_profile
 from study.claims.judgement import above, within
@@ -21,7 +22,6 @@ from study.scoreboard import (
     verdict_counts,
     verdicts_by_profile,
 )
-from tests.report.synthetic import sweep
 
 ByClaim = dict[int, list[Judgement]]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.report.synthetic import sweep
 
 from study.linked import Runs
 from study.names import model_of
 from study.records.record import read_records
 from study.summary import main, summary
-from tests.report.synthetic import sweep
 
 RESULTS = Path(__file__).parents[2] / "results"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from tests.report.synthetic import Sweep, sweep
 
 from study.frames import curve_points, other_dev_sets, rows_of, scored_models
 from study.paper.published import TABLE_1, TABLE_2, TABLE_5
@@ -25,7 +26,6 @@ from study.tables import (
     removable,
     removable_text,
 )
-from tests.report.synthetic import Sweep, sweep
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import torch
 from torch.nn import functional
 
 from qaprune_lib.gates import Masks, apply_masks
-from qaprune_lib.models import Encoder, QuestionAnsweringModel, shape_of
-from qaprune_lib.pruning import Topology, prune
+from qaprune_lib.models import Encoder, QuestionAnsweringModel, Topology, shape_of
+from qaprune_lib.pruning import prune
 from qaprune_lib.scorers import GateScores, GateSettings, l0
 from qaprune_lib.scorers.l0 import GatedModel, GateTrainer
 from qaprune_lib.training import Distillation, TrainingSettings
@@ -53,8 +53,8 @@ def planted(seed: int) -> tuple[QuestionAnsweringModel, dict[str, np.ndarray]]:
                 weight: Any = encoder.module(layer, name).weight
                 columns = torch.from_numpy(useful[kind][layer])
                 weight *= 3 * columns.repeat_interleave(weight.shape[1] // n_gates)
-        for layer in range(encoder.shape.n_layers):
-            bias: Any = encoder.module(layer, "intermediate_dense").bias
+        for of_layer in encoder.layers:
+            bias: Any = of_layer.get_submodule(encoder.architecture.per_activation[0]).bias
             bias.fill_(1.0)  # GeLU lets through
         weight = model.qa_outputs.weight
         weight *= 6
@@ -94,7 +94,7 @@ def test_with_cross_entropy_no_useless_gate_stays_and_the_loss_is_no_worse() -> 
     penalty = {"attn": 2e-3, "ff": 5e-4}
     scores = l0(model, questions, penalty=penalty, **settings, **WINDOWS)
     assert all((scores.get(kind)[~useful[kind]] < 0).all() for kind in penalty)
-    kept = Topology.from_scores(scores, threshold=0.0).masks()
+    kept = Masks.from_topology(Topology.from_scores(scores, threshold=0.0))
     everything = Masks.ones(shape_of(model.config), ["attn", "ff"])
     before = mean_cross_entropy(model, questions, everything)
     assert mean_cross_entropy(model, questions, kept) <= before + 0.05
@@ -118,7 +118,7 @@ def test_a_huge_penalty_removes_all_heads_and_activations_and_the_model_still_ru
     assert all(share < 0.05 for share in scores.settings["report"]["open"].values())
     small = prune(model, topology)
     inputs, _, _ = next(single_windows(model, toy_windows(model, QUESTIONS)))
-    with torch.no_grad(), apply_masks(model, topology.masks()):
+    with torch.no_grad(), apply_masks(model, Masks.from_topology(topology)):
         masked = model(**inputs).start_logits
         assert torch.isfinite(masked).all()
         torch.testing.assert_close(small(**inputs).start_logits, masked, atol=1e-4, rtol=1e-5)
@@ -132,7 +132,7 @@ def test_absent_slices_of_a_pruned_model_neither_count_nor_score() -> None:
     topology = random_topology(shape_of(model.config), seed=3, emb=False)
     scores = run(prune(model, topology), {"attn": 1e-2, "ff": 1e-2}, max_steps=3)
     for kind in ("attn", "ff"):
-        kept = topology.masks().get(kind).bool().numpy()
+        kept = topology.mask(kind)
         assert np.array_equal(np.isfinite(scores.get(kind)), kept)
         assert scores.settings["report"]["open"][kind] > 0.9
 

@@ -14,7 +14,7 @@ from qaprune_lib.evaluation.decode import decode
 from qaprune_lib.evaluation.logits import window_logits
 from qaprune_lib.evaluation.squad import score_predictions
 from qaprune_lib.gates import Masks, apply_masks
-from qaprune_lib.models import Encoder, QuestionAnsweringModel, shape_of
+from qaprune_lib.models import Encoder, QuestionAnsweringModel, Topology, shape_of
 from qaprune_lib.pruning import prune
 from qaprune_lib.scorers import leave_one_out
 from tests.models.tiny import random_topology, tiny_model
@@ -35,7 +35,7 @@ def literal_scores(model: QuestionAnsweringModel, questions: Any) -> np.ndarray:
 
     shape, whole = shape_of(model.config), f1()
     scores = np.full(shape.gates("attn"), -np.inf)
-    for layer, heads in enumerate(Encoder(model).kept.attn):
+    for layer, heads in enumerate(Topology.of(model).kept("attn")):
         for head in heads:
             gates = torch.ones(shape.gates("attn"))
             gates[layer, head] = 0.0
@@ -59,19 +59,19 @@ def test_scores_equal_those_of_explicit_masks(case: str) -> None:
     assert found.additive
 
 
-@pytest.mark.parametrize("architecture", ["bert", "mpnet"])
+@pytest.mark.parametrize("architecture", ["bert", "mpnet", "distilbert"])
 def test_nothing_below_the_head_is_computed_again(architecture: str) -> None:
     model = tiny_model(architecture)
     questions, encoder, calls = questions_for(model), Encoder(model), Counter[str]()
     for layer in range(3):
-        for name in ("query", "intermediate"):
-            module = encoder.module(layer, name)
+        for name in ("per_head", "per_activation"):
+            module = encoder.layers[layer].get_submodule(getattr(encoder.architecture, name)[0])
             module.register_forward_hook(lambda *_, name=name: calls.update([name]))
     leave_one_out(model, questions, **WINDOWS)
     n_layers, n_heads = 3, 4
     # a whole pass, then for each head its layer without the attention, and the layers above
-    assert calls["intermediate"] == n_layers + n_heads * (3 + 2 + 1)
-    assert calls["query"] == n_layers + n_heads * (2 + 1 + 0)
+    assert calls["per_activation"] == n_layers + n_heads * (3 + 2 + 1)
+    assert calls["per_head"] == n_layers + n_heads * (2 + 1 + 0)
     assert sum(calls.values()) < 0.6 * 2 * n_layers * (1 + n_layers * n_heads)
 
 

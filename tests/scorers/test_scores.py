@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 
 from qaprune_lib.errors import GateError
 from qaprune_lib.models import ModelShape
-from qaprune_lib.models.shape import KINDS
+from qaprune_lib.models.architecture import KINDS
 from qaprune_lib.scorers import GateScores
 
 SHAPE = ModelShape(n_layers=2, n_heads=3, head_size=2, d_intermediate=4, d_embedding=6)

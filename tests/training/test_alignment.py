@@ -18,10 +18,11 @@ from qaprune_lib.data.windows import WindowCutter, Windows
 from qaprune_lib.errors import ModelError, SettingsError
 from qaprune_lib.evaluation.logits import window_logits
 from qaprune_lib.models import load_model
+from qaprune_lib.models.architecture import Encoder
 from qaprune_lib.models.packaged import PACKAGED
 from qaprune_lib.training import retrain
 from qaprune_lib.training.alignment import align_pages, align_windows
-from qaprune_lib.training.teacher import NO_MASS, aligned_logits, carry, longest_input
+from qaprune_lib.training.teacher import NO_MASS, aligned_logits, carry
 from tests.data.test_features import SCRIPTS, TOKENIZERS
 from tests.models.tiny import tiny_model
 from tests.training.toy import WINDOWS, small_bert, toy_questions, toy_windows
@@ -159,8 +160,8 @@ def test_a_student_learns_from_a_teacher_with_another_tokenizer(temperature: flo
 
 def test_windows_that_are_too_long_for_the_teacher() -> None:
     teacher = tiny_model("roberta", max_position_embeddings=30)
-    assert longest_input(teacher) == 28
-    assert longest_input(tiny_model("bert")) == 80
+    assert Encoder(teacher).longest_input() == 28
+    assert Encoder(tiny_model("bert")).longest_input() == 80
     with pytest.raises(SettingsError, match=r"a window takes \d+ of the teacher's tokens.* 28"):
         retrain(small_bert(), toy_questions(8), teacher=teacher, **WINDOWS)
 

@@ -17,8 +17,8 @@ from qaprune_lib.data.natural_questions.stream import NaturalQuestions
 from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import DataError, ModelError, SettingsError
 from qaprune_lib.gates import Masks, apply_masks
-from qaprune_lib.models import QuestionAnsweringModel, shape_of, weights_digest
-from qaprune_lib.pruning import Topology, prune
+from qaprune_lib.models import QuestionAnsweringModel, Topology, shape_of, weights_digest
+from qaprune_lib.pruning import prune
 from qaprune_lib.scorers import fisher, gain, l0, leave_one_out
 from qaprune_lib.training import Distillation, finetune, retrain
 from qaprune_lib.training.teacher import with_teacher_logits

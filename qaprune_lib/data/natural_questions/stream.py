@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset, Features, List, Value
 
+from qaprune_lib.cache import file_digest
 from qaprune_lib.data.arrow_cache import kept_dataset
 from qaprune_lib.data.embedded.annotations import PAGES, EmbeddedPages
 from qaprune_lib.data.natural_questions.example import Example
@@ -196,17 +197,16 @@ class _Files:
         for path in self.paths:
             try:
                 state = path.stat()
-                digest.update(_file_digest(path, state.st_size, state.st_mtime_ns))
+                digest.update(bytes.fromhex(_known_digest(path, state.st_size, state.st_mtime_ns)))
             except OSError as error:
                 raise DataError(f"{path}: cannot be read: {error}") from error
         return digest.hexdigest()
 
 
 @lru_cache(maxsize=1000)
-def _file_digest(path: Path, *_: int) -> bytes:
+def _known_digest(path: Path, *_: int) -> str:
     """Of a file that is read again once its size or its time of change is another."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+    return file_digest(path)
 
 
 def _open(path: Path) -> Any:

@@ -1,0 +1,112 @@
+"""The command `qaprune`: public functions of the library from a shell.
+
+Results go to standard output as JSON; progress, warnings and errors to standard error. Each
+command imports what it needs when it runs, so that help is there at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import qaprune_lib as qp
+from qaprune_lib.errors import DataError, QapruneError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0, or 2 where it was refused."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except QapruneError as error:
+        print("qaprune:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="qaprune", description="Structured pruning of question-answering transformers."
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    model = argparse.ArgumentParser(add_help=False)
+    model.add_argument("model", metavar="MODEL", help='a folder, a Hub id or "embedded"')
+
+    version = commands.add_parser("version", help="versions and device, for bug reports")
+    version.set_defaults(run=_version)
+
+    ask = commands.add_parser("ask", parents=[model], help="answer one question about a text")
+    ask.add_argument("question", metavar="QUESTION")
+    ask.add_argument("context", metavar="CONTEXT_OR_FILE", help="the text, or a file that holds it")
+    ask.set_defaults(run=_ask)
+
+    evaluate = commands.add_parser("evaluate", parents=[model], help="score answers as SQuAD does")
+    evaluate.add_argument(
+        "questions", metavar="QUESTIONS", help='a SQuAD file, a folder, a Hub id or "embedded"'
+    )
+    evaluate.add_argument(
+        "--version", choices=("1.1", "2.0"), help="which one, where a folder holds both"
+    )
+    evaluate.set_defaults(run=_evaluate)
+
+    export = commands.add_parser("export", parents=[model], help="write ONNX files")
+    export.add_argument("folder", metavar="FOLDER", help="a new or an empty folder")
+    export.add_argument("--int8", action="store_true", help="also with weights in 8 bits")
+    export.set_defaults(run=_export)
+    return parser
+
+
+def _version(_: argparse.Namespace) -> None:
+    import platform
+    from importlib import metadata
+
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    for name, value in {
+        "qaprune": qp.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": metadata.version("transformers"),
+        "device": device,
+        "platform": platform.platform(),
+    }.items():
+        print(f"{name:13}{value}")
+
+
+def _ask(options: argparse.Namespace) -> None:
+    import json
+    from dataclasses import asdict
+
+    context = _text(options.context)
+    answer = qp.ask(qp.load_model(options.model), options.question, context)
+    print(json.dumps(asdict(answer), ensure_ascii=False, indent=1))
+
+
+def _text(text_or_file: str) -> str:
+    if os.path.isfile(text_or_file):
+        try:
+            with open(text_or_file, encoding="utf-8") as file:
+                return file.read()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{text_or_file}: cannot be read as UTF-8 text: {error}") from error
+    if len(text_or_file.split()) == 1 and os.path.splitext(text_or_file)[1]:
+        raise DataError(f"{text_or_file}: no such file, and too short for a text")
+    return text_or_file
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    splits = qp.load_squad(options.questions, version=options.version, heldout=0)
+    split = "dev" if "dev" in splits else "train"
+    print(f"{len(splits[split])} questions of {split}", file=sys.stderr)
+    print(qp.evaluate(qp.load_model(options.model), splits[split]).model_dump_json(indent=1))
+
+
+def _export(options: argparse.Namespace) -> None:
+    print(qp.export_onnx(qp.load_model(options.model), options.folder, int8=options.int8))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

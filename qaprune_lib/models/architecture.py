@@ -1,0 +1,254 @@
+"""All that differs between architectures, as data, and a model seen through it.
+
+A new architecture that is built like these is one more row of `ARCHITECTURES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from qaprune_lib.errors import ModelError
+from qaprune_lib.models.heads import head_of
+
+KINDS = ("attn", "ff", "emb")
+"""The three masks of the paper (section 3.1): Γ^attn, Γ^ff and Γ^emb."""
+
+PRUNED_PREFIX = "pruned-"
+
+
+class ModelShape(BaseModel):
+    """Sizes of the unpruned model (paper section 3.1): n_L, n_H, head size, d_I and d_E.
+
+    >>> ModelShape(n_layers=2, n_heads=4, head_size=8, d_intermediate=6, d_embedding=32).gates("ff")
+    (2, 6)
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n_layers: int = Field(gt=0)
+    n_heads: int = Field(gt=0)
+    head_size: int = Field(gt=0)
+    d_intermediate: int = Field(gt=0)
+    d_embedding: int = Field(gt=0)
+
+    def gates(self, kind: str) -> tuple[int, ...]:
+        """Shape of the mask of one kind: [n_layers, n_heads], [n_layers, d_I] or [d_E]."""
+        return {
+            "attn": (self.n_layers, self.n_heads),
+            "ff": (self.n_layers, self.d_intermediate),
+            "emb": (self.d_embedding,),
+        }[kind]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.n_layers} layers of {self.n_heads} heads of size {self.head_size}, "
+            f"{self.d_intermediate} activations, {self.d_embedding} embedding dimensions"
+        )
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Names of one architecture; the defaults are BERT's.
+
+    Attributes:
+        model_type, question_answering: its name, and transformers' class with a span head.
+        n_layers, n_heads, d_intermediate, d_embedding: of the sizes, in the configuration.
+        token_types: whether it has them; another model would swallow them without a word.
+        layers, embeddings, embeddings_norm, positions, embeddings_project: in the base model; the
+            last is the layer from a smaller embedding, if there is one.
+        attention: in a layer (as all that follow), what a layer without heads skips.
+        per_head: projections of which each head has rows.
+        attention_output: the projection of which each head has columns.
+        head_count, attention_width: attributes of the module `attention`.
+        shared_bias: where all layers share a bias of each head, computed once: its place among the
+            positional arguments of `attention`; its shape is [batch, n_heads, length, length].
+        activation: what a layer without activations skips.
+        per_activation: projections of which each activation has a row.
+        output: the projection of which each activation has a column.
+        attention_norm, output_norm: the norms behind the two sums.
+    """
+
+    model_type: str
+    question_answering: str
+    n_layers: str = "num_hidden_layers"
+    n_heads: str = "num_attention_heads"
+    d_intermediate: str = "intermediate_size"
+    d_embedding: str = "hidden_size"
+    token_types: bool = True
+    layers: str = "encoder.layer"
+    embeddings: str = "embeddings"
+    embeddings_norm: str = "embeddings.LayerNorm"
+    positions: str = "embeddings.position_embeddings"
+    embeddings_project: str = "embeddings_project"
+    attention: str = "attention.self"
+    per_head: tuple[str, ...] = (
+        "attention.self.query",
+        "attention.self.key",
+        "attention.self.value",
+    )
+    attention_output: str = "attention.output.dense"
+    head_count: str = "num_attention_heads"
+    attention_width: str = "all_head_size"
+    shared_bias: int | None = None
+    activation: tuple[str, ...] = ("intermediate",)
+    per_activation: tuple[str, ...] = ("intermediate.dense",)
+    output: str = "output.dense"
+    attention_norm: str = "attention.output.LayerNorm"
+    output_norm: str = "output.LayerNorm"
+
+    @property
+    def projects_inside(self) -> bool:
+        """Whether the output projection is a part of the module `attention`."""
+        return self.attention_output.startswith(f"{self.attention}.")
+
+
+ARCHITECTURES: Mapping[str, Architecture] = {
+    architecture.model_type: architecture
+    for architecture in (
+        Architecture("bert", "BertForQuestionAnswering"),
+        Architecture("roberta", "RobertaForQuestionAnswering"),
+        Architecture("xlm-roberta", "XLMRobertaForQuestionAnswering"),
+        Architecture("camembert", "CamembertForQuestionAnswering"),
+        Architecture("electra", "ElectraForQuestionAnswering"),
+        Architecture(
+            "mpnet",
+            "MPNetForQuestionAnswering",
+            token_types=False,
+            attention="attention.attn",
+            per_head=("attention.attn.q", "attention.attn.k", "attention.attn.v"),
+            attention_output="attention.attn.o",
+            shared_bias=2,
+            attention_norm="attention.LayerNorm",
+        ),
+        Architecture(
+            "distilbert",
+            "DistilBertForQuestionAnswering",
+            n_layers="n_layers",
+            n_heads="n_heads",
+            d_intermediate="hidden_dim",
+            d_embedding="dim",
+            token_types=False,
+            layers="transformer.layer",
+            attention="attention",
+            per_head=("attention.q_lin", "attention.k_lin", "attention.v_lin"),
+            attention_output="attention.out_lin",
+            head_count="n_heads",
+            attention_width="dim",
+            activation=("ffn.lin1", "ffn.activation"),
+            per_activation=("ffn.lin1",),
+            output="ffn.lin2",
+            attention_norm="sa_layer_norm",
+            output_norm="output_layer_norm",
+        ),
+    )
+}
+
+
+def architecture_of(config: PretrainedConfig | str) -> Architecture:
+    """The row of the table for a configuration or a model type, pruned or not.
+
+    Raises:
+        ModelError: the architecture is not in the table; the message lists those that are.
+    """
+    model_type = config if isinstance(config, str) else config.model_type
+    row = ARCHITECTURES.get(model_type.removeprefix(PRUNED_PREFIX))
+    if row is None:
+        raise ModelError(
+            f"architecture {model_type!r} is not supported; supported are "
+            f"{', '.join(ARCHITECTURES)}"
+        )
+    return row
+
+
+def shape_of(config: PretrainedConfig) -> ModelShape:
+    """Sizes of the unpruned model, which a pruned model's configuration keeps as well.
+
+    >>> from transformers import DistilBertConfig
+    >>> print(shape_of(DistilBertConfig()))
+    6 layers of 12 heads of size 64, 3072 activations, 768 embedding dimensions
+    """
+    names = architecture_of(config)
+    n_heads, d_embedding = getattr(config, names.n_heads), getattr(config, names.d_embedding)
+    return ModelShape(
+        n_layers=getattr(config, names.n_layers),
+        n_heads=n_heads,
+        head_size=d_embedding // n_heads,
+        d_intermediate=getattr(config, names.d_intermediate),
+        d_embedding=d_embedding,
+    )
+
+
+@dataclass(frozen=True)
+class Part:
+    """A linear layer, norm or table, and which kind of slices its rows and its columns are.
+
+    Attributes:
+        name: of the module, in the whole model.
+        layer: where it stands; 0 outside of the layers.
+        rows: kind of its outputs, None if no gate cuts them. A head has `head_size` of them.
+        columns: the same of its inputs, or of the width of a table.
+    """
+
+    name: str
+    layer: int
+    rows: str | None
+    columns: str | None
+
+
+class Encoder:
+    """A model seen through the table: its layers and the modules that gates and slices touch."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+        self.architecture = architecture_of(model.config)
+        self.shape = shape_of(model.config)
+        self.base: nn.Module = model.base_model
+        self.layers = list(self.base.get_submodule(self.architecture.layers).children())
+
+    def module(self, layer: int, name: str) -> nn.Module:
+        """Module of one layer by its name in the table, as in `module(0, "attention_output")`."""
+        return self.layers[layer].get_submodule(getattr(self.architecture, name))
+
+    def embedding_output(self) -> nn.Module:
+        """The module that makes the first hidden states: a LayerNorm, or ELECTRA's projection."""
+        names = self.architecture
+        is_projected = hasattr(self.base, names.embeddings_project)
+        path = names.embeddings_project if is_projected else names.embeddings_norm
+        return self.base.get_submodule(path)
+
+    def longest_input(self) -> int:
+        """How many tokens the model has positions for."""
+        table = cast(nn.Embedding, self.base.get_submodule(self.architecture.positions))
+        # RoBERTa's and MPNet's positions start after their padding index
+        used = 0 if table.padding_idx is None else table.padding_idx + 1
+        return table.num_embeddings - used
+
+    def parts(self) -> Iterator[Part]:
+        """All that gates cut: in the layers, in the embeddings, in the head."""
+        paths, prefix = self.architecture, self.model.base_model_prefix
+        of_layer = (
+            *((path, "attn", "emb") for path in paths.per_head),
+            (paths.attention_output, "emb", "attn"),
+            *((path, "ff", "emb") for path in paths.per_activation),
+            (paths.output, "emb", "ff"),
+            (paths.attention_norm, "emb", None),
+            (paths.output_norm, "emb", None),
+        )
+        for layer in range(len(self.layers)):
+            for path, rows, columns in of_layer:
+                yield Part(f"{prefix}.{paths.layers}.{layer}.{path}", layer, rows, columns)
+        if isinstance(self.embedding_output(), nn.Linear):
+            yield Part(f"{prefix}.{paths.embeddings_project}", 0, "emb", None)
+        else:
+            yield Part(f"{prefix}.{paths.embeddings_norm}", 0, "emb", None)
+            for name, table in self.base.get_submodule(paths.embeddings).named_children():
+                if isinstance(table, nn.Embedding):
+                    yield Part(f"{prefix}.{paths.embeddings}.{name}", 0, None, "emb")
+        for name in head_of(self.model).layers:
+            yield Part(name, 0, None, "emb")

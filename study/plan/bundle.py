@@ -1,0 +1,251 @@
+"""Everything that runs need on a machine without a network, in one folder.
+
+`python -m study bundle profiles/measured.yml --source FOLDER --runs 'figure1/*' --to bundle`
+
+For air-gapped clusters, and for GPUs that are at hand for minutes. The folder holds the files of
+this commit, data, packages with weights, models and scores that the runs build on, and wheels;
+`./run.sh --minutes 9 --jobs 8` there runs what it can in that time, side by side, and leaves
+records and small models in `out`, in parts, for `python -m study merge` here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import io
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from qaprune_lib.errors import QapruneError, SettingsError
+from study.plan.origin import files_of
+from study.plan.parameters import StageParameters
+from study.plan.plan import Planner
+from study.plan.profile import read_profile
+from study.plan.select import selected_points
+from study.records.lineage import ROOT, commit
+from study.records.merge import PART
+
+RUN = """#!/bin/sh
+# ./run.sh [--minutes 9] [--jobs 8] [--only PATTERN …]: see `python -m study side-by-side --help`
+set -e
+cd "$(dirname "$0")"
+here=$PWD
+if [ -n "$(ls wheels 2>/dev/null)" ] && [ ! -d site ]; then
+  python3 -m pip install -q --no-index --no-deps --no-compile --target site wheels/*.whl
+fi
+PYTHONPATH="$here/site:$here/project:$here/packages"; export PYTHONPATH
+QAPRUNE_CACHE="$here/cache" HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PYTORCH_NVML_BASED_CUDA_CHECK=1
+export QAPRUNE_CACHE HF_HUB_OFFLINE OMP_NUM_THREADS PYTORCH_NVML_BASED_CUDA_CHECK
+cd project
+python3 -m study side-by-side profile.yml --source "$here/data" --results "$here/results" \\
+  --runs "$here/runs" "$@" || echo "some runs failed: see the logs under runs" >&2
+python3 -m study.plan.bundle --pack "$here" "$here/out"
+"""
+
+
+def bundle(
+    planner: Planner,
+    folder: Path,
+    profile: Path,
+    patterns: Sequence[str],
+    *,
+    wheels: Sequence[str] = (),
+    python: str = "3.12",
+    platforms: Sequence[str] = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64"),
+) -> list[StageParameters]:
+    """Fill a folder that is not there yet; returns the runs that can be made from it.
+
+    Args:
+        planner: of the profile, with its source.
+        folder: where to.
+        profile: the profile's file.
+        patterns: of run ids; what these runs build on is carried if it is here, and made there if
+            it is not.
+        wheels: requirements to download for the other machine, as `pydantic==2.11`.
+        python, platforms: of that machine.
+
+    Raises:
+        SettingsError: a folder that is there, a tree that differs from its commit, no run of such
+            a name, or wheels that cannot be had.
+    """
+    head, dirty = commit()
+    if head is None or dirty:
+        raise SettingsError("a bundle is made of a commit: commit the changes of the tree first")
+    if folder.exists():
+        raise SettingsError(f"{folder} is there already: name another folder, or delete it")
+    every = {run.id: run for run in planner.plan(selected_points(planner))}
+    wanted = [run for run in every.values() if any(fnmatchcase(run.id, p) for p in patterns)]
+    if not wanted:
+        raise SettingsError(
+            f"no run is called {' or '.join(patterns)}; see `python -m study status`"
+        )
+    (folder / "project").mkdir(parents=True)
+    archive = subprocess.run(["git", "-C", str(ROOT), "archive", head], capture_output=True)
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+        files.extractall(folder / "project", filter="data")
+    shutil.rmtree(folder / "project" / "results", ignore_errors=True)
+    (folder / "project" / "COMMIT").write_text(f"{head}\n")
+    shutil.copy(profile, folder / "project" / "profile.yml")
+    names, missing = _upstream(planner, every, wanted)
+    for name in names:
+        _copy(planner, name, folder)
+    for run in (*wanted, *(every[name] for name in missing)):
+        _copy_data(planner, run, folder / "data")
+        for model in run.references():
+            _copy_package(model, folder / "packages")
+    if wheels:
+        _download(wheels, folder / "wheels", python, platforms)
+    script = folder / "run.sh"
+    script.write_text(RUN)
+    script.chmod(0o755)
+    return [*(every[name] for name in missing), *wanted]
+
+
+def pack(folder: Path, target: Path, *, part: int = 16 * 2**20, most: int = 8) -> list[Path]:
+    """A tar file of all records and scores, and of as many models as fit, the smallest first.
+
+    It comes in at most so many parts of so many bytes, as `merge` reads them.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    for old in target.glob(f"{PART}*"):
+        old.unlink()
+    small = [p for p in (folder / "results").rglob("*") if p.is_file()]
+    marks = sorted((folder / "runs").rglob("finished"))
+    small += [p for mark in marks for p in (mark, mark.with_name("scores.json")) if p.is_file()]
+    models = [mark.parent / "model" for mark in marks if (mark.parent / "model").is_dir()]
+    models.sort(key=lambda model: sum(p.stat().st_size for p in model.iterdir()))
+    buffer, room = io.BytesIO(), part * most
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as archive:
+        for path in small:
+            archive.add(path, path.relative_to(folder))
+        for model in models:
+            size = sum(path.stat().st_size for path in model.iterdir())
+            if buffer.tell() + size > 0.95 * room:
+                break
+            archive.add(model, model.relative_to(folder))
+    content = buffer.getvalue()
+    parts = []
+    for number, start in enumerate(range(0, len(content), part)):
+        parts.append(target / f"{PART}{number}")
+        parts[-1].write_bytes(content[start : start + part])
+    return parts
+
+
+def _upstream(
+    planner: Planner, every: dict[str, StageParameters], wanted: Sequence[StageParameters]
+) -> tuple[list[str], list[str]]:
+    """Runs that the wanted ones build on: those whose records and files are here, and the rest."""
+    here: dict[str, None] = {}
+    missing: dict[str, None] = {}
+
+    def visit(run: StageParameters) -> None:
+        for name in run.upstream():
+            place = Path(planner.runs) / planner.profile.provenance / planner.profile.name / name
+            if planner.record_file(name).is_file() and (place / "finished").is_file():
+                here[name] = None
+            elif name in every and name not in missing:
+                visit(every[name])
+                missing[name] = None
+
+    for run in wanted:
+        visit(run)
+    chosen = [run.id for run in wanted]
+    return list(here), [name for name in missing if name not in chosen]
+
+
+def _copy(planner: Planner, name: str, folder: Path) -> None:
+    place = Path(planner.profile.provenance) / planner.profile.name
+    record = folder / "results" / place / f"{name}.json"
+    record.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(planner.record_file(name), record)
+    shutil.copytree(Path(planner.runs) / place / name, folder / "runs" / place / name)
+
+
+def _copy_data(planner: Planner, run: StageParameters, folder: Path) -> None:
+    data = planner.profile.data[run.data]
+    named = [*data.train_files, *data.dev_files]
+    for file in files_of(str(data.source), data.task, version=data.version, files=named):
+        target = folder / data.folder / file.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists():
+            shutil.copy(file, target)
+
+
+def _copy_package(model: str, folder: Path) -> None:
+    """The installed packages that hold a named model's weights."""
+    from qaprune_lib.models.packaged import PACKAGED
+
+    packaged = PACKAGED.get(model)
+    for package in packages_of(packaged) if packaged is not None else ():
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            raise SettingsError(f"{model}: its package {package} is not installed here")
+        if not (folder / package).exists():
+            shutil.copytree(Path(spec.origin).parent, folder / package)
+
+
+def packages_of(packaged: object) -> list[str]:
+    """Import names of the packages that a model's weights come from."""
+    if hasattr(packaged, "package"):
+        return [packaged.package]
+    if hasattr(packaged, "parts"):
+        return [package for package, _ in packaged.parts]
+    return packages_of(packaged.source)  # type: ignore[attr-defined]
+
+
+def _download(wheels: Sequence[str], folder: Path, python: str, platforms: Sequence[str]) -> None:
+    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:"]
+    command += ["--python-version", python, "--implementation", "cp", "-d", str(folder)]
+    command += [word for platform in platforms for word in ("--platform", platform)]
+    done = subprocess.run([*command, *wheels], capture_output=True, text=True)
+    if done.returncode:
+        raise SettingsError(f"wheels for Python {python}: {done.stderr.strip().splitlines()[-1]}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; exit status 2 if the bundle cannot be made."""
+    parser = argparse.ArgumentParser(prog="python -m study bundle", description=__doc__)
+    parser.add_argument("profile", type=Path, nargs="?")
+    parser.add_argument("--source", help="folder of the questions")
+    parser.add_argument("--runs", nargs="+", default=["*"], metavar="PATTERN", help="of run ids")
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help="where to")
+    parser.add_argument("--results", default="results", help="folder of records")
+    parser.add_argument("--models", default="runs", metavar="FOLDER", help="of models and scores")
+    parser.add_argument("--wheels", nargs="*", default=[], metavar="NAME==VERSION")
+    parser.add_argument("--python", default="3.12")
+    parser.add_argument("--platform", nargs="+", default=["manylinux_2_28_x86_64"])
+    parser.add_argument("--pack", nargs=2, type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.pack:
+        for path in pack(*options.pack):
+            print(path)  # noqa: T201
+        return 0
+    if options.profile is None or options.to is None:
+        parser.error("name a PROFILE, and a folder --to write to")
+    try:
+        profile = read_profile(options.profile, source=options.source)
+        planner = Planner(profile, results=options.results, runs=options.models)
+        runs = bundle(
+            planner,
+            options.to,
+            options.profile,
+            options.runs,
+            wheels=options.wheels,
+            python=options.python,
+            platforms=options.platform,
+        )
+    except QapruneError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    for run in runs:
+        print(run.id)  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
