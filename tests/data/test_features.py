@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import unicodedata
+from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +22,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
 from qaprune_lib.data import arrow_cache, features
+from qaprune_lib.data.embedded.annotations import EmbeddedPages
+from qaprune_lib.data.embedded.articles import generate_squad
 from qaprune_lib.data.features import make_features
+from qaprune_lib.data.natural_questions.stream import NaturalQuestions
+from qaprune_lib.data.squad.official import read_official
 from qaprune_lib.data.squad.questions import load_squad
 from qaprune_lib.data.tasks import SQUAD
 from qaprune_lib.data.windows import WindowCutter, Windows
@@ -337,6 +343,24 @@ def test_a_tokenizers_own_truncation_and_padding_are_left_alone(tmp_path: Path) 
     tokenizer("again", truncation=True, max_length=9)
     make_features(example(), tokenizer, cache_dir=tmp_path)
     assert len(kept(tmp_path)) == 1
+
+
+def test_windows_of_the_generated_corpus_are_those_of_before(tmp_path: Path) -> None:
+    """Digests of rows as they were when each task had a cutter of its own."""
+    tokenizer, windows = TOKENIZERS["wordpiece"], Windows(60, 7, 9, null_rate=0.3)
+    raw = generate_squad(articles={"dev": 2})["dev"]
+    squad = read_official(raw, "embedded", None, "raise").dataset()
+    pages = NaturalQuestions(EmbeddedPages("dev", pages=2))
+    found = [
+        make_features(squad, tokenizer, replace(windows, null_rate=None), cache_dir=tmp_path),
+        make_features(pages, tokenizer, windows, training=True, cache_dir=tmp_path),
+    ]
+    digests = [hashlib.sha256(json.dumps(rows.to_list()).encode()).hexdigest() for rows in found]
+    assert [len(rows) for rows in found] == [261, 172]
+    assert digests == [
+        "2b0419264485ff0bf5263e7a853278a8635b6890ad018bd121a1d15782c95d0d",
+        "ef94d569c657c23f361cda97b251e83465c98f7dbdb0e9a92fc2dbc74003bc9b",
+    ]
 
 
 def kept(cache: Path) -> list[Path]:

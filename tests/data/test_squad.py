@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import gzip
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from datasets import Dataset, DatasetDict, concatenate_datasets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qaprune_lib.data.squad import questions
 from qaprune_lib.data.squad.questions import data_digest, load_squad
 from qaprune_lib.errors import DataError, SettingsError
 
@@ -360,6 +362,20 @@ def test_digest_is_of_content_not_of_layout(tmp_path: Path) -> None:
     assert {data_digest(other) for other in same} == {digest}
     assert data_digest(rows.select(range(8))) != digest
     assert data_digest(rows.select([1, 0, *range(2, 9)])) != digest
+
+
+def test_digest_is_that_of_rows_as_json_and_is_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = load_squad(write(tmp_path / "dev.json", squad()))["dev"]
+    expected = hashlib.sha256()
+    for row in rows:
+        values = [row["id"], row["context"], row["question"], *row["answers"].values()]
+        line = json.dumps(values, ensure_ascii=False, separators=(",", ":")) + "\n"
+        expected.update(line.encode())
+    assert data_digest(rows) == expected.hexdigest()
+    monkeypatch.setattr(questions, "batches", lambda _: pytest.fail("read again"))
+    assert data_digest(rows) == expected.hexdigest()
 
 
 @pytest.mark.parametrize("column", ["id", "context", "question", "answers"])

@@ -10,11 +10,13 @@ import torch
 
 from qaprune_lib.data.features import make_features
 from qaprune_lib.data.natural_questions.stream import NaturalQuestions
+from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import ModelError
 from qaprune_lib.evaluation import decode, logits
 from qaprune_lib.evaluation.decode import decode_natural_questions
 from qaprune_lib.evaluation.natural_questions import score_natural_questions
 from qaprune_lib.evaluation.predict import evaluate_natural_questions, predict_natural_questions
+from qaprune_lib.evaluation.timing import time_decoding
 from qaprune_lib.models import QuestionAnsweringModel, shape_of
 from qaprune_lib.pruning import prune
 from tests.models.tiny import random_topology, tiny_model
@@ -85,6 +87,15 @@ def test_answers_come_before_all_windows_are_read(
     assert len(list(answers)) == 14
     assert 0 < n_first < len(calls) / 3
     assert not any(calls)
+
+
+def test_times_are_of_the_windows_that_are_scored(examples: NaturalQuestions) -> None:
+    model = small_reader(max_position_embeddings=512)
+    for windows in (None, Windows(32, 12, null_rate=0.3)):
+        scored = len(make_features(examples, model.tokenizer, windows))
+        (timing,) = time_decoding([model], examples, repeats=1, windows=windows, progress=False)
+        assert timing.windows == scored
+    assert scored > 15
 
 
 def test_scores_are_the_official_ones(examples: NaturalQuestions) -> None:

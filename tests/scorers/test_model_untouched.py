@@ -11,6 +11,7 @@ import torch
 from qaprune_lib.models import QuestionAnsweringModel
 from qaprune_lib.scorers import fisher, gain, l0, leave_one_out
 from qaprune_lib.scorers.gradients import gate_gradients
+from qaprune_lib.training.trainer import SpanTrainer
 from tests.models.tiny import tiny_model
 from tests.training.toy import DROPOUT, WINDOWS, toy_questions, toy_windows
 
@@ -25,6 +26,19 @@ RUNS: dict[str, Callable[[QuestionAnsweringModel], Any]] = {
     ),
     "interrupted": lambda m: next(gate_gradients(m, toy_windows(m, QUESTIONS), ["ff"])),
 }
+
+
+def test_l0_gives_the_model_back_where_it_was_also_after_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = tiny_model("bert")
+    moves: list[torch.device] = []
+    monkeypatch.setattr(model, "to", lambda device: moves.append(device))
+    monkeypatch.setattr(SpanTrainer, "run", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        l0(model, QUESTIONS, penalty={"attn": 0.1}, batch_size=4, **WINDOWS)
+    assert moves == [model.device, model.device]  # to where the gates are trained, and back
+    assert not model.training
 
 
 def state(model: QuestionAnsweringModel) -> tuple[Any, ...]:

@@ -129,6 +129,22 @@ def test_training_learns_and_repeats_itself() -> None:
         assert not same_weights(other, runs[0]), changes
 
 
+def test_a_model_on_the_cpu_trains_there_though_there_is_a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    devices: list[torch.device] = []
+    original = SpanTrainer.training_step
+
+    def recording(self: Any, model: Any, *arguments: Any) -> Any:
+        devices.extend([self.args.device, self.accelerator.device, next(model.parameters()).device])
+        return original(self, model, *arguments)
+
+    monkeypatch.setattr(SpanTrainer, "training_step", recording)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    train(small_bert(), max_steps=1)
+    assert set(devices) == {torch.device("cpu")}
+
+
 def test_a_pruned_model_trains() -> None:
     model = small_bert()
     small = prune(model, random_topology(shape_of(model.config), seed=4))
