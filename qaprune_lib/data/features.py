@@ -67,6 +67,12 @@ def make_features(
             or has no markup tokens.
         DataError: no questions, bad data, a question or context without any token, no windows at
             all, or null windows to be drawn without annotations.
+
+    >>> from qaprune_lib import load_model, load_squad
+    >>> tokenizer = load_model("embedded-small", device="cpu").tokenizer
+    >>> rows = make_features(load_squad("embedded")["dev"].select([0]), tokenizer, Windows(64, 16))
+    >>> rows["length"][:]
+    [64, 64, 64, 63]
     """
     check_counts(num_proc=num_proc)
     task = task_of(data)

@@ -49,6 +49,12 @@ def predict(
     Raises:
         ModelError: a model for another task or without tokenizer, or logits that are not finite.
         DataError: bad data.
+
+    >>> from qaprune_lib import load_model, load_squad
+    >>> model, dev = load_model("embedded-small", device="cpu"), load_squad("embedded")["dev"]
+    >>> answer, *_ = predict(model, dev.select(range(3)), progress=False)
+    >>> answer.text == dev[0]["context"][answer.start : answer.end]
+    True
     """
     features = features_for(model, dataset, windows, num_proc=num_proc, cache_dir=cache_dir)
     logits = window_logits(model, features, max_tokens=max_tokens, progress=progress)
@@ -62,6 +68,12 @@ def evaluate(
 
     `threshold_from` is data to fit the no-answer threshold on (never `dataset` itself); the
     settings are those of `predict`.
+
+    >>> from qaprune_lib import load_model, load_squad
+    >>> model, dev = load_model("embedded-small", device="cpu"), load_squad("embedded")["dev"]
+    >>> result = evaluate(model, dev.select(range(5)), progress=False)
+    >>> result.at_zero.HasAns_total, result.at_zero.NoAns_total
+    (4, 1)
     """
     threshold = None
     if threshold_from is not None:
@@ -96,6 +108,11 @@ def ask(
 
     Raises:
         DataError: question or context is empty.
+
+    >>> from qaprune_lib import load_model
+    >>> model = load_model("embedded-small", device="cpu")  # whose head was never trained
+    >>> ask(model, "Who wrote it?", "Ada").text
+    'Ada'
     """
     for name, text in (("question", question), ("context", context)):
         if not text.strip():
@@ -133,6 +150,12 @@ def predict_natural_questions(
 
     Raises:
         ModelError, DataError: as `predict`.
+
+    >>> from qaprune_lib import load_model, load_natural_questions
+    >>> model = load_model("embedded-small", task="natural_questions", device="cpu")
+    >>> few = load_natural_questions("embedded")["dev"].sample(0.02)
+    >>> next(predict_natural_questions(model, few, windows=Windows(128), progress=False)).yes_no
+    'NONE'
     """
     features = features_for(model, examples, windows, num_proc=num_proc, cache_dir=cache_dir)
     logits = stream_logits(model, features, max_tokens=max_tokens, progress=progress)

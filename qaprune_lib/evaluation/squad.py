@@ -98,7 +98,11 @@ class SquadResult(BaseModel):
 
 
 def normalize_answer(text: str) -> str:
-    """Lower case, no ASCII punctuation, no English articles, single spaces."""
+    """Lower case, no ASCII punctuation, no English articles, single spaces.
+
+    >>> normalize_answer("The  Tower, of London!")
+    'tower of london'
+    """
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 

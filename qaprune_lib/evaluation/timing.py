@@ -104,6 +104,12 @@ def time_decoding(
         SettingsError: a number below 1, or no model.
         ModelError: models on several devices, without tokenizer, for another task, or of an
             unsupported architecture.
+
+    >>> from qaprune_lib import load_model, load_squad
+    >>> model, dev = load_model("embedded-small", device="cpu"), load_squad("embedded")["dev"]
+    >>> (timing,) = time_decoding([model], dev, max_questions=2, repeats=1, progress=False)
+    >>> timing.windows, timing.speedup
+    (2, 1.0)
     """
     if not models:
         raise SettingsError("there is no model to time")

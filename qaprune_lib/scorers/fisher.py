@@ -29,6 +29,11 @@ def fisher(
 
     Raises:
         DataError: an empty data set. SettingsError: an unknown kind.
+
+    >>> from qaprune_lib import load_model, load_squad
+    >>> model, train = load_model("embedded-small", device="cpu"), load_squad("embedded")["train"]
+    >>> bool((fisher(model, train.select(range(2)), windows=Windows(96)).get("ff") >= 0).all())
+    True
     """
     check_kinds(kinds)
     features = features_for(model, dataset, windows, training=True)

@@ -46,6 +46,11 @@ def gain(
         SettingsError: an unknown kind, or `at=0` for more gates than that many passes are sensible
             for.
         DataError: an empty data set.
+
+    >>> from qaprune_lib import load_model, load_squad
+    >>> model, train = load_model("embedded-small", device="cpu"), load_squad("embedded")["train"]
+    >>> gain(model, train.select(range(2)), kinds=["attn"], windows=Windows(96)).get("attn").shape
+    (3, 12)
     """
     if at not in (0, 1):
         raise SettingsError(f"gain at={at}: the derivative is taken at 0 or at 1")

@@ -193,6 +193,12 @@ def l0(
         SettingsError: a λ that is negative or not a number, no or an unknown kind, an unknown
             hyper-parameter, or a folder of another run.
         DataError: an empty data set.
+
+    >>> from qaprune_lib import load_model, load_squad
+    >>> model, train = load_model("embedded-small", device="cpu"), load_squad("embedded")["train"]
+    >>> options = {"penalty": {"attn": 0.02}, "max_steps": 1, "windows": Windows(96)}
+    >>> l0(model, train.select(range(4)), **options).settings["report"]["steps"]
+    1
     """
     settings = _with_hyperparameters(settings or GateSettings(), hyperparameters)
     _check_penalty(penalty)

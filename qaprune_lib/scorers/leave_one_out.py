@@ -41,6 +41,11 @@ def leave_one_out(
 
     Raises:
         DataError: an empty data set, or questions that are not of SQuAD's form.
+
+    >>> from qaprune_lib import load_model, load_squad
+    >>> model = load_model("embedded-small", layers=1, device="cpu")
+    >>> leave_one_out(model, load_squad("embedded")["dev"].select([0])).get("attn").shape
+    (1, 12)
     """
     if task_of(dataset).name != "squad":
         raise DataError("leave-one-out scores heads by F1 on questions of SQuAD's form alone")

@@ -22,6 +22,10 @@ def random(
 
     Raises:
         SettingsError: an unknown kind.
+
+    >>> from qaprune_lib import load_model
+    >>> random(load_model("embedded-small", device="cpu"), seed=1).kinds()
+    ['attn', 'ff']
     """
     check_kinds(kinds)
     generator, shape = np.random.default_rng(seed), shape_of(model.config)

@@ -43,6 +43,12 @@ def finetune(
         SettingsError: a hyper-parameter that is unknown or out of range, or a folder of another
             run.
         ModelError: the loss is lost, or the model is one for another task.
+
+    >>> from qaprune_lib import load_model, load_squad
+    >>> model, train = load_model("embedded-small", device="cpu"), load_squad("embedded")["train"]
+    >>> tuned = finetune(model, train.select(range(4)), max_steps=1, windows=Windows(96))
+    >>> tuned.training_report.steps
+    1
     """
     settings = with_hyperparameters(settings or TrainingSettings(), hyperparameters)
     return _train("fine-tune", model, dataset, windows, None, None, settings, folder)
@@ -64,6 +70,13 @@ def retrain(
     The paper's teacher is the unpruned model; one with another tokenizer reads the same text in
     windows of its own. Arguments, result and errors as `finetune`; the default of `distillation`
     replaces the cross-entropy altogether (w = 1, T = 1).
+
+    >>> from qaprune_lib import load_model, load_squad
+    >>> model, train = load_model("embedded-small", device="cpu"), load_squad("embedded")["train"]
+    >>> options = {"max_steps": 1, "windows": Windows(96), "dropout": False}
+    >>> taught = retrain(model, train.select(range(4)), teacher=model, **options)
+    >>> taught.training_report.losses  # by itself
+    (0.0,)
     """
     settings = with_hyperparameters(settings or TrainingSettings(), hyperparameters)
     name = "retrain" if teacher is None else "distil"

@@ -140,6 +140,10 @@ def load_natural_questions(
         DataError: no such file, several data sets in one folder, or a Hub out of reach; what is
             wrong inside of a file shows while the examples are read.
         SettingsError: an argument out of range.
+
+    >>> example = next(iter(load_natural_questions("embedded")["dev"]))
+    >>> example.question, len(example.candidates), len(example.annotations)
+    ('What is the height of Stockcliff Lighthouse?', 18, 5)
     """
     if on_bad not in get_args(OnBad):
         raise SettingsError(f"on_bad={on_bad!r} is unknown; choose one of {get_args(OnBad)}")

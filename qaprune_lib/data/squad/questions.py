@@ -59,6 +59,9 @@ def load_squad(
     Raises:
         DataError: a file or question that does not say what it claims to say.
         SettingsError: an argument out of range.
+
+    >>> load_squad("embedded")["dev"][1]["answers"]["text"]
+    ['Anna Valdon']
     """
     if not 0 <= heldout < 1:
         raise SettingsError(f"heldout={heldout} is not a share: it must lie in [0, 1)")
