@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from qaprune_lib.data.arrow_cache import column
@@ -47,42 +47,6 @@ class TrainingReport:
     losses: tuple[float, ...]
     seconds: float
     seconds_per_step: float | None
-
-
-class _ProgressBar(TrainerCallback):
-    """One bar with the current loss, on the first process; and an error if the loss is lost."""
-
-    def __init__(self, description: str) -> None:
-        self.description = description
-        self.bar: tqdm | None = None
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.is_world_process_zero:
-            self.bar = tqdm(
-                total=state.max_steps,
-                initial=state.global_step,
-                desc=self.description,
-                unit="step",
-                mininterval=1.0,
-            )
-
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **_: Any
-    ) -> None:
-        loss = (logs or {}).get("loss")
-        if loss is None:
-            return
-        if not math.isfinite(loss):
-            raise ModelError(
-                f"the loss became {loss} at step {state.global_step}; lower the learning rate"
-            )
-        if self.bar is not None:
-            self.bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-            self.bar.update(state.global_step - self.bar.n)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self.bar is not None:
-            self.bar.close()
 
 
 class SpanTrainer(Trainer):
@@ -135,7 +99,7 @@ class SpanTrainer(Trainer):
                 : per_epoch * batch_size
             ]
         ][: max_steps * batch_size]
-        self.training_set, self.folder = training_set, folder
+        self.training_set, self.folder, self.description = training_set, folder, description
         self.scratch = tempfile.TemporaryDirectory(prefix="qaprune-")
         device = device or next(model.parameters()).device
         arguments = TrainingArguments(
@@ -175,7 +139,6 @@ class SpanTrainer(Trainer):
             ),
             data_collator=training_set.collator,
             optimizers=(optimizer, None),
-            callbacks=[_ProgressBar(description)],
         )
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
@@ -190,17 +153,32 @@ class SpanTrainer(Trainer):
         Raises:
             SettingsError: the folder holds checkpoints of another run.
         """
-        started = time.perf_counter()
-        checkpoint = None
+        started, checkpoint, done = time.perf_counter(), None, 0
         if self.folder is not None:
             claim(self.folder, {**self.training_set.identity, **identity})
             checkpoint = newest_complete_checkpoint(self.folder)
-        with self.scratch:
+            done = 0 if checkpoint is None else int(checkpoint.name.rpartition("-")[2])
+        self.bar = tqdm(
+            total=self.args.max_steps, initial=done, desc=self.description, unit="step",
+            mininterval=1.0, disable=not self.is_world_process_zero(),
+        )  # fmt: skip
+        with self.scratch, self.bar:
             self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         losses = tuple(entry["loss"] for entry in self.state.log_history if "loss" in entry)
         seconds, steps = time.perf_counter() - started, self.state.global_step
-        done = steps - (0 if checkpoint is None else int(checkpoint.name.rpartition("-")[2]))
-        return TrainingReport(steps, losses, seconds, seconds / done if done else None)
+        per_step = seconds / (steps - done) if steps > done else None
+        return TrainingReport(steps, losses, seconds, per_step)
+
+    def log(self, logs: dict[str, float], *arguments: Any, **keywords: Any) -> None:
+        """Show the loss of a step; ModelError if it is lost."""
+        super().log(logs, *arguments, **keywords)
+        loss, step = logs.get("loss"), self.state.global_step
+        if loss is None:
+            return
+        if not math.isfinite(loss):
+            raise ModelError(f"the loss became {loss} at step {step}; lower the learning rate")
+        self.bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+        self.bar.update(step - self.bar.n)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         return self.order
