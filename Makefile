@@ -22,19 +22,19 @@ help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 reproduce: $(STAMP) ## run the experiments on the generated corpus, then build the book
-	$(RUN) -m study.plan.graph profiles/embedded.yml --cores $(JOBS)
-	$(RUN) -m study.summary embedded
-	$(RUN) -m study.build
+	$(RUN) -m study graph profiles/embedded.yml --cores $(JOBS)
+	$(RUN) -m study summary embedded
+	$(RUN) -m study book
 
 book: $(BOOK_STAMP) ## the book alone, from the records in results/, without torch
-	$(BOOK_RUN) -m study.build
+	$(BOOK_RUN) -m study book
 
 links: book ## follow the book's links to other hosts
 	$(BOOK_RUN) -c 'from jupyter_book.cli.main import main; main()' build . \
 		--builder linkcheck --path-output _build/links
 
 status: $(STAMP) ## which runs of the embedded profile there are, lack, or are stale
-	$(RUN) -m study.plan.status profiles/embedded.yml
+	$(RUN) -m study status profiles/embedded.yml
 
 test: lint ## lint, check types, run all tests (JOBS=2 processes)
 	@echo "==> tests"

@@ -6,7 +6,7 @@ inputs. Which λ is pruned at is known only when the operating point has been se
 selection is a checkpoint.
 
 That command calls Snakemake: `snakemake --cores 2 --config profile=profiles/embedded.yml` does the
-same, but does not tidy up after a call that was killed.
+same, but neither tidies up after a call that was killed, nor makes damaged records again.
 
 --config: profile=FILE, source=FOLDER (of the data), results=FOLDER, runs=FOLDER, notebooks=FOLDER
 (of the stages' notebooks).
@@ -17,20 +17,18 @@ import os
 import sys
 from functools import cache
 
-from study.plan.graph import JOB_OF
-from study.plan.plan import Planner
+from snakemake.exceptions import WorkflowError
+
+from study.plan.graph import JOB_OF, given, planner_of
 from study.plan.profile import read_profile
 from study.plan.select import selected_points
-from study.stages.stage_run import FINISHED
+from study.records.record import FINISHED
 
-PROFILE = config.get("profile", "profiles/embedded.yml")
-SOURCE = config.get("source")
-PLANNER = Planner(
-    read_profile(PROFILE, source=SOURCE),
-    results=config.get("results", "results"),
-    runs=config.get("runs", "runs"),
-)
-NOTEBOOKS = config.get("notebooks", "notebooks")
+CALL = given(config)
+PROFILE = CALL.get("profile", "profiles/embedded.yml")
+SOURCE = CALL.get("source")
+NOTEBOOKS = CALL.get("notebooks", "notebooks")
+PLANNER = planner_of(read_profile(PROFILE, source=SOURCE), CALL)
 PLACE = f"{PLANNER.profile.provenance}/{PLANNER.profile.name}"
 RECORDS = f"{PLANNER.results}/{PLACE}"
 RUNS = f"{PLANNER.runs}/{PLACE}"
@@ -81,11 +79,23 @@ def need(name):
     return lambda wildcards: getattr(PLANNER.profile.resources_of(run_of(wildcards).stage), name)
 
 
+def selecting(wildcards, output):
+    """The command line of a selection."""
+    source = ["--source", SOURCE] if SOURCE else []
+    return [PROFILE, SELECTIONS[wildcards.run], "--results", PLANNER.results, *source]
+
+
 def everything(wildcards):
     """All records of the profile; those after a selection once it has been made."""
     for selection in SELECTIONS:
         checkpoints.select.get(run=selection)
-    return [path for run in runs_after(json.dumps(selected_points(PLANNER))) for path in outputs(run)]
+    points = selected_points(PLANNER)
+    for selection, data in SELECTIONS.items():
+        if data not in points:
+            raise WorkflowError(
+                f"{RECORDS}/{selection}.json cannot be read: `python -m study graph` makes it again"
+            )
+    return [path for run in runs_after(json.dumps(points)) for path in outputs(run)]
 
 
 localrules:
@@ -134,9 +144,6 @@ checkpoint select:
     wildcard_constraints:
         run="selection/.+",
     params:
-        profile=PROFILE,
-        data=lambda wildcards: SELECTIONS[wildcards.run],
-        options=lambda wildcards, output: ["--results", PLANNER.results]
-        + (["--source", SOURCE] if SOURCE else []),
+        options=selecting,
     shell:
-        "{sys.executable:q} -m study select {params.profile:q} {params.data:q} {params.options:q}"
+        "{sys.executable:q} -m study select {params.options:q}"

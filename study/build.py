@@ -1,14 +1,14 @@
 """Build the book from records: `python -m study book`.
 
 Reads the records, runs the report notebooks over them, and hands the result to Jupyter Book. The
-book is refused where a record is damaged or stale, a notebook fails, a page is missing, or a page
-would load something from another host. Needs no torch.
+book is refused where a record is damaged, a notebook fails, a page is missing, or a page would load
+something from another host. Needs no torch.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
+import hashlib
 import os
 import re
 import shutil
@@ -16,28 +16,33 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from qaprune_lib.errors import QapruneError
-from study.inputs import STAMP, inputs_digest
-from study.plan.status import records_of
+from study.records.record import read_records
 from study.stages.run import KERNEL_SECONDS
 
 REPORT = Path("notebooks/report")
 GENERATED = Path("book/_generated")
 STATIC = GENERATED / "_static"
 
-LOADING = {"src", "srcset", "data", "poster"}
-"""Attributes by which an HTML element loads something."""
+INPUTS = (
+    *("_config.yml", "_toc.yml", "requirements.lock", "requirements-book.lock"),
+    *("book/**/*", "notebooks/report/*.ipynb", "profiles/*.yml", "qaprune_lib/**/*", "study/**/*"),
+)
+"""Files of a checkout that a book depends on, beside the records."""
 
-NOT_LOADED = {"canonical", "author", "license", "next", "prev", "index", "search"}
-"""Values of `rel` with which a <link> only points."""
+STAMP = "inputs.txt"
+"""File beside a built book that holds the digest of what it was built of."""
 
-FOREIGN = re.compile(r"^\s*(https?:)?//", re.IGNORECASE)
+FOREIGN = re.compile(r"\s*(https?:)?//", re.IGNORECASE)
 FOREIGN_IN_CSS = re.compile(r"(?:url\(|@import)\s*['\"]?((?:https?:)?//[^'\")\s]+)", re.IGNORECASE)
 CSS_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+LOADING = ("src", "srcset", "data", "poster")
+"""Attributes by which an HTML element loads something."""
+NOT_LOADED = {"canonical", "author", "license", "next", "prev", "index", "search"}
+"""Values of `rel` with which a <link> only points."""
 
 
 class BookError(QapruneError):
@@ -57,18 +62,18 @@ def build(root: Path, results: Path, output: Path) -> Path:
 
     Raises:
         RecordError: a damaged record.
-        BookError: a stale record, a page in the table of contents without a notebook or the other
-            way round, a notebook that fails, a warning of Jupyter Book, or a page that loads
-            something from another host.
+        BookError: a page in the table of contents without a notebook or the other way round, a
+            notebook that fails, a warning of Jupyter Book, or a page that loads something from
+            another host.
     """
     _say("==> records")
-    check_records(results)
+    _say(f"{len(read_records(results))} records under {results}")
     html = output / "_build" / "html"
+    index, stamp = html / "index.html", html.parent / STAMP
     digest = inputs_digest(root, results)
-    stamp = html.parent / STAMP
-    if (html / "index.html").is_file() and stamp.is_file() and stamp.read_text() == digest:
+    if index.is_file() and stamp.is_file() and stamp.read_text() == digest:
         _say("nothing has changed since the book was built")
-        return html / "index.html"
+        return index
     notebooks = report_notebooks(root)
     _say(f"==> {len(notebooks)} report pages")
     run_notebooks(notebooks, root, results)
@@ -80,13 +85,20 @@ def build(root: Path, results: Path, output: Path) -> Path:
     if problems := foreign_loads(html):
         raise BookError("pages load from other hosts:\n" + "\n".join(problems))
     stamp.write_text(digest)
-    return html / "index.html"
+    return index
 
 
-def check_records(results: Path) -> None:
-    """Read every record under a folder and refuse stale ones."""
-    records = records_of(results)
-    _say(f"{len(records)} records under {results}")
+def inputs_digest(root: Path, results: Path) -> str:
+    """SHA-256 (hex) over names and contents of all that a book depends on."""
+    digest = hashlib.sha256(sys.version.encode())
+    for folder, patterns in ((root, INPUTS), (results, ("**/*",))):
+        for path in sorted({path for pattern in patterns for path in folder.glob(pattern)}):
+            name = path.relative_to(folder)
+            if path.is_file() and not {"_generated", "__pycache__"} & set(name.parts):
+                content = path.read_bytes()
+                digest.update(f"{name.as_posix()}\0{len(content)}\0".encode())
+                digest.update(content)
+    return digest.hexdigest()
 
 
 def report_notebooks(root: Path) -> list[Path]:
@@ -95,29 +107,14 @@ def report_notebooks(root: Path) -> list[Path]:
     Raises:
         BookError: a page without its notebook, or a notebook that is no page.
     """
-    import yaml
-
-    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
-    folder = GENERATED.as_posix() + "/"
-    pages = {page.removeprefix(folder) for page in _pages(toc) if page.startswith(folder)}
-    pages = {page for page in pages if "/" not in page}
+    toc = (root / "_toc.yml").read_text(encoding="utf-8")
+    pages = set(re.findall(rf"(?:file|root): {GENERATED.as_posix()}/([^/\s]+)$", toc, re.MULTILINE))
     notebooks = {path.stem: path for path in sorted((root / REPORT).glob("*.ipynb"))}
     if missing := sorted(pages - notebooks.keys()):
         raise BookError(f"_toc.yml names pages without a notebook in {REPORT}: {missing}")
     if extra := sorted(notebooks.keys() - pages):
         raise BookError(f"notebooks in {REPORT} that _toc.yml does not name: {extra}")
     return list(notebooks.values())
-
-
-def _pages(entry: Any) -> Iterator[str]:
-    match entry:
-        case dict():
-            yield from (value for key, value in entry.items() if key in ("file", "root"))
-            for value in entry.values():
-                yield from _pages(value)
-        case list():
-            for item in entry:
-                yield from _pages(item)
 
 
 def run_notebooks(notebooks: Sequence[Path], root: Path, results: Path) -> None:
@@ -179,35 +176,20 @@ def copy_assets(folder: Path) -> None:
     """Copy MathJax and the classes of Jupyter's widgets from the packages that carry them.
 
     Raises:
-        BookError: a package is not installed.
+        BookError: a package is not installed, or of a version that has them elsewhere.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    mathjax = _package_folder("sphinx-mathjax-offline", "static/mathjax")
-    for part in ("tex-chtml.js", "output/chtml/fonts", "input/tex/extensions"):
-        _copy(mathjax / part, folder / "mathjax" / part)
-    widgets = _package_folder("widgetsnbextension", "widgetsnbextension/static")
-    _copy(widgets / "extension.js", folder / "jupyter-widgets" / "extension.js")
-    _copy(folder.parent.parent / "_static" / "widgets.js", folder / "jupyter-widgets/widgets.js")
-
-
-def _package_folder(distribution: str, folder: str) -> Path:
+    widgets = folder / "jupyter-widgets"
+    widgets.mkdir(parents=True)
     try:
-        files = importlib.metadata.files(distribution) or []
-    except importlib.metadata.PackageNotFoundError as error:
-        raise BookError(f"{distribution} is not installed: pip install {distribution}") from error
-    for file in files:
-        _, found, tail = file.as_posix().partition(folder + "/")
-        if found:
-            return Path(str(file.locate())).parents[tail.count("/")]
-    raise BookError(f"{distribution} has no folder {folder}: another version of it?")
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_dir():
-        shutil.copytree(source, target)
-    else:
-        shutil.copyfile(source, target)
+        mathjax = Path(str(files("sphinx-mathjax-offline"))) / "static/mathjax"
+        for part in ("output/chtml/fonts", "input/tex/extensions"):
+            shutil.copytree(mathjax / part, folder / "mathjax" / part)
+        shutil.copy(mathjax / "tex-chtml.js", folder / "mathjax")
+        shutil.copy(Path(str(files("widgetsnbextension"))) / "static/extension.js", widgets)
+    except (ImportError, OSError) as error:
+        raise BookError(f"scripts of the book: {error}: pip install -e '.[book]'") from error
+    shutil.copy(folder.parent.parent / "_static" / "widgets.js", widgets)
 
 
 def _jupyter_book(root: Path, output: Path) -> None:
@@ -219,48 +201,32 @@ def _jupyter_book(root: Path, output: Path) -> None:
         raise BookError("Jupyter Book failed; what it says above names the page and the line")
 
 
-class _Loads(HTMLParser):
-    """Collects the addresses that a page loads."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-        self.in_style = False
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Look at the attributes of one element."""
-        values = dict(attrs)
-        loads = [value for name, value in attrs if name in LOADING]
-        if tag == "link" and not NOT_LOADED & set((values.get("rel") or "").split()):
-            loads.append(values.get("href"))
-        self.found += [value for value in loads if value and FOREIGN.match(value)]
-        self.found += FOREIGN_IN_CSS.findall(values.get("style") or "")
-        self.in_style = tag == "style"
-
-    def handle_data(self, data: str) -> None:
-        """Look at the text of a style sheet."""
-        if self.in_style:
-            self.found += FOREIGN_IN_CSS.findall(CSS_COMMENT.sub("", data))
-
-    def handle_endtag(self, tag: str) -> None:
-        """Leave a style sheet."""
-        self.in_style = False
-
-
 def foreign_loads(html: Path) -> list[str]:
     """Each address on another host that a page or a style sheet under a folder would load."""
-    problems = []
-    for path in sorted(html.rglob("*")):
-        if path.suffix == ".html":
-            parser = _Loads()
-            parser.feed(path.read_text(encoding="utf-8"))
-            found = parser.found
-        elif path.suffix == ".css":
-            found = FOREIGN_IN_CSS.findall(CSS_COMMENT.sub("", path.read_text(encoding="utf-8")))
-        else:
-            continue
-        problems += [f"{path.relative_to(html)}: {address}" for address in dict.fromkeys(found)]
-    return problems
+    paths = sorted(path for path in html.rglob("*") if path.suffix in (".html", ".css"))
+    problems: dict[str, None] = {}
+    for path in paths:
+        text = path.read_text(encoding="utf-8")
+        found = _of_page(text) if path.suffix == ".html" else _of_style(text)
+        problems |= dict.fromkeys(f"{path.relative_to(html)}: {address}" for address in found)
+    return list(problems)
+
+
+def _of_page(text: str) -> Iterator[str]:
+    from bs4 import BeautifulSoup
+
+    for element in BeautifulSoup(text, "html.parser").find_all(True):
+        loads = [str(element[name]) for name in LOADING if element.has_attr(name)]
+        if element.name == "link" and not NOT_LOADED & set(element.get("rel") or []):
+            loads.append(str(element.get("href", "")))
+        yield from (address for address in loads if FOREIGN.match(address))
+        yield from _of_style(str(element.get("style", "")))
+        if element.name == "style":
+            yield from _of_style(element.get_text())
+
+
+def _of_style(text: str) -> list[str]:
+    return FOREIGN_IN_CSS.findall(CSS_COMMENT.sub("", text))
 
 
 def _say(line: str) -> None:
@@ -269,7 +235,7 @@ def _say(line: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build the book of the current folder; returns the exit status."""
-    parser = argparse.ArgumentParser(description="Build the book from the records of runs.")
+    parser = argparse.ArgumentParser(prog="python -m study book", description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of records")
     parser.add_argument(
         "--output", type=Path, default=Path(), help="folder in which _build/html is made"
@@ -282,7 +248,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     _say(f"the book: {index}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

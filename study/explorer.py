@@ -5,17 +5,16 @@ Imports neither torch nor transformers: who has them passes the models in, or wh
 
 from __future__ import annotations
 
-import html
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qaprune_lib.errors import QapruneError
-from study.linked import Runs, id_of
-from study.missing import how_to_make
+from study.linked import Runs
+from study.markup import fill, render
 from study.names import place_of
 from study.operating_points import named_points
 from study.records.record import Record
@@ -45,51 +44,34 @@ class SavedModel:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A pruned model and the model that it was cut from."""
-
-    name: str
-    full: SavedModel
-    pruned: SavedModel
-
-
-@dataclass(frozen=True)
 class Reply:
     """What one model said: `seconds` is the median over repeats of decoding, windows included."""
 
     name: str
     answer: Answer
     seconds: float
-    threshold: float
-
-    @property
-    def answered(self) -> bool:
-        """Whether the model holds the question for answerable."""
-        return self.answer.null_score - self.answer.score <= self.threshold
+    answered: bool
 
 
-def saved_pairs(records: Sequence[Record], runs_folder: Path) -> list[Pair]:
-    """Pruned models, and their fine-tuned ones, whose records and folders are both there.
+def saved_pairs(records: Sequence[Record], runs_folder: Path) -> dict[str, list[SavedModel]]:
+    """By name, each pruned model with the one that it was cut from in front of it.
 
-    A model lies at `runs_folder/provenance/profile/run id/model`. Records come with a checkout and
-    models do not, so many records may have none.
+    Those whose records and folders are both there: a model lies at
+    `runs_folder/provenance/profile/run id/model`. Records come with a checkout, models do not.
     """
-    runs = Runs(records)
-    by_id = {(r.provenance, r.profile, id_of(r)): r for r in runs.records}
-    pairs = []
+    by_id = {(r.provenance, r.profile, r.id): r for r in Runs(records).records}
+    pairs = {}
     points = named_points(records)
     for row in points[points["kinds"] != "none"].to_dict("records"):
         place = row["provenance"], row["profile"]
-        pruned, full = by_id[*place, row["run"]], by_id.get((*place, row["finetune"]))
-        if full is None:
+        if (full := by_id.get((*place, row["finetune"]))) is None:
             continue
-        name = f"{place_of(row)}: {row['name']}, {row['then']}"
         models = [
-            _saved(model, runs_folder, label)
-            for model, label in ((full, "full"), (pruned, f"pruned, {row['then']}"))
+            _saved(full, runs_folder, "full"),
+            _saved(by_id[*place, row["run"]], runs_folder, f"pruned, {row['then']}"),
         ]
         if all(Path(model.source).is_dir() for model in models):
-            pairs.append(Pair(name, *models))
+            pairs[f"{place_of(row)}: {row['name']}, {row['then']}"] = models
     return pairs
 
 
@@ -98,7 +80,7 @@ def compare(
     question: str,
     context: str,
     *,
-    thresholds: Mapping[str, float] | None = None,
+    thresholds: Mapping[str, float],
     repeats: int = 3,
     **windows: int,
 ) -> list[Reply]:
@@ -107,7 +89,7 @@ def compare(
     Args:
         models: by name, each with its tokenizer.
         question, context: as for `qaprune_lib.ask`.
-        thresholds: of "no answer", by name; 0 where there is none.
+        thresholds: of "no answer", by name.
         repeats: rounds of which the median time is reported.
         windows: `max_length`, `doc_stride` and so on, as for `qaprune_lib.ask`.
 
@@ -123,24 +105,19 @@ def compare(
             start = time.perf_counter()
             ask(model, question, context, **windows)
             seconds[name].append(time.perf_counter() - start)
-    cuts = thresholds or {}
     return [
-        Reply(name, answers[name], statistics.median(seconds[name]), cuts.get(name, 0.0))
-        for name in models
+        Reply(
+            name,
+            answer,
+            statistics.median(seconds[name]),
+            answered=answer.null_score - answer.score <= thresholds[name],
+        )
+        for name, answer in answers.items()
     ]
 
 
-def replies_html(context: str, replies: Sequence[Reply]) -> str:
-    """The replies side by side, each with its answer marked in the context.
-
-    The times are relative to the first reply's.
-    """
-    cards = "".join(_card(context, reply, replies[0]) for reply in replies)
-    return f'<div style="display: flex; flex-wrap: wrap; gap: 1.5em">{cards}</div>'
-
-
 def question_box(
-    pairs: Sequence[Pair],
+    pairs: Mapping[str, Sequence[SavedModel]],
     load: Callable[[str], PreTrainedModel],
     *,
     context: str,
@@ -156,11 +133,8 @@ def question_box(
     import ipywidgets as widgets
 
     wide = {"layout": widgets.Layout(width="95%"), "style": {"description_width": "6em"}}
-    chosen = widgets.Dropdown(
-        options=[(pair.name, pair) for pair in pairs], description="models", **wide
-    )
+    chosen = widgets.Dropdown(options=list(pairs.items()), description="models", **wide)
     passage = widgets.Textarea(context, description="context", rows=6, **wide)
-    passage.layout.width = "95%"
     question = widgets.Combobox(
         value=questions[0], options=list(questions), description="question", **wide
     )
@@ -168,69 +142,36 @@ def question_box(
     shown = widgets.HTML()
     loaded: dict[str, Any] = {}
 
-    def model_of(saved: SavedModel) -> Any:
-        if saved.source not in loaded:
-            loaded[saved.source] = load(saved.source)
-        return loaded[saved.source]
-
     def answer(_: Any) -> None:
-        pair: Pair = chosen.value
         shown.value = "<p>thinking …</p>"
-        both = (pair.full, pair.pruned)
+        thresholds = {saved.name: saved.threshold for saved in chosen.value}
         try:
-            replies = compare(
-                {saved.name: model_of(saved) for saved in both},
-                question.value,
-                passage.value,
-                thresholds={saved.name: saved.threshold for saved in both},
-                **pair.full.windows,
-            )
+            for saved in chosen.value:
+                if saved.source not in loaded:
+                    loaded[saved.source] = load(saved.source)
+            models = {saved.name: loaded[saved.source] for saved in chosen.value}
+            asked = models, question.value, passage.value
+            replies = compare(*asked, thresholds=thresholds, **chosen.value[0].windows)
+            shown.value = replies_html(passage.value, replies, thresholds)
         except QapruneError as error:
-            shown.value = f"<p>{html.escape(str(error))}</p>"
-        else:
-            shown.value = replies_html(passage.value, replies)
+            shown.value = fill("<p>{{ error }}</p>", error=error)
 
     button.on_click(answer)
     return widgets.VBox([chosen, passage, question, button, shown])
 
 
-def no_models(runs_folder: Path, profiles: Iterable[str]) -> str:
-    """What to say where no pruned model is at hand: how to make some (Markdown)."""
-    commands = "\n".join(f"- `{how_to_make(name)}`" for name in profiles)
-    return (
-        f"No pruned model with its record lies under `{runs_folder}`. These make some:\n\n"
-        f"{commands}\n\nUntil then the box below asks the model of the package, which was **never "
-        "trained to answer questions**: its answers are arbitrary, but its times are real."
-    )
+def replies_html(context: str, replies: Sequence[Reply], thresholds: Mapping[str, float]) -> str:
+    """The replies side by side, each with its answer marked in the context.
+
+    The times are relative to the first reply's.
+    """
+    values = {"context": context, "replies": replies, "thresholds": thresholds}
+    return render("replies.html.jinja", **values)
 
 
 def _saved(record: Record, runs_folder: Path, name: str) -> SavedModel:
     metrics: Any = record.metrics
     parameters: Any = record.parameters
-    folder = runs_folder / record.provenance / record.profile / id_of(record) / "model"
+    folder = runs_folder / record.provenance / record.profile / record.id / "model"
     windows = {key: parameters[key] for key in ("max_length", "doc_stride") if key in parameters}
     return SavedModel(name, str(folder), float(metrics["dev"].get("threshold") or 0.0), windows)
-
-
-def _card(context: str, reply: Reply, first: Reply) -> str:
-    answer = reply.answer
-    before, found, after = (
-        html.escape(context[span])
-        for span in (
-            slice(0, answer.start),
-            slice(answer.start, answer.end),
-            slice(answer.end, None),
-        )
-    )
-    marked = f"{before}<mark>{found}</mark>{after}"
-    said = html.escape(answer.text) if reply.answered else "no answer"
-    rest = "" if reply.answered else f" (best span: {html.escape(answer.text)})"
-    ratio = f", {first.seconds / reply.seconds:.2f} times as fast" if reply is not first else ""
-    return (
-        '<div style="flex: 1 1 20em">'
-        f"<p><b>{html.escape(reply.name)}</b>: {said}{rest}</p>"
-        f"<p>score {answer.score:.2f}, null score {answer.null_score:.2f}, threshold "
-        f"{reply.threshold:.2f}; characters {answer.start} to {answer.end}; "
-        f"{1000 * reply.seconds:.0f} ms{ratio}</p>"
-        f'<p style="white-space: pre-wrap">{marked}</p></div>'
-    )

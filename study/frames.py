@@ -150,8 +150,9 @@ def points_of(runs: Runs, record: Record) -> Iterator[dict[str, Any]]:
     tuned: Any = runs.find(runs.finetune_of(record), record)
     label = SCORERS[parameters["scorer"]]
     if parameters["scorer"] == "gain":
-        label += " at 0" if parameters["at"] == 0 else ""
-        label += ", normalised" if parameters["normalize"] else ""
+        options = parameters.get("options", {})
+        label += " at 0" if options.get("at") == 0 else ""
+        label += ", normalised" if options.get("normalize") else ""
     common = {
         **_place(runs, record),
         **({name: parameters[name] for name in SETTINGS} if is_l0 else {}),

@@ -7,10 +7,13 @@ the browser (`jslink`).
 from __future__ import annotations
 
 import base64
-import html
 import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from study.markup import fill
 
 if TYPE_CHECKING:
     from ipywidgets import Widget
@@ -19,20 +22,20 @@ if TYPE_CHECKING:
 DPI = 100
 
 
-def picture(figure: Figure, alt: str) -> str:
+def picture(figure: Figure, alt: str) -> Markup:
     """A figure as an HTML image that carries its own data, and `alt` for who cannot see it."""
     from PIL import Image
 
-    drawn = io.BytesIO()
+    drawn, small = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=DPI, facecolor="white")
-    drawn.seek(0)
-    small = io.BytesIO()
     # a palette: half the size, and no difference to the eye in a plot
     Image.open(drawn).convert("RGB").quantize(256).save(small, format="png", optimize=True)
-    data = base64.b64encode(small.getvalue()).decode("ascii")
-    return (
-        f'<img src="data:image/png;base64,{data}" alt="{html.escape(alt, quote=True)}" '
-        f'style="max-width: 100%; width: {figure.get_figwidth() * DPI:.0f}px; height: auto">'
+    return fill(
+        '<img src="data:image/png;base64,{{ data }}" alt="{{ alt }}" '
+        'style="max-width: 100%; width: {{ width }}px; height: auto">',
+        data=base64.b64encode(small.getvalue()).decode("ascii"),
+        alt=alt,
+        width=round(figure.get_figwidth() * DPI),
     )
 
 
@@ -42,35 +45,40 @@ def slider_pages(pages: Mapping[str, str], *, description: str) -> Widget:
     Raises:
         ValueError: there is no page.
     """
-    from ipywidgets import HTML, Layout, SelectionSlider, Stack, VBox, jslink
+    from ipywidgets import HTML, Layout, SelectionSlider
 
     if not pages:
         raise ValueError("there is no page to show")
-    stack = Stack([HTML(page) for page in pages.values()], selected_index=0)
     slider = SelectionSlider(
-        options=list(pages),
+        options=_labels(pages),
         description=description,
         style={"description_width": "initial"},
         layout=Layout(width="95%", max_width="40em"),
     )
-    jslink((slider, "index"), (stack, "selected_index"))
-    return VBox([slider, stack] if len(pages) > 1 else [stack])
+    linked = _linked(slider, [HTML(page) for page in pages.values()])
+    return linked if len(pages) > 1 else linked.children[1]
 
 
 def choice_pages(pages: Mapping[str, Widget]) -> Widget:
-    """Buttons, one for each named widget, of which the chosen one is shown.
+    """Buttons, one for each named widget, of which the chosen one is shown; at least one.
 
-    Raises:
-        ValueError: there is no page.
+    Unlike the titles of tabs, those of buttons are as wide as their text.
     """
-    from ipywidgets import Layout, Stack, ToggleButtons, VBox, jslink
+    from ipywidgets import Layout, ToggleButtons
 
-    if not pages:
-        raise ValueError("there is no page to show")
-    stack = Stack(list(pages.values()), selected_index=0)
-    # unlike the titles of tabs, those of buttons are as wide as their text
-    buttons = ToggleButtons(
-        options=list(pages), style={"button_width": "auto"}, layout=Layout(width="100%")
-    )
-    jslink((buttons, "index"), (stack, "selected_index"))
-    return VBox([buttons, stack])
+    wide = {"style": {"button_width": "auto"}, "layout": Layout(width="100%")}
+    return _linked(ToggleButtons(options=_labels(pages), **wide), list(pages.values()))
+
+
+def _linked(selector: Widget, pages: list[Widget]) -> Widget:
+    from ipywidgets import Stack, VBox, jslink
+
+    stack = Stack(pages, selected_index=0)
+    jslink((selector, "index"), (stack, "selected_index"))
+    return VBox([selector, stack])
+
+
+def _labels(pages: Mapping[str, object]) -> list[str]:
+    # widgets show labels as they stand; but a static page keeps them in a <script>, which a label
+    # must not end
+    return [label.replace("<", "\u2039") for label in pages]

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import html
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from study.figures.style import BLUE
 from study.frames import KINDS, SERIES, rows_of, scored_models
 from study.interactive import picture, slider_pages
-from study.linked import Runs, id_of
+from study.linked import Runs
+from study.markup import fill, render
 from study.names import measured_first, place_of
-from study.records.record import Record
-from study.tables import gates_origin
+from study.records.record import Record, hash_of
+from study.tables import THEN, number, point_name
 
 if TYPE_CHECKING:
     import pandas as pd
     from ipywidgets import Widget
     from matplotlib.figure import Figure
 
-ORDER = {"fine-tuned": 0, "not retrained": 1, "cross-entropy": 2, "distillation": 3}
-"""What was done after pruning, in the order of rows."""
-
 _POINT = [
     *("provenance", "profile", "data", "finetune", "gates_from", "weights_from"),
     *("kinds", "multiple", "penalty_attn", "penalty_ff", "gate_objective"),
 ]
-_PRUNED = {"attn": "heads", "ff": "activations", "both": "both", "none": "unpruned"}
+_KINDS = ["none", "attn", "ff", "both"]
 
 
 def named_points(records: Iterable[Record]) -> pd.DataFrame:
@@ -44,11 +42,10 @@ def named_points(records: Iterable[Record]) -> pd.DataFrame:
     chosen = chosen.sort_values(["gate_seed", "retrain_seed"], kind="stable")
     first = chosen.groupby(_POINT, dropna=False)["point"].transform("first")
     chosen = chosen[chosen["point"] == first].drop_duplicates([*_POINT, "then"])
-    chosen.insert(0, "name", [_name(row) for row in rows_of(chosen)])
-    by_kind = chosen["kinds"].map(["none", "attn", "ff", "both"].index)
+    chosen.insert(0, "name", [point_name(row) for row in rows_of(chosen)])
+    by_kind = chosen["kinds"].map(_KINDS.index)
     removed = chosen["attn_removed"] + chosen["ff_removed"]
-    after = chosen["then"].map(ORDER)
-    order = np.lexsort([after, removed, by_kind])
+    order = np.lexsort([chosen["then"].map(THEN.index), removed, by_kind])
     return chosen.iloc[order].reset_index(drop=True)
 
 
@@ -58,8 +55,7 @@ def leaf_through_points(records: Sequence[Record]) -> dict[str, Widget]:
     A page has F1, size, speed, and what each layer keeps. The keys are as in `place_of`. Models
     that a larger one taught from the start were never fine-tuned, and have no slider.
     """
-    runs = Runs(records)
-    tuned = {(r.provenance, r.profile, id_of(r)): r for r in runs.of("finetune")}
+    tuned = {(r.provenance, r.profile, r.id): r for r in Runs(records).of("finetune")}
     sliders = {}
     points = named_points(records).sort_values("data", key=lambda d: d.eq("nq"), kind="stable")
     points = measured_first(points)
@@ -67,21 +63,22 @@ def leaf_through_points(records: Sequence[Record]) -> dict[str, Widget]:
     own = points["finetune"].where(points["weights_from"] == points["data"])
     first = own.groupby([points[name] for name in SERIES]).transform("first")
     points["finetune"] = own.fillna(first)
-    for key, rows in points.groupby([*SERIES, "finetune"], sort=False):
-        where = rows["provenance"].iloc[0], rows["profile"].iloc[0], rows["finetune"].iloc[0]
-        if where in tuned and rows["kinds"].ne("none").any():
-            shape: Any = tuned[where].metrics["shape"]
+    for _, rows in points.groupby([*SERIES, "finetune"], sort=False):
+        one = rows.iloc[0]
+        record = tuned.get((one["provenance"], one["profile"], one["finetune"]))
+        if record is not None and rows["kinds"].ne("none").any():
+            shape: Any = record.metrics["shape"]
             pages = {
                 str(name): _page(str(name), of_point, rows, shape)
                 for name, of_point in rows.groupby("name", sort=False)
             }
             slider = slider_pages(pages, description="operating point")
-            sliders[place_of(rows.iloc[0]), str(key)] = slider
+            sliders[place_of(one), str(one["finetune"])] = slider
     return _distinct(sliders)
 
 
 def draw_layers(kept: Mapping[str, list[int] | None], shape: Mapping[str, int]) -> Figure:
-    """Percentage of heads and of activations kept in each layer; None keeps all."""
+    """Percentage of heads and of activations kept, layer by layer; None: all."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, 2.4), layout="constrained")
@@ -89,7 +86,7 @@ def draw_layers(kept: Mapping[str, list[int] | None], shape: Mapping[str, int]) 
         size = shape["n_heads" if kind == "attn" else "d_intermediate"]
         layers = np.arange(1, shape["n_layers"] + 1)
         counts = kept[kind] or [size] * len(layers)
-        axes.bar(layers, 100 * np.array(counts) / size, color="#0072B2")
+        axes.bar(layers, 100 * np.array(counts) / size, color=BLUE)
         axes.set(title=KINDS[kind], xlabel="layer", ylim=(0, 105), xticks=layers)
         axes.grid(axis="x", visible=False)
         axes.set_axisbelow(True)
@@ -104,27 +101,21 @@ def leaf_through_gates(records: Iterable[Record]) -> dict[str, Widget]:
     """
     runs = Runs(records)
     pages: dict[tuple[str, str], dict[str, str]] = {}
-    for record in sorted(runs.of("score"), key=lambda r: _order(r, runs)):
+    given = [r for r in runs.of("score") if r.parameters["scorer"] == "l0"]
+    for record in sorted(given, key=lambda r: _order(r, runs)):
         parameters: Any = record.parameters
         scores: Any = record.metrics.get("scores", {})
-        if parameters["scorer"] != "l0" or "attn" not in scores:
+        if "attn" not in scores:
             continue
         name = f"λ = {parameters['penalty_attn']:g}, seed {parameters['seed']}"
         variant = runs.variant_of(record)
         name += f", {variant}" if variant else ""
         alphas = np.array(scores["attn"], dtype=float)
-        cut = f"{np.mean(alphas <= 0):.0%} of the heads are at or below 0 and leave"
-        page = picture(draw_gates(alphas), f"log_alpha by layer and head, {name}: {cut}")
-        place = place_of(
-            {
-                "data": parameters["data"],
-                "model": runs.model_of(record),
-                "profile": record.profile,
-                "provenance": record.provenance,
-            }
-        )
-        own = pages.setdefault((place, runs.finetune_of(record)), {})
-        own[name] = page + f"<p>{html.escape(name)}: {cut}.</p>"
+        text = f"{name}: {np.mean(alphas <= 0):.0%} of the heads are at or below 0 and leave"
+        image = picture(draw_gates(alphas), f"log_alpha by layer and head, {text}")
+        where = {**vars(record), "data": parameters["data"], "model": runs.model_of(record)}
+        own = pages.setdefault((place_of(where), runs.finetune_of(record)), {})
+        own[name] = fill("{{ image }}<p>{{ text }}.</p>", image=image, text=text)
     return _distinct({key: slider_pages(own, description="run") for key, own in pages.items()})
 
 
@@ -138,8 +129,7 @@ def draw_gates(alphas: np.ndarray) -> Figure:
     limit = float(np.abs(alphas).max()) or 1.0
     image = axes.imshow(alphas, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto")
     for layer, head in np.argwhere(alphas <= 0):
-        dark = alphas[layer, head] < -limit / 2
-        shade = "white" if dark else "black"
+        shade = "white" if alphas[layer, head] < -limit / 2 else "black"
         axes.text(head, layer, "×", ha="center", va="center", fontsize=8, color=shade)
     axes.set(xlabel="head", ylabel="layer")
     axes.set_xticks(range(n_heads), [str(head + 1) for head in range(n_heads)], fontsize=8)
@@ -153,7 +143,7 @@ def _distinct(widgets: Mapping[tuple[str, str], Widget]) -> dict[str, Widget]:
     """By place; models of one place, fine-tuned in different ways, get the end of their run id."""
     times = Counter(place for place, _ in widgets)
     return {
-        place if times[place] == 1 else f"{place}, {run.rpartition('-')[2]}": widget
+        place if times[place] == 1 else f"{place}, {hash_of(run)}": widget
         for (place, run), widget in widgets.items()
     }
 
@@ -166,67 +156,18 @@ def _order(record: Record, runs: Runs) -> tuple[bool, str, float, Any]:
     return not measured, runs.variant_of(record), penalty, parameters["seed"]
 
 
-def _name(row: Any) -> str:
-    name = _PRUNED[row.kinds]
-    if row.kinds == "none":
-        return name
-    if np.isfinite(row.multiple):
-        name += f" ×{row.multiple:g}"
-    else:
-        each = {"heads": row.penalty_attn, "activations": row.penalty_ff}
-        name += " at λ " + ", ".join(f"{v:g} ({k})" for k, v in each.items() if np.isfinite(v))
-    origin = gates_origin(row)
-    return name + (f", {origin}" if origin else "")
-
-
 def _page(name: str, rows: pd.DataFrame, model: pd.DataFrame, shape: Mapping[str, int]) -> str:
+    """A line on size and speed, a row for each way to go on after pruning, and the layers."""
     one = rows.iloc[0]
     kept = {k: None if one["kinds"] == "none" else one[f"kept_{k}"] for k in ("attn", "ff")}
     each = (f"{KINDS[k]} {'all' if n is None else ', '.join(map(str, n))}" for k, n in kept.items())
-    figure = draw_layers(kept, shape)
     alt = f"Slices kept by layer, {name}: {'; '.join(each)}"
-    return _scores(rows, model[model["kinds"] == "none"]) + picture(figure, alt)
-
-
-def _scores(rows: pd.DataFrame, whole: pd.DataFrame) -> str:
-    """A line on size and speed, and a table with a row for each way to go on after pruning."""
-    one = rows.iloc[0]
-    gone = f"{one['attn_removed']:.0f}% of the heads, {one['ff_removed']:.0f}% of the activations"
-    facts = [
-        "Nothing removed" if one["kinds"] == "none" else f"Removed: {gone}",
-        f"{one['parameters'] / 1e6:.1f} M parameters, {one['encoder_parameters'] / 1e6:.1f} M of "
-        "them in the layers",
-    ]
-    if np.isfinite(one["size_mib"]):
-        facts.append(f"{one['size_mib']:.0f} MiB")
-    if np.isfinite(one["speedup"]) and one["kinds"] != "none":
-        facts.append(
-            f"{one['speedup']:.2f} times as fast ({one['speedup_low']:.2f} to "
-            f"{one['speedup_high']:.2f} over rounds; "
-            f"{one['macs_ratio']:.2f} by multiply-accumulates)"
-        )
-    elif one["kinds"] != "none":
-        facts.append("not timed")
-    table = rows.set_index("then")[["f1", "exact", "has_answer_f1", "no_answer_f1", "n"]].copy()
-    tuned = whole.loc[whole["then"] == "fine-tuned", "f1"]
-    if len(tuned):
-        table.insert(1, "against fine-tuned", table["f1"] - tuned.iloc[0])
-    named = table.rename(
-        columns={
-            "f1": "F1",
-            "exact": "exact match",
-            "has_answer_f1": "F1, has an answer",
-            "no_answer_f1": "F1, has none",
-            "n": "questions",
-        }
-    ).rename_axis("then")
-    body = named.reset_index().to_html(index=False, na_rep="–", formatters=_formats(named))
-    return f"<p>{html.escape('; '.join(facts))}.</p>{body}"
-
-
-def _formats(table: pd.DataFrame) -> dict[str | int, Any]:
-    formats: dict[str | int, Any] = {str(name): "{:.1f}".format for name in table}
-    return formats | {
-        "against fine-tuned": lambda points: f"{points:+.1f}".replace("-", "−"),
-        "questions": "{:,.0f}".format,
-    }
+    whole = model[model["kinds"].eq("none") & model["then"].eq("fine-tuned")]["f1"]
+    return render(
+        "point.html.jinja",
+        point=one,
+        rows=rows.to_dict("records"),
+        whole=None if whole.empty else whole.iloc[0],
+        number=number,
+        image=picture(draw_layers(kept, shape), alt),
+    )

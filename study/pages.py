@@ -2,43 +2,117 @@
 
 from __future__ import annotations
 
-import html
+import json
+import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from study.about import about_models, about_questions
-from study.figures.style import save
+from IPython.display import display
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from qaprune_lib.errors import SettingsError
+from study.figures.style import Drawing, save
 from study.frames import SERIES
 from study.interactive import picture
-from study.missing import how_to_make, missing_runs, profile_names
+from study.markup import escape, fill
 from study.names import data_of, model_of, origin_of
-from study.records.record import Record
-from study.tables import markdown
+from study.plan.plan import Planner
+from study.plan.profile import read_profile
+from study.plan.status import profile_status
+from study.records.lineage import ROOT, changed_since
+from study.records.record import Record, read_records
+from study.tables import number
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 PROVENANCES = ("measured", "embedded")
 """In the order in which pages show them."""
 
+PROFILES = ROOT / "profiles"
 
-@dataclass(frozen=True)
-class Shown:
-    """Something to display: MyST for the book, HTML for a live notebook.
 
-    The book takes MyST from cells with the metadata `mystnb: {markdown_format: myst}`, where
-    `nb_mime_priority_overrides` sets text/markdown before text/html.
+class Page:
+    """A report page: the records that it reads, and what its cells show.
+
+    They show MyST for the book and HTML for a live notebook. The book takes MyST from cells with
+    the metadata `mystnb: {markdown_format: myst}`, as `nb_mime_priority_overrides` prefers it.
     """
 
-    myst: str
-    html: str
+    def __init__(self, results: str, output: str) -> None:
+        # a notebook that was opened by hand runs in its own folder
+        self.results, self.output = ROOT / results, ROOT / output
+        self.output.mkdir(parents=True, exist_ok=True)
 
-    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        return {"text/markdown": self.myst, "text/html": self.html}
+    @cached_property
+    def records(self) -> list[Record]:
+        """All records of the folder."""
+        return read_records(self.results)
+
+    def figure(self, drawing: Drawing, name: str) -> None:
+        """A figure, numbered as `fig-name`, and written as `name`.svg and .png beside the page."""
+        name = slug(name)
+        save(drawing.figure, self.output / f"{name}.svg")
+        # quoted, as the options of a directive are YAML
+        alt = json.dumps(drawing.alt, ensure_ascii=False)
+        options = f":name: fig-{name}\n:alt: {alt}\n:width: 100%"
+        caption = escape(drawing.caption)
+        html = f"{picture(drawing.figure, drawing.alt)}<figcaption>{caption}</figcaption>"
+        myst = f":::{{figure}} {name}.svg\n{options}\n\n{caption}\n:::"
+        _show(myst, f"<figure>{html}</figure>")
+
+    def table(self, frame: pd.DataFrame, name: str, caption: str) -> None:
+        """A table of cells, numbered as `tab-name`; it scrolls sideways where it is wide."""
+        title, rows = escape(caption), markdown(frame)
+        myst = f":::{{table}} {title}\n:name: tab-{slug(name)}\n\n{rows}\n:::"
+        _show(myst, _html(f"{title}\n\n{rows}"))
+
+    def text(self, template: str, /, **values: Any) -> None:
+        """MyST with values in it, which are escaped."""
+        if text := fill(template, **values):
+            _show(text, _html(text))
+
+    def each(
+        self, frame: pd.DataFrame, name: str, *more: str, of: str
+    ) -> Iterator[tuple[str, pd.DataFrame]]:
+        """As `each_model`, after what has to be said of the numbers; without rows, what lacks.
+
+        Args:
+            frame: as there. more: as there.
+            name: of the page, before the names.
+            of: what the page draws, for instance "curves of attention heads".
+        """
+        self.about(frame)
+        for model, rows in each_model(frame, *more):
+            yield f"{name}-{model}", rows
+        if frame.empty:
+            self.text("No profile has {{ of }} yet; {doc}`records` says how to make them.", of=of)
+
+    def about(self, frame: pd.DataFrame) -> None:
+        """What has to be said of a frame's rows, in a folded box: questions, models and records.
+
+        Args:
+            frame: with the columns `SERIES` and `run`.
+        """
+        lines = []
+        for column, name_of in (("data", data_of), ("model", model_of)):
+            for _, place in frame.drop_duplicates(["profile", "provenance", column]).iterrows():
+                if text := _said(str(place["profile"]), column, str(place[column])):
+                    values = {"name": name_of(place), "origin": origin_of(place), "text": text}
+                    lines.append(fill("**{{ name }}, {{ origin }}.** {{ text }}", **values))
+        rows = set(frame[["provenance", "profile", "run"]].itertuples(index=False, name=None))
+        own = [r for r in self.records if (r.provenance, r.profile, r.id) in rows]
+        made = ". ".join(f"{count} {how}" for how, count in Counter(map(made_at, own)).items())
+        if made:
+            lines.append(fill("{doc}`Records <records>`: {{ made }}.", made=made))
+        if lines:
+            text = "\n\n".join(lines)
+            box = "{admonition} About these numbers\n:class: note dropdown"
+            _show(f":::{box}\n\n{text}\n:::", _html(text))
 
 
 def each_model(frame: pd.DataFrame, *more: str) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -53,9 +127,14 @@ def each_model(frame: pd.DataFrame, *more: str) -> Iterator[tuple[str, pd.DataFr
         rows = frame[frame["provenance"] == provenance]
         for _, part in rows.groupby([*SERIES, *more], sort=False):
             name = "-".join(str(part[column].iloc[0]) for column in ("profile", "data", "model"))
-            name = "".join(c if c.isalnum() else "-" for c in name)
+            name = slug(name)
             seen[name] += 1
             yield name if seen[name] == 1 else f"{name}-{seen[name]}", part
+
+
+def slug(name: str) -> str:
+    """A name of letters, digits and hyphens, for files and labels."""
+    return "".join(character if character.isalnum() else "-" for character in name)
 
 
 def models_with(frame: pd.DataFrame, mask: pd.Series[bool]) -> pd.DataFrame:
@@ -64,82 +143,72 @@ def models_with(frame: pd.DataFrame, mask: pd.Series[bool]) -> pd.DataFrame:
     return frame[mask.groupby(keys, sort=False).transform("any").astype(bool)]
 
 
-def show_figure(figure: Figure, folder: str | Path, name: str, caption: str, alt: str) -> Shown:
-    """Write a figure as `name`.svg and .png and refer to it, numbered as `fig-name`.
-
-    The page that shows it must lie in the same folder.
-    """
-    save(figure, Path(folder) / f"{name}.svg")
-    options = f":name: fig-{name}\n:alt: {_line(alt)}\n:width: 100%"
-    return Shown(
-        f"```{{figure}} {name}.svg\n{options}\n\n{_line(caption)}\n```",
-        f"<figure>{picture(figure, alt)}<figcaption>{html.escape(caption)}</figcaption></figure>",
-    )
+def markdown(frame: pd.DataFrame) -> Markup:
+    """A pipe table of escaped cells."""
+    cells = frame.map(escape).rename(columns=escape)
+    return Markup(cells.to_markdown(index=False, tablefmt="github", disable_numparse=True))
 
 
-def show_table(frame: pd.DataFrame, name: str, caption: str) -> Shown:
-    """A table of text cells, numbered as `tab-name`; it scrolls sideways where it is wide."""
-    table = f"```{{table}} {_line(caption)}\n:name: tab-{name}\n\n{markdown(frame)}\n```"
-    return Shown(table, f"<p>{html.escape(caption)}</p>" + frame.to_html(index=False))
+def made_at(record: Record) -> str:
+    """The commit that a record was made at, and what of the library has changed since."""
+    if record.commit is None:
+        return "made outside of a git checkout"
+    changed = changed_since(record.commit)
+    since = "" if changed is None else f"; {changed} files of the library changed since"
+    own = " with changes of its own" if record.dirty else ""
+    return f"made at {record.commit[:7]}{own}{since}"
 
 
-def show_text(text: str) -> Shown:
-    """A paragraph of MyST, whose numbers were computed."""
-    return Shown(text, f"<p>{html.escape(text)}</p>")
+def records_table(records: Iterable[Record]) -> pd.DataFrame:
+    """A row for each record: whose it is, when and where it was made, and of which commit."""
+    import pandas as pd
 
-
-def show_about(frame: pd.DataFrame) -> list[Shown]:
-    """What has to be said of the questions and models of a frame's rows: one box, or none.
-
-    Args:
-        frame: with the columns `SERIES`.
-    """
-    lines = []
-    for column, name_of, about in (
-        ("data", data_of, about_questions),
-        ("model", model_of, about_models),
-    ):
-        places = frame[["profile", "provenance", column]].drop_duplicates().to_dict("records")
-        named = {
-            (str(p["profile"]), str(p[column])): f"{name_of(p)}, {origin_of(p)}" for p in places
+    return pd.DataFrame(
+        {
+            "record": record.id,
+            "whose": origin_of(vars(record)),
+            "commit": made_at(record),
+            "started": record.started[:10],
+            "minutes": number(record.seconds / 60, 1),
+            "device": record.device,
         }
-        lines += [f"**{named[pair]}.** {text}" for pair, text in about(named).items()]
-    if not lines:
-        return []
-    box = "```{admonition} About these numbers\n:class: note\n\n" + "\n\n".join(lines) + "\n```"
-    return [Shown(box, "".join(f"<p>{_plain(line)}</p>" for line in lines))]
-
-
-def show_missing(records: Sequence[Record], what: str, shown: Sequence[str] = ()) -> Shown:
-    """Which profiles lack records, and how to make them.
-
-    Args:
-        records: all that there are.
-        what: that the page draws, for instance "curves of attention heads".
-        shown: names of the profiles that the page has drawn.
-    """
-    lines = []
-    for profile in profile_names():
-        missing = missing_runs(profile, records)
-        stages = Counter(name.partition("/")[0] for name in missing)
-        if missing:
-            counts = ", ".join(f"{n} of stage {stage}" for stage, n in stages.items())
-            state = "drawn from what is there" if profile in shown else f"no {what} yet"
-            lines.append(
-                f"- Profile `{profile}`, {state}: it lacks {len(missing)} runs that can be named "
-                f"already ({counts}). "
-                f"`{how_to_make(profile)}` makes them."
-            )
-    if not lines:
-        return show_text("No profile lacks a record.")
-    return Shown(
-        "\n".join(lines), "<ul>" + "".join(f"<li>{_plain(s)}</li>" for s in lines) + "</ul>"
+        for record in records
     )
 
 
-def _line(text: str) -> str:
-    return " ".join(text.split())
+def profiles_table(results: Path) -> pd.DataFrame:
+    """A row for each profile: how many of its runs are recorded, and how to make the others."""
+    import pandas as pd
+
+    rows = []
+    for path in sorted(PROFILES.glob("*.yml")):
+        profile = read_profile(path)
+        try:
+            runs = profile_status(Planner(profile, results=str(results)))
+            state = f"{sum(run.state == 'complete' for run in runs)} of {len(runs)}"
+        except SettingsError:  # runs are named by the files that they read
+            state = "known where its questions are"
+        source = " --source FOLDER" if None in [d.source for d in profile.data.values()] else ""
+        command = f"python -m study graph {shlex.quote(f'profiles/{path.name}')}{source}"
+        rows.append(
+            {"profile": profile.name, "recorded runs": state, "what makes the others": command}
+        )
+    return pd.DataFrame(rows)
 
 
-def _plain(line: str) -> str:
-    return html.escape(line.removeprefix("- ").replace("`", "").replace("**", ""))
+def _said(profile_name: str, column: str, name: str) -> str:
+    """What a profile's file says of its questions, or of a model that differs from its others."""
+    path = PROFILES / f"{profile_name}.yml"
+    if not path.is_file():
+        return f"There is no profiles/{path.name} any more that says where they come from."
+    profile = read_profile(path)
+    part: Any = (profile.others if column == "model" else profile.data).get(name)
+    return "" if part is None else str(part.about)
+
+
+def _show(myst: str, html: str) -> None:
+    display({"text/markdown": myst, "text/html": html}, raw=True)
+
+
+def _html(myst: str) -> str:
+    return str(MarkdownIt("commonmark").enable("table").render(myst))

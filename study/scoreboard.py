@@ -5,13 +5,13 @@ A verdict is told by symbol, word and colour, so that it survives grey print and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from study.claims import CLAIMS, VERDICTS, Finding, Judgement, Verdict
-from study.claims.statistics import number
-from study.names import data_of, origin_of
+from study.markup import render
+from study.names import counted, data_of, origin_of
+from study.tables import number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,60 +29,43 @@ class Badge(NamedTuple):
 BADGES: dict[Verdict, Badge] = {
     "holds": Badge("✓", "#0072B2", "#FFFFFF"),
     "does not hold": Badge("✗", "#B34700", "#FFFFFF"),
+    "not at our budget": Badge("~", "#56B4E9", "#000000"),
     "undecided": Badge("?", "#E69F00", "#000000"),
     "not tested": Badge("–", "#FFFFFF", "#000000"),
 }
 
-STYLE = """<style>
-.claims { font-size: 0.85em; border-collapse: collapse; width: 100%; }
-.claims td, .claims th { vertical-align: top; text-align: left; padding: 0.4em 0.5em;
-  border-bottom: 1px solid #888888; }
-.claims q { font-style: italic; }
-.claims details, .claims small { opacity: 0.85; }
-.claims small { display: block; margin-top: 0.3em; font-size: 0.9em; }
-.claims td:last-child { width: 50%; }
-.verdict { display: inline-block; white-space: nowrap; border: 1px solid #555555;
-  border-radius: 0.3em; padding: 0 0.4em; text-decoration: none; }
-.overview { display: flex; flex-wrap: wrap; gap: 0.3em; margin-bottom: 0.8em; }
-</style>
-"""
 
-
-def scoreboard(judgements: Iterable[Judgement]) -> pd.DataFrame:
+def scoreboard(judgements: Sequence[Judgement]) -> pd.DataFrame:
     """One row a claim, as text: what the paper says, what was measured, and what to make of it."""
     import pandas as pd
 
-    return pd.DataFrame([_row(judgement) for judgement in judgements]).set_index("claim")
+    rows = [
+        {
+            "claim": str(judgement.number),
+            "where": CLAIMS[judgement.number].where,
+            "the paper's words": CLAIMS[judgement.number].words,
+            "verdict": _verdict(judgement),
+            "deciding effect": f"{effect.label}: {effect_text(effect)}" if effect else "–",
+            "claimed": line_text(effect) if effect else "–",
+            "why": judgement.why,
+            "conditions of the paper that are not met": judgement.budget or "–",
+            "judged on": places(judgement),
+            "judged by": CLAIMS[judgement.number].judged_by,
+        }
+        for judgement in judgements
+        for effect in [judgement.effect]
+    ]
+    return pd.DataFrame(rows)
 
 
-def scoreboard_html(judgements: Iterable[Judgement]) -> str:
+def scoreboard_html(judgements: Sequence[Judgement]) -> str:
     """The scoreboard as an HTML table; each row has the anchor `claim-7` of its number."""
-    head = "".join(f"<th>{name}</th>" for name in ("Claim", "Verdict", "Measured"))
-    rows = "".join(_html_row(judgement) for judgement in judgements)
-    body = f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody>"
-    return f'{STYLE}<table class="claims">{body}</table>'
+    return _html("scoreboard.html.jinja", judgements)
 
 
-def overview_html(judgements: Iterable[Judgement], page: str = "") -> str:
+def overview_html(judgements: Sequence[Judgement], page: str = "") -> str:
     """A badge for each claim, linked to its row on the page, and what the symbols mean."""
-    badges = "".join(
-        f'<a href="{page}#claim-{j.number}" title="{escape(_tip(j))}">'
-        f"{_badge(j.verdict, f'{j.number} {BADGES[j.verdict].symbol}')}</a>"
-        for j in judgements
-    )
-    legend = " ".join(badge_html(verdict) for verdict in VERDICTS)
-    return f'{STYLE}<div class="overview">{badges}</div><p>{legend}</p>'
-
-
-def scoreboard_markdown(judgements: Iterable[Judgement]) -> str:
-    """The scoreboard as a Markdown table, for readers without HTML."""
-    frame = scoreboard(judgements).reset_index().replace(r"\|", "/", regex=True)
-    return str(frame.to_markdown(index=False))
-
-
-def badge_html(verdict: Verdict) -> str:
-    """A verdict as symbol and word on its colour."""
-    return _badge(verdict, f"{BADGES[verdict].symbol} {verdict}")
+    return _html("overview.html.jinja", judgements, page=page)
 
 
 def verdicts_by_profile(by_claim: Mapping[int, Sequence[Judgement]]) -> pd.DataFrame:
@@ -93,15 +76,12 @@ def verdicts_by_profile(by_claim: Mapping[int, Sequence[Judgement]]) -> pd.DataF
     """
     import pandas as pd
 
-    verdict = {
-        (j.number, _profile(j)): f"{BADGES[j.verdict].symbol} {j.verdict}"
-        for judgements in by_claim.values()
-        for j in judgements
-        if j.profile is not None
-    }
-    profiles = sorted({profile for _, profile in verdict}, reverse=True)
-    rows = [[verdict[number, profile] for profile in profiles] for number in by_claim]
-    return pd.DataFrame(rows, index=pd.Index(by_claim, name="claim"), columns=pd.Index(profiles))
+    rows = [
+        {"claim": str(number)} | {origin_of(vars(j)): _verdict(j) for j in judged if j.profile}
+        for number, judged in by_claim.items()
+    ]
+    profiles = sorted({name for row in rows for name in row} - {"claim"}, reverse=True)
+    return pd.DataFrame(rows, columns=["claim", *profiles])
 
 
 def verdict_counts(by_claim: Mapping[int, Sequence[Judgement]]) -> pd.DataFrame:
@@ -112,20 +92,12 @@ def verdict_counts(by_claim: Mapping[int, Sequence[Judgement]]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows = [
-        {"judged on": _profile(j), "verdict": j.verdict}
-        for judgements in by_claim.values()
-        for j in judgements
-        if j.profile is not None
-    ]
-    rows += [
-        {"judged on": "the best profile for each", "verdict": judgements[0].verdict}
-        for judgements in by_claim.values()
-    ]
-    frame = pd.DataFrame(rows)
-    counts = pd.crosstab(frame["judged on"], frame["verdict"])
-    counts = counts.reindex(index=frame["judged on"].unique(), columns=list(VERDICTS))
-    return counts.fillna(0).astype(int).rename_axis(index="judged on", columns=None)
+    judged = [(origin_of(vars(j)), j) for each in by_claim.values() for j in each if j.profile]
+    judged += [("the best profile for each", each[0]) for each in by_claim.values()]
+    frame = pd.DataFrame([(place, j.verdict) for place, j in judged], columns=["place", "verdict"])
+    counts = frame.groupby(["place", "verdict"], sort=False).size().unstack(fill_value=0)
+    counts = counts.reindex(columns=list(VERDICTS), fill_value=0)
+    return counts.rename_axis("judged on").rename_axis(columns=None).reset_index()
 
 
 def effect_text(finding: Finding) -> str:
@@ -146,67 +118,28 @@ def line_text(finding: Finding) -> str:
     return f"{finding.relation} {_short(finding.line)}"
 
 
-def _row(judgement: Judgement) -> dict[str, str | int]:
-    claim, effect = CLAIMS[judgement.number], judgement.effect
-    return {
-        "claim": claim.number,
-        "where": claim.where,
-        "the paper's words": claim.words,
-        "verdict": f"{BADGES[judgement.verdict].symbol} {judgement.verdict}",
-        "deciding effect": f"{effect.label}: {effect_text(effect)}" if effect else "–",
-        "claimed": line_text(effect) if effect else "–",
-        "why": judgement.why,
-        "judged on": "; ".join(_places(judgement)),
-        "judged by": claim.judged_by,
-    }
-
-
-def _html_row(judgement: Judgement) -> str:
-    claim = CLAIMS[judgement.number]
-    findings = "".join(
-        f"<li>{escape(f.label)}: {escape(effect_text(f))}, claimed {escape(line_text(f))}: "
-        f"{BADGES[f.verdict].symbol} {f.verdict}</li>"
-        for f in judgement.findings
-    )
-    parts = f"<details><summary>all parts</summary><ul>{findings}</ul></details>"
-    place = escape("; ".join(_places(judgement)))
-    cells = (
-        f"<b>{claim.number}</b> {escape(claim.where)}<br><q>{escape(claim.words)}</q>"
-        f"<details><summary>how it is judged</summary>{escape(claim.judged_by)}</details>",
-        badge_html(judgement.verdict),
-        f"{escape(judgement.why)}<small>{place}</small>{parts if findings else ''}",
-    )
-    row = "".join(f"<td>{cell}</td>" for cell in cells)
-    return f'<tr id="claim-{claim.number}">{row}</tr>'
-
-
-def _profile(judgement: Judgement) -> str:
-    return origin_of(vars(judgement))
-
-
-def _places(judgement: Judgement) -> list[str]:
+def places(judgement: Judgement) -> str:
     """Where a claim was judged, or where runs for it were looked for."""
     if judgement.data is None:
-        return ["no profile has such runs"]
-    found = [
-        _profile(judgement),
-        f"{data_of(vars(judgement))}: {judgement.models}",
-    ]
+        return "no profile has such runs"
+    where = vars(judgement)
+    found = [origin_of(where), f"{data_of(where)}: {judgement.models}"]
     if judgement.questions is not None:
         found.append(f"{judgement.questions:,} questions")
     if judgement.seeds is not None:
-        found.append(f"{judgement.seeds} {'seed' if judgement.seeds == 1 else 'seeds'}")
-    return found
+        found.append(counted(judgement.seeds, "seed"))
+    return "; ".join(found)
 
 
-def _tip(judgement: Judgement) -> str:
-    return f"{judgement.number}: {judgement.verdict}. {judgement.why}"
+def _html(template: str, judgements: Sequence[Judgement], **values: Any) -> str:
+    helpers = {"places": places, "effect_text": effect_text, "line_text": line_text}
+    return render(
+        template, judgements=judgements, claims=CLAIMS, badges=BADGES, **helpers, **values
+    )
 
 
-def _badge(verdict: Verdict, text: str) -> str:
-    look = BADGES[verdict]
-    colours = f"background:{look.background};color:{look.text}"
-    return f'<span class="verdict" style="{colours}">{escape(text)}</span>'
+def _verdict(judgement: Judgement) -> str:
+    return f"{BADGES[judgement.verdict].symbol} {judgement.verdict}"
 
 
 def _short(value: float) -> str:

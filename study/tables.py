@@ -1,4 +1,4 @@
-"""Tables of runs: what records say, averaged over seeds, as frames and as Markdown text."""
+"""Tables of runs: what records say, averaged over seeds, as frames of numbers and of text cells."""
 
 from __future__ import annotations
 
@@ -17,10 +17,32 @@ KINDS_PRUNED = {"none": "unpruned", "attn": "attn", "ff": "ff", "both": "ff + at
 THEN = ("fine-tuned", "not retrained", "cross-entropy", "distillation")
 """What follows pruning, in the order of the tables."""
 
+CELLS = {
+    "runs": ("runs", 0),
+    "F1": ("f1", 1),
+    "F1 not retrained": ("f1_not_retrained", 1),
+    "HasAns": ("has_answer_f1", 1),
+    "NoAns": ("no_answer_f1", 1),
+    "LA (F1)": ("long_f1", 1),
+    "SA (F1)": ("short_f1", 1),
+    "% attn removed": ("attn_removed", 1),
+    "% ff removed": ("ff_removed", 1),
+    "parameters (M)": ("millions", 1),
+    "size (MiB)": ("size_mib", 0),
+    "time (s)": ("seconds", 2),
+    "speed-up": ("speedup", 2),
+    "MACs ratio": ("macs_ratio", 2),
+}
+"""Columns of printed tables: the column of `operating_points`, and its decimals."""
+
 _POINT = [
     *(*SERIES, "kinds", "multiple", "penalty_attn", "penalty_ff"),
     *("gates_from", "weights_from"),
 ]
+_MEDIANS = (
+    *("n", "has_answer_f1", "no_answer_f1", "long_f1", "short_f1", "attn_removed", "ff_removed"),
+    *("parameters", "encoder_parameters", "size_mib", "seconds", "speedup", "macs_ratio"),
+)
 
 
 def operating_points(models: pd.DataFrame) -> pd.DataFrame:
@@ -31,9 +53,9 @@ def operating_points(models: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row for each profile, data set, model, kinds pruned, λ, origin of gates and weights, and
-        `then`. F1, shares and sizes
-        are medians over `runs` (seeds), `f1_low` and `f1_high` their extremes; speed is that of the
-        one model that was timed; `f1_not_retrained` is of the same gates before more training.
+        `then`. F1, shares and sizes are medians over `runs` (seeds), `f1_low` and `f1_high` their
+        extremes; speed is that of the one model that was timed; `f1_not_retrained` is of the same
+        gates before more training.
     """
     own = models[
         (models["variant"] == "")
@@ -51,30 +73,26 @@ def operating_points(models: pd.DataFrame) -> pd.DataFrame:
         speedup_low=("speedup_low", "min"),
         speedup_high=("speedup_high", "max"),
     ).reset_index()
+    frame["millions"] = frame["parameters"] / 1e6
     before = frame[frame["then"] == "not retrained"][[*_POINT, "f1"]]
     frame = frame.merge(before.rename(columns={"f1": "f1_not_retrained"}), "left", on=_POINT)
-    frame = frame.assign(
-        _kinds=frame["kinds"].map(list(KINDS_PRUNED).index), _then=frame["then"].map(THEN.index)
+    ranks = {"kinds": list(KINDS_PRUNED).index, "then": THEN.index}
+    return frame.sort_values(
+        [*SERIES, "multiple", "penalty_attn", "penalty_ff", "kinds", "then"],
+        key=lambda column: column.map(ranks[column.name]) if column.name in ranks else column,
+        kind="stable",
+        na_position="first",
+        ignore_index=True,
     )
-    order = [*SERIES, "multiple", "penalty_attn", "penalty_ff", "_kinds", "_then"]
-    frame = frame.sort_values(order, kind="stable", na_position="first")
-    return frame.drop(columns=["_kinds", "_then"]).reset_index(drop=True)
-
-
-_MEDIANS = (
-    *("n", "has_answer_f1", "no_answer_f1", "long_f1", "short_f1", "attn_removed", "ff_removed"),
-    *("parameters", "encoder_parameters", "size_mib", "seconds", "speedup", "macs_ratio"),
-)
 
 
 def point_name(row: Any) -> str:
     """An operating point as the paper's Table 2 names it, for a row of `operating_points`."""
-    kinds = KINDS_PRUNED[row.kinds]
     if row.kinds == "none":
-        return kinds
+        return "unpruned"
     origin = f", {gates_origin(row)}" if gates_origin(row) else ""
     if row.multiple == row.multiple:
-        return f"{kinds} (×{row.multiple:g}){origin}"
+        return f"{KINDS_PRUNED[row.kinds]} (×{row.multiple:g}){origin}"
     penalties = {"attn": row.penalty_attn, "ff": row.penalty_ff}
     given = [f"{kind} λ={value:g}" for kind, value in penalties.items() if value == value]
     return " + ".join(given) + origin
@@ -88,118 +106,6 @@ def gates_origin(row: Any) -> str:
     return f"{carried} of {DATA.get(str(row.gates_from), str(row.gates_from))}"
 
 
-def operating_point_cells(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame of `operating_points` as it is printed: one string a cell.
-
-    The speed-up is the median over rounds of the unpruned model's time divided by this one's, with
-    the extremes of the rounds; the ratio of multiply-accumulates is its limit.
-    """
-    import pandas as pd
-
-    return pd.DataFrame(
-        [
-            {
-                "model": point_name(row),
-                "then": row.then,
-                "runs": str(row.runs),
-                "F1": _with_range(row.f1, row.f1_low, row.f1_high, 1),
-                "HasAns": number(row.has_answer_f1, 1),
-                "NoAns": number(row.no_answer_f1, 1),
-                "F1 not retrained": number(row.f1_not_retrained, 1),
-                "% attn removed": number(row.attn_removed, 0),
-                "% ff removed": number(row.ff_removed, 0),
-                "parameters (M)": number(row.parameters / 1e6, 1),
-                "size (MiB)": number(row.size_mib, 0),
-                "time (s)": number(row.seconds, 2),
-                "speed-up": _with_range(row.speedup, row.speedup_low, row.speedup_high, 2),
-                "MACs ratio": number(row.macs_ratio, 2),
-            }
-            for row in rows_of(frame)
-        ]
-    )
-
-
-def curve_means(points: pd.DataFrame) -> pd.DataFrame:
-    """Mean F1 and its sd over seeds, for each curve and share removed, from `curve_points`.
-
-    L0 at its own threshold is one row for each λ, with the mean share that its seeds removed.
-    """
-
-    key = [*SERIES, "finetune", "kind", "scorer", "label", "own_threshold"]
-    values = points.assign(cut=points["removed"].where(~points["own_threshold"].astype(bool)))
-    grouped = values.groupby([*key, "cut"], dropna=False, sort=True)
-    means: pd.DataFrame = grouped.agg(
-        removed=("removed", "mean"),
-        f1=("f1", "mean"),
-        sd=("f1", "std"),
-        loss=("loss", "mean"),
-        seeds=("seed", "nunique"),
-        n=("n", "first"),
-    )
-    return means.reset_index().drop(columns="cut")
-
-
-def removable(points: pd.DataFrame, max_loss: float = 5.0) -> pd.DataFrame:
-    """The largest share that each scorer was seen to remove at a mean loss below `max_loss` F1.
-
-    Only shares that were scored count, nothing is interpolated; L0 is taken at its own thresholds.
-    Columns scorer, removed, loss; sorted by share, with 0 where no share costs so little.
-    """
-    import pandas as pd
-
-    means = curve_means(points)
-    means = means[(means["scorer"] != "l0") | means["own_threshold"]]
-    means["scorer"] = means["label"].where(means["scorer"] != "l0", "L0")
-    rows = []
-    for scorer, curve in means.groupby("scorer", sort=False):
-        good = curve[curve["loss"] < max_loss]
-        shares = ((row.removed, row.loss) for row in rows_of(good))
-        removed, loss = max(shares, default=(0.0, 0.0))
-        rows.append({"scorer": scorer, "removed": removed, "loss": loss})
-    frame = pd.DataFrame(rows, columns=["scorer", "removed", "loss"])
-    return frame.sort_values("removed", ascending=False, ignore_index=True)
-
-
-def removable_text(points: pd.DataFrame, max_loss: float = 5.0) -> str:
-    """`removable` in words."""
-    return "; ".join(
-        f"{row.scorer} {row.removed:.0f}% ({abs(row.loss):.1f} F1 "
-        f"{'lost' if row.loss >= 0 else 'gained'})"
-        if row.removed
-        else f"{row.scorer} none"
-        for row in rows_of(removable(points, max_loss))
-    )
-
-
-def curve_cells(points: pd.DataFrame) -> pd.DataFrame:
-    """F1 ± sd over seeds, a row for each scorer, a column for each share; one string a cell.
-
-    The last column is L0 at its own threshold, as in the paper; all others are cuts of a ranking.
-    """
-    import pandas as pd
-
-    means = curve_means(points)
-    rows = []
-    for label, curve in means.groupby("label", sort=False):
-        cells = {"scorer": str(label)}
-        cuts = curve[~curve["own_threshold"]].sort_values("removed")
-        for row in rows_of(cuts):
-            cells[f"{row.removed:.0f}%"] = _with_spread(row)
-        own = [
-            f"{_with_spread(r)} at {r.removed:.0f}%" for r in rows_of(curve[curve["own_threshold"]])
-        ]
-        rows.append({**cells, "own threshold": own[0] if own else "–"})
-    shares = {name for cells in rows for name in cells if name.endswith("%")}
-    columns = ["scorer", *sorted(shares, key=lambda name: float(name[:-1])), "own threshold"]
-    return pd.DataFrame(rows, columns=columns).fillna("–")
-
-
-def markdown(frame: pd.DataFrame) -> str:
-    """A pipe table; cells are text already."""
-    rows = [list(frame.columns), ["---"] * len(frame.columns), *frame.to_numpy().tolist()]
-    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in rows)
-
-
 def number(value: float | None, decimals: int) -> str:
     """A number with so many decimals; a dash where there is none."""
     if value is None or value != value:
@@ -208,12 +114,62 @@ def number(value: float | None, decimals: int) -> str:
     return text.replace("-", "−" if float(text) else "")  # no hyphen, and no minus before 0
 
 
-def _with_range(middle: float, low: float, high: float, decimals: int) -> str:
-    text = number(middle, decimals)
-    if low == high or low != low:
-        return text
-    return f"{text} ({number(low, decimals)}–{number(high, decimals)})"
+def cells(points: pd.DataFrame, *headings: str) -> pd.DataFrame:
+    """Columns of `operating_points` by their headings in `CELLS`, one string a cell.
+
+    F1 and speed-up have their extremes in brackets, over seeds and over rounds. The speed-up is the
+    median over rounds of the unpruned model's time divided by this one's; the ratio of
+    multiply-accumulates is its limit.
+    """
+    import pandas as pd
+
+    def cell(row: pd.Series[Any], name: str, decimals: int) -> str:
+        low, high = (number(row.get(f"{name}_{end}"), decimals) for end in ("low", "high"))
+        spread = f" ({low}–{high})" if row.get(f"{name}_low") != row.get(f"{name}_high") else ""
+        return number(row[name], decimals) + spread * (low != "–")
+
+    rows = [row for _, row in points.iterrows()]
+    return pd.DataFrame({each: [cell(row, *CELLS[each]) for row in rows] for each in headings})
 
 
-def _with_spread(row: Any) -> str:
-    return f"{row.f1:.1f}" + (f" ± {row.sd:.1f}" if row.sd == row.sd else "")
+def point_cells(points: pd.DataFrame, *headings: str) -> pd.DataFrame:
+    """The same, with what was pruned and what followed in front."""
+    named = cells(points, *headings)
+    named.insert(0, "model", [point_name(row) for row in rows_of(points)])
+    named.insert(1, "then", points["then"].tolist())
+    return named
+
+
+def losses_text(points: pd.DataFrame) -> str:
+    """What the rows of `operating_points` that prune both kinds lose, and gain in speed."""
+    full = points[points["kinds"] == "none"]["f1"].iloc[0]
+    found = [
+        f"{point_name(row)}, {row.then}, {number(full - row.f1, 1)} F1 lost"
+        + (f" at {row.speedup:.2f} times the speed" if row.speedup == row.speedup else "")
+        for row in rows_of(points[points["kinds"] == "both"])
+    ]
+    return f"Against the unpruned {full:.1f}: {'; '.join(found) or 'none has both kinds pruned'}."
+
+
+def control_cells(named: pd.DataFrame) -> pd.DataFrame:
+    """F1 ± sd over seeds of `control_rows`, a row for each model, a column for what followed."""
+    f1 = named.groupby(["name", "then"], sort=False)["f1"]
+    spread = f1.std().map(" ± {:.1f}".format).where(f1.std().notna(), "")
+    table = (f1.mean().map("{:.1f}".format) + spread).unstack()
+    order = list(dict.fromkeys(named["name"]))
+    table = table.reindex(order)[[then for then in THEN if then in table]].fillna("–")
+    return table.rename_axis(None, axis=1).reset_index().rename(columns={"name": "model"})
+
+
+def choice_text(models: pd.DataFrame) -> str:
+    """What L0's choice of slices is worth over a random one of the same numbers in each layer."""
+    own = models[(models["gates_from"] == models["data"]) & (models["variant"] == "")]
+    key = ["multiple", "gate_seed", "then"]
+    pairs = own[own["kinds"] == "both"].pivot_table(index=key, columns="choice", values="f1")
+    if not {"scores", "random"} <= set(pairs):
+        return ""
+    gains = (pairs["scores"] - pairs["random"]).dropna().groupby("then").mean()
+    return (
+        "L0's choice minus the random choice with the same numbers per layer, in F1 points, mean "
+        f"over seeds and multiples: {'; '.join(f'{k} {number(v, 1)}' for k, v in gains.items())}."
+    )

@@ -1,4 +1,4 @@
-"""One page of the API reference for each package: the names of its `__all__`, where they live.
+"""One page of the API reference for each package: its public names, and what their signatures name.
 
 Read from the sources, never imported: the book is built without torch.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from astroid.manager import AstroidManager
@@ -21,101 +21,94 @@ from sphinx.util.nodes import make_refnode
 LIBRARY = "qaprune_lib"
 PAGES = Path("book/_generated/api")
 
-MENTIONED = [
-    ("class", f"{LIBRARY}.{name}")
-    for name in (
-        "data.natural_questions.stream.NaturalQuestions",
-        "data.natural_questions.example.Example",
-        "data.natural_questions.example.Span",
-        "evaluation.natural_questions.AnswerScores",
-        "evaluation.predict.Answer",
-        "evaluation.timing.Timing",
-    )
-]
-"""Classes that no package exports, but that public signatures name."""
-
-ALIASES = {
-    "ComputeDtype",
-    "JsonValue",
-    "OnBad",
-    "PenaltyOn",
-    "Provenance",
-    "QuestionData",
-    "Task",
-    "Version",
-    "YesNo",
-}
-"""Types of a few words, which have no entry of their own."""
+Entry = tuple[str, ast.ClassDef | ast.FunctionDef]
+"""The module of a class or function, and its definition."""
 
 
-def public_objects(root: Path, package: Path) -> Iterator[tuple[str, str]]:
-    """Directive and full dotted name of each public class and function of a package."""
-    tree = ast.parse((package / "__init__.py").read_text(encoding="utf-8"))
-    homes = {
-        alias.name: node.module
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.module
-        for alias in node.names
-    }
-    for name in _exported(tree):
-        home = homes.get(name)
-        if home and (directive := _directive(root, home, name)):
-            yield directive, f"{home}.{name}"
+class Library:
+    """The sources of a checkout's library, by the dotted names of modules."""
+
+    def __init__(self, root: Path) -> None:
+        self.modules = {}
+        for path in sorted((root / LIBRARY).rglob("*.py")):
+            name = ".".join(path.relative_to(root).with_suffix("").parts)
+            text = path.read_text(encoding="utf-8")
+            self.modules[name.removesuffix(".__init__")] = ast.parse(text)
+
+    def find(self, module: str, name: str) -> Entry | None:
+        """The class or function that a module defines under a name, or imports."""
+        for node in ast.walk(self.modules.get(module, ast.Module([], []))):
+            match node:
+                case ast.ClassDef() | ast.FunctionDef() if node.name == name:
+                    return module, node
+                case ast.ImportFrom(module=str(home)) if home != module:
+                    if name in [alias.name for alias in node.names]:
+                        return self.find(home, name)
+        return None
+
+    def public(self) -> dict[str, Entry]:
+        """What packages have in `__all__`, errors, and the classes that their signatures name."""
+        names = {
+            (module, name)
+            for module, tree in self.modules.items()
+            for node in tree.body
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+            for name in ast.literal_eval(node.value)
+        }
+        errors = f"{LIBRARY}.errors"
+        names |= {
+            (errors, n.name) for n in self.modules[errors].body if isinstance(n, ast.ClassDef)
+        }
+        entries: dict[str, Entry] = {}
+        while names:
+            found = [entry for name in sorted(names) if (entry := self.find(*name))]
+            new = {f"{entry[0]}.{entry[1].name}": entry for entry in found}
+            new = {full: entry for full, entry in new.items() if full not in entries}
+            entries |= new
+            names = {(module, name) for module, node in new.values() for name in _named(node)}
+        return entries
+
+    def constants(self) -> set[str]:
+        """Names of constants and types, which have no entry of their own."""
+        nodes = [node for tree in self.modules.values() for node in ast.walk(tree)]
+        found = {ast.unparse(t) for n in nodes if isinstance(n, ast.Assign) for t in n.targets}
+        return found | {ast.unparse(n.target) for n in nodes if isinstance(n, ast.AnnAssign)}
 
 
-def _exported(tree: ast.Module) -> list[str]:
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
-            return list(ast.literal_eval(node.value))
-    return []
+def _named(node: ast.AST) -> set[str]:
+    """Capitalised names in the annotations of a function, or of a class's public parts."""
+    annotations: list[ast.expr | None] = []
+    for part in node.body if isinstance(node, ast.ClassDef) else [node]:
+        if isinstance(part, ast.FunctionDef) and not part.name.startswith("_"):
+            arguments = (each for each in ast.walk(part.args) if isinstance(each, ast.arg))
+            annotations += [part.returns, *(argument.annotation for argument in arguments)]
+        if isinstance(part, ast.AnnAssign):
+            annotations.append(part.annotation)
+    names = (name for each in annotations if each is not None for name in ast.walk(each))
+    return {name.id for name in names if isinstance(name, ast.Name) and name.id[0].isupper()}
 
 
-def _directive(root: Path, module: str, name: str) -> str | None:
-    path = root / f"{module.replace('.', '/')}.py"
-    if not path.is_file():
-        return None  # a package that is public as a whole has a page of its own
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        match node:
-            case ast.ClassDef(name=found) if found == name:
-                return "class"
-            case ast.FunctionDef(name=found) if found == name:
-                return "function"
-    return None  # constants and types need no page
+@cache
+def _library(root: str) -> Library:
+    return Library(Path(root))
 
 
 def write_pages(app: Sphinx, config: Config) -> None:
-    """Write the pages: a package's own public names, and those of the library that live in it."""
-    root = Path(app.srcdir)
-    library = root / LIBRARY
-    flat = [*public_objects(root, library), *MENTIONED]
-    for package in sorted(path.parent for path in library.glob("*/__init__.py")):
-        own = f"{LIBRARY}.{package.name}."
-        objects = dict.fromkeys(entry for entry in flat if entry[1].startswith(own))
-        objects |= dict.fromkeys(
-            entry for entry in public_objects(root, package) if entry[1].startswith(own)
-        )
-        if objects:
-            _write(root, package.name, package / "__init__.py", list(objects))
-    errors = library / "errors.py"
-    classes = [
-        ("class", f"{LIBRARY}.errors.{node.name}")
-        for node in ast.parse(errors.read_text(encoding="utf-8")).body
-        if isinstance(node, ast.ClassDef)
-    ]
-    _write(root, "errors", errors, classes)
-
-
-def _write(root: Path, name: str, source: Path, objects: list[tuple[str, str]]) -> None:
-    blocks = [
-        f"(api-{name})=\n# {LIBRARY}.{name}\n",
-        (ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or "") + "\n",
-    ]
-    for directive, full in objects:
-        options = "   :members:\n   :member-order: bysource\n" if directive == "class" else ""
-        blocks.append(f"```{{eval-rst}}\n.. autoapi{directive}:: {full}\n{options}```\n")
-    path = root / PAGES / f"{name}.md"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(blocks), encoding="utf-8")
+    """Write a page for each package, and one for the errors."""
+    library = _library(str(app.srcdir))
+    pages: dict[str, dict[str, str]] = {}
+    for full, (module, node) in library.public().items():
+        kind = "class" if isinstance(node, ast.ClassDef) else "function"
+        pages.setdefault(".".join(module.split(".")[:2]), {})[full] = kind
+    for page, entries in pages.items():
+        name, doc = page.rpartition(".")[2], ast.get_docstring(library.modules[page]) or ""
+        blocks = [f"(api-{name})=\n# {page}\n", f"{doc}\n"]
+        for full, kind in entries.items():
+            options = "   :members:\n   :member-order: bysource\n" if kind == "class" else ""
+            blocks.append(f"```{{eval-rst}}\n.. autoapi{kind}:: {full}\n{options}```\n")
+        path = Path(app.srcdir) / PAGES / f"{name}.md"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(blocks), encoding="utf-8")
 
 
 def resolve(
@@ -123,8 +116,8 @@ def resolve(
 ) -> nodes.Element | None:
     """Resolve a name that a package re-exports to the one place where it is documented.
 
-    Names of other projects stay text: their inventories are on other hosts. Any other name that is
-    not found is left to Sphinx, which warns.
+    Constants and names of other projects stay text: their inventories are on other hosts. Any other
+    name that is not found is left to Sphinx, which warns.
     """
     if node.get("refdomain") != "py":
         return None
@@ -135,11 +128,11 @@ def resolve(
         for full, _, _, docname, anchor, _ in env.get_domain("py").get_objects()
         if full.rpartition(".")[2] == last
     }
-    if len(found) == 1 and (target == last or target.startswith(f"{LIBRARY}.")):
+    internal = target.startswith(f"{LIBRARY}.")
+    if len(found) == 1 and (target == last or internal):
         [(docname, anchor)] = found
         return make_refnode(app.builder, node["refdoc"], docname, anchor, content)
-    internal = target.startswith(LIBRARY) and last not in ALIASES
-    return None if internal else content
+    return None if internal and last not in _library(str(app.srcdir)).constants() else content
 
 
 def escape(

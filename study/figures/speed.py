@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from study.figures.style import (
-    LOOKS,
-    PUBLISHED,
-    legend_below,
-    one_source,
-    panels,
-    paper_style,
-)
-from study.frames import rows_of
+from study.figures import style
+from study.figures.style import LOOKS, PUBLISHED, Drawing, Look
 from study.names import counted, place_of
 from study.paper.published import TABLE_2
 from study.tables import operating_points
@@ -20,10 +13,9 @@ from study.tables import operating_points
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
-def table2_figure(models: pd.DataFrame) -> Figure:
+def table2_figure(models: pd.DataFrame) -> Drawing:
     """F1 against speed-up: ours, and the paper's Table 2 in a panel of its own.
 
     Args:
@@ -36,50 +28,34 @@ def table2_figure(models: pd.DataFrame) -> Figure:
     Raises:
         RecordError: the rows are of several profiles, data sets or models, or of none.
     """
-    source = one_source(models)
+    place = place_of(style.one_source(models))
     points = operating_points(models).dropna(subset=["speedup"])
-    with paper_style():
-        figure, (ours, theirs) = panels(8.2, 4.6, 2)
+    with style.canvas(place, 8.2, 4.6, 2) as (figure, (ours, theirs)):
         edges = _edges(points)
-        for then, rows in points.groupby("then", sort=True):
-            both = rows["kinds"].isin(["both", "none"])
-            style = LOOKS[str(then)]
-            for part, filled in ((rows[both], True), (rows[~both], False)):
-                if not len(part):
-                    continue
-                low, high = part["f1"] - part["f1_low"], part["f1_high"] - part["f1"]
-                slower = part["speedup"] - part["speedup_low"]
-                faster = part["speedup_high"] - part["speedup"]
-                ours.errorbar(
-                    part["speedup"],
-                    part["f1"],
-                    xerr=[slower, faster],
-                    yerr=[low, high],
-                    color=style.color,
-                    marker=style.marker,
-                    linestyle=style.linestyle if filled else "none",
-                    markerfacecolor=style.color if filled else "none",
-                    capsize=2,
-                    label=str(then) if filled else f"{then}, one kind only",
-                )
-                _mark_cut(ours, part, edges, style.color)
+        one_kind = points["kinds"].map({"attn": ", one kind only", "ff": ", one kind only"})
+        for (then, alone), rows in points.groupby(["then", one_kind.fillna("")]):
+            look = LOOKS[str(then)].points if alone else LOOKS[str(then)]
+            _draw_ours(ours, rows, edges, look, f"{then}{alone}")
         ours.set(xlabel="speed-up (× unpruned)", ylabel="F1 on dev questions (%)", xlim=edges)
         ours.set_title("ours")
         _draw_published(theirs)
-        legend_below(figure, ours, theirs, columns=3)
-        figure.suptitle(place_of(source), fontsize="medium")
-    return figure
+    caption = (
+        f"F1 against decoding speed, {score_facts(models)} {time_facts(models)} A range that "
+        "leaves the panel ends in an arrow. Right: the paper's Table 2 (large-qa, published), its "
+        "speed-ups computed from its times."
+    )
+    return Drawing(figure, caption)
 
 
 def score_facts(models: pd.DataFrame) -> str:
     """What figure and table say of F1: questions, seeds, profile, provenance."""
-    source, points = one_source(models), operating_points(models)
+    source, points = style.one_source(models), operating_points(models)
     runs = points[points["kinds"] != "none"]["runs"].max()
-    spread = "is the median over" if runs > 1 else "of"
+    of = "is the median over" if runs > 1 else "of"
     extremes = ", with extremes" if runs > 1 else ""
     return (
         f"{place_of(source)}: n = {points['n'].max():,.0f} dev questions; "
-        f"F1 {spread} {counted(runs, 'seed')} of the gates{extremes}."
+        f"F1 {of} {counted(runs, 'seed')} of the gates{extremes}."
     )
 
 
@@ -98,22 +74,24 @@ def timed_on(models: pd.DataFrame) -> str:
     return "; ".join(sorted(set(models["timed_on"]) - {""}))
 
 
-def describe_speed(models: pd.DataFrame) -> str:
-    """The caption: the facts, and what stands on the right."""
-    return (
-        f"F1 against decoding speed, {score_facts(models)} {time_facts(models)} A range that "
-        "leaves the panel ends in an arrow. Right: the paper's Table 2 (large-qa, published), its "
-        "speed-ups computed from its times."
-    )
-
-
-def alt_speed(models: pd.DataFrame) -> str:
-    """Each of our points in words."""
-    points = operating_points(models).dropna(subset=["speedup"])
-    texts = [
-        f"{row.then} {row.f1:.1f} at {row.speedup:.2f} times the speed" for row in rows_of(points)
-    ]
-    return "F1 against speed-up: " + "; ".join(texts)
+def _draw_ours(
+    axes: Axes, points: pd.DataFrame, edges: tuple[float, float], look: Look, label: str
+) -> None:
+    """Points with their ranges, and arrows where a range goes on beyond the edge of the panel."""
+    ranges: Any = {
+        f"{axis}err": [points[name] - points[f"{name}_low"], points[f"{name}_high"] - points[name]]
+        for axis, name in (("x", "speedup"), ("y", "f1"))
+    }
+    face = "none" if look == look.points else look.color
+    more: Any = {**look._asdict(), **ranges, "markerfacecolor": face, "capsize": 2}
+    axes.errorbar(points["speedup"], points["f1"], label=label, **more)
+    inside = 0.02 * (edges[1] - edges[0])
+    for marker, place, cut in (
+        ("<", edges[0] + inside, points["speedup_low"] < edges[0]),
+        (">", edges[1] - inside, points["speedup_high"] > edges[1]),
+    ):
+        for height in points["f1"][cut]:
+            axes.plot(place, height, marker=marker, color=look.color, label="_cut")
 
 
 def _edges(points: pd.DataFrame) -> tuple[float, float]:
@@ -125,33 +103,12 @@ def _edges(points: pd.DataFrame) -> tuple[float, float]:
     return least - margin, most + margin
 
 
-def _mark_cut(axes: Axes, points: pd.DataFrame, edges: tuple[float, float], color: str) -> None:
-    """Arrows where the range of a point goes on beyond the edge of the panel."""
-    inside = 0.02 * (edges[1] - edges[0])
-    for marker, place, cut in (
-        ("<", edges[0] + inside, points["speedup_low"] < edges[0]),
-        (">", edges[1] - inside, points["speedup_high"] > edges[1]),
-    ):
-        for height in points["f1"][cut]:
-            axes.plot(place, height, marker=marker, color=color, label="_cut")
-
-
 def _draw_published(axes: Axes) -> None:
     unpruned = TABLE_2.row("no pruning").seconds
-    series = {
-        "published: retrained": [row for row in TABLE_2.rows if row.retrained],
-        "published: not retrained": [row for row in TABLE_2.rows if not row.retrained],
-    }
-    markers = {"published: retrained": "o", "published: not retrained": "s"}
-    for name, rows in series.items():
-        axes.plot(
-            [unpruned / row.seconds for row in rows],
-            [row.f1 for row in rows],
-            color=PUBLISHED.color,
-            marker=markers[name],
-            markerfacecolor="none",
-            linestyle="none",
-            label=name,
-        )
+    for name, retrained, marker in (("retrained", True, "o"), ("not retrained", False, "s")):
+        rows = [row for row in TABLE_2.rows if row.retrained == retrained]
+        speed, f1 = [unpruned / row.seconds for row in rows], [row.f1 for row in rows]
+        look = PUBLISHED.points._replace(marker=marker)
+        style.plot(axes, speed, f1, look, f"published: {name}", markerfacecolor="none")
     axes.set(xlabel="speed-up (× unpruned)", ylabel="F1 on SQuAD 2.0 dev (%)")
     axes.set_title("the paper's Table 2, published")

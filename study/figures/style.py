@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import io
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from uuid import uuid4
+
+import numpy as np
 
 from qaprune_lib.errors import RecordError
 from study.frames import SERIES
+from study.names import counted
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 PNG_DPI = 150
@@ -28,6 +30,11 @@ class Look(NamedTuple):
     marker: str
     linestyle: Any
 
+    @property
+    def points(self) -> Look:
+        """The same without a line."""
+        return self._replace(linestyle="none")
+
 
 # Okabe and Ito's palette, which readers with any of the common colour blindnesses can tell apart.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
@@ -36,16 +43,16 @@ BLUE, VERMILION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#777777"
 LOOKS = {
     "random": Look(GREY, "x", (0, (1, 1))),
     "gain": Look(ORANGE, "s", (0, (5, 2))),
-    "leave_one_out": Look(GREEN, "^", (0, (3, 1, 1, 1))),
-    "l0": Look(BLUE, "*", "-"),
-    "fisher": Look(VERMILION, "D", (0, (5, 1, 1, 1, 1, 1))),
+    "leave-one-out": Look(GREEN, "^", (0, (3, 1, 1, 1))),
+    "L0": Look(BLUE, "*", "-"),
+    "Fisher": Look(VERMILION, "D", (0, (5, 1, 1, 1, 1, 1))),
     "gain at 0": Look(PURPLE, "v", (0, (2, 2))),
     "fine-tuned": Look(BLACK, "P", "-"),
     "not retrained": Look(ORANGE, "s", (0, (1, 1))),
     "cross-entropy": Look(BLUE, "o", "-"),
     "distillation": Look(GREEN, "^", (0, (5, 2))),
 }
-"""By scorer, and by what follows pruning."""
+"""By the label of a scorer, and by what follows pruning."""
 
 SEQUENCE = (
     Look(BLUE, "o", "-"),
@@ -63,9 +70,37 @@ PUBLISHED = Look(BLACK, "o", (0, (1, 1)))
 """Points that the paper prints: hollow, never joined to ours."""
 
 
-def look(name: str, position: int = 0) -> Look:
-    """The look of a scorer or a training by name, else of the series at a position."""
-    return LOOKS.get(name, SEQUENCE[position % len(SEQUENCE)])
+@dataclass(frozen=True)
+class Drawing:
+    """A figure and its caption: what is drawn, of how many questions and seeds, whose numbers."""
+
+    figure: Figure
+    caption: str
+
+    @property
+    def alt(self) -> str:
+        """What is drawn, read back from the axes, for readers who do not see it."""
+        return " ".join(_in_words(axes) for axes in self.figure.axes)
+
+
+def nth(position: int) -> Look:
+    """The look of the series at a position."""
+    return SEQUENCE[position % len(SEQUENCE)]
+
+
+def plot(axes: Axes, x: Any, y: Any, look: Look, label: str, **more: Any) -> None:
+    """A series in its look."""
+    axes.plot(x, y, label=label, markeredgecolor=look.color, **{**look._asdict(), **more})
+
+
+def means(axes: Axes, rows: pd.DataFrame, x: str, y: str, look: Look, label: str) -> None:
+    """The mean of a column by another, with a band of ± sd."""
+    by_place = rows.groupby(x)[y]
+    mean, spread = by_place.mean(), by_place.std()
+    plot(axes, mean.index, mean, look, label)
+    if spread.notna().any():
+        band: Any = {"color": look.color, "alpha": 0.2, "linewidth": 0}
+        axes.fill_between(mean.index, mean - spread, mean + spread, **band)
 
 
 def one_source(frame: pd.DataFrame) -> dict[str, str]:
@@ -82,54 +117,79 @@ def one_source(frame: pd.DataFrame) -> dict[str, str]:
     return {column: values[0] for column, values in found.items()}
 
 
+def basis(models: pd.DataFrame) -> str:
+    """What rows of `scored_models` rest on."""
+    seeds = counted(models["gate_seed"].nunique(), "seed")
+    return f"n = {models['n'].max():,.0f} dev questions, {seeds} of the gates"
+
+
 @contextmanager
-def paper_style() -> Iterator[Any]:
-    """Seaborn's white grid in the sizes of a book page; yields seaborn."""
+def canvas(
+    title: str, width: float, height: float, columns: int = 1, *, legend: int = 3, **grid: Any
+) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure in seaborn's white grid, outside of pyplot's list of open ones, and its axes.
+
+    It ends with its title and a legend of so many columns below, of every named series once. Names
+    with dollar signs are no formulas.
+
+    Args:
+        title: above all. width, height: in inches.
+        columns: of axes. grid: more for `Figure.subplots`, for instance `nrows`.
+        legend: its columns.
+    """
     import matplotlib as mpl
     import seaborn as sns
-
-    with mpl.rc_context(), sns.axes_style("whitegrid"), sns.plotting_context("paper", 1.15):
-        mpl.rcParams.update({"axes.titlesize": "medium", "legend.frameon": True})
-        yield sns
-
-
-def panels(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure with a row of axes, outside of pyplot's list of open figures; sizes in inches."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, list(figure.subplots(1, columns, squeeze=False)[0])
+    with mpl.rc_context(), sns.axes_style("whitegrid"), sns.plotting_context("paper", 1.15):
+        settings: Any = {"axes.titlesize": "medium", "text.parse_math": False}
+        mpl.rcParams.update(settings)
+        figure = Figure(figsize=(width, height), layout="constrained")
+        axes = list(figure.subplots(ncols=columns, squeeze=False, **grid).flat)
+        yield figure, axes
+        figure.suptitle(title, fontsize="medium")
+        labels = [zip(*each.get_legend_handles_labels(), strict=True) for each in axes]
+        named = {name: handle for each in labels for handle, name in each}
+        place: Any = {"loc": "outside lower center", "ncols": legend, "frameon": False}
+        figure.legend(list(named.values()), list(named), **place)
 
 
-def legend_below(figure: Figure, *axes: Axes, columns: int = 3) -> None:
-    """Every named series of some axes once, under the figure."""
-    named = {
-        name: handle
-        for each in axes
-        for handle, name in zip(*each.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(
-        list(named.values()), list(named), loc="outside lower center", ncols=columns, frameon=False
-    )
-
-
-def save(figure: Figure, path: Path) -> list[Path]:
-    """Write `path` as SVG and, beside it, as PNG; the same figure gives the same SVG.
-
-    Returns:
-        Both paths.
-    """
+def save(figure: Figure, path: Path) -> None:
+    """Write `path` as SVG and, beside it, as PNG; the same figure gives the same SVG."""
     import matplotlib as mpl
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    written = []
-    for suffix, settings in ((".svg", {"metadata": {"Date": None}}), (".png", {"dpi": PNG_DPI})):
-        buffer = io.BytesIO()
-        with mpl.rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "path"}):
-            figure.savefig(buffer, format=suffix[1:], **settings)
-        target = path.with_suffix(suffix)
-        temporary = target.with_name(f".{target.name}.{uuid4().hex}.tmp")
-        temporary.write_bytes(buffer.getvalue())
-        os.replace(temporary, target)
-        written.append(target)
-    return written
+    with mpl.rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "path"}):
+        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    figure.savefig(path.with_suffix(".png"), dpi=PNG_DPI)
+
+
+def _in_words(axes: Axes) -> str:
+    """A panel's series: of a joined one both ends, of loose points each."""
+    from matplotlib.container import BarContainer, ErrorbarContainer
+    from matplotlib.lines import Line2D
+
+    series = []
+    for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+        line: Any = handle[0] if isinstance(handle, ErrorbarContainer) else handle
+        joined = isinstance(line, Line2D) and line.get_linestyle() != "None"
+        if isinstance(handle, BarContainer):
+            drawn = [(bar.get_width(), bar.get_y() + bar.get_height() / 2) for bar in handle]
+        else:
+            drawn = list(np.asarray(line.get_xydata()))
+        said = [f"{_tick(axes.yaxis, y)} at {_tick(axes.xaxis, x)}" for x, y in drawn]
+        if joined and len({y for _, y in drawn}) == 1 < len(drawn):
+            said = [f"{_tick(axes.yaxis, drawn[0][1])} throughout"]
+        elif joined and len(drawn) > 2:
+            said = [f"from {said[0]} to {said[-1]}"]
+        series.append(f"{label}: {', '.join(said)}")
+    what = " against ".join(filter(None, (axes.get_ylabel(), axes.get_xlabel())))
+    return " ".join(f"{what}: {'; '.join(series)}.".split())
+
+
+def _tick(axis: Axis, value: float) -> str:
+    """A value as its axis names it, or with three digits."""
+    from matplotlib.ticker import FuncFormatter
+
+    named = axis.get_major_formatter()
+    return str(named(value, None)) if isinstance(named, FuncFormatter) else f"{value:.3g}"

@@ -4,52 +4,45 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from study.figures.style import SEQUENCE, panels, paper_style
-from study.frames import rows_of
+from study.figures import style
+from study.figures.style import Drawing
+from study.names import counted, origin_of
 from study.paper_tables import TASKS
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 
-def gaps(tasks: pd.DataFrame, heading: str) -> Figure:
+def gaps(tasks: pd.DataFrame) -> Drawing:
     """F1 points behind the model with most parameters, by task.
 
     Args:
-        tasks: model, parameters, task and f1, from `tasks_published` or one profile of
-            `tasks_ours`; where sources differ, all of them are drawn.
-        heading: whose numbers they are.
+        tasks: from `tasks_published`, or one profile of `tasks_ours`; where sources differ, all of
+            them are drawn.
     """
     behind = gaps_frame(tasks)
     names = list(dict.fromkeys(behind["task"]))
-    models = list(dict.fromkeys(behind["model"]))
-    with paper_style():
-        figure, (axes,) = panels(6.2, 3.8)
-        for position, model in enumerate(models):
-            rows = behind[behind["model"] == model]
-            style = SEQUENCE[position % len(SEQUENCE)]
-            means = rows.groupby("task", sort=False)["gap"].mean()
-            axes.plot(
-                [names.index(task) for task in rows["task"]],
-                rows["gap"],
-                color=style.color,
-                marker=style.marker,
-                linestyle="none",
-            )
-            axes.plot(
-                [names.index(str(task)) for task in means.index],
-                means,
-                color=style.color,
-                marker=style.marker,
-                linestyle=style.linestyle,
-                label=model,
-            )
+    heading = "published: Table 1"
+    caption = (
+        "F1 points behind BERT-large by task, from the paper's Table 1 (published, without "
+        "seeds and numbers of questions). Lines join the means where two sources give a number."
+    )
+    if "n" in tasks:
+        heading = origin_of(tasks.iloc[0])
+        questions = ", ".join(f"{n:,.0f}" for n in tasks["n"].unique())
+        caption = (
+            f"F1 points behind the largest model by task, {heading}; n = {questions} dev "
+            f"questions, {counted(tasks['runs'].max(), 'seed')} of fine-tuning."
+        )
+    with style.canvas(heading, 6.2, 3.8) as (figure, (axes,)):
+        for position, (model, rows) in enumerate(behind.groupby("model", sort=False)):
+            look, means = style.nth(position), rows.groupby("task", sort=False)["gap"].mean()
+            style.plot(axes, rows["task"].map(names.index), rows["gap"], look.points, "_each")
+            style.plot(axes, means.index.map(names.index), means, look, str(model))
         axes.set_xticks(range(len(names)), [TASKS.get(name, name) for name in names])
-        axes.set(xlabel="task", ylabel="F1 points behind the largest model", title=heading)
+        axes.set(xlabel="task", ylabel="F1 points behind the largest model")
         axes.invert_yaxis()
-        axes.legend(fontsize="small")
-    return figure
+    return Drawing(figure, caption)
 
 
 def gaps_frame(tasks: pd.DataFrame) -> pd.DataFrame:
@@ -60,12 +53,3 @@ def gaps_frame(tasks: pd.DataFrame) -> pd.DataFrame:
     reference = largest.groupby("task")["f1"].mean()
     behind = tasks.assign(gap=tasks["task"].map(reference) - tasks["f1"])
     return behind.dropna(subset=["gap"]).reset_index(drop=True)
-
-
-def alt_gaps(tasks: pd.DataFrame) -> str:
-    """Each gap in words."""
-    return "F1 points behind the largest model: " + "; ".join(
-        f"{row.model} {row.gap:.1f} on {TASKS.get(str(row.task), row.task)}"
-        for row in rows_of(gaps_frame(tasks))
-        if row.gap != 0
-    )

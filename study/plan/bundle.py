@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import io
+import json
 import shutil
 import subprocess
 import sys
@@ -27,8 +28,10 @@ from study.plan.parameters import StageParameters
 from study.plan.plan import Planner
 from study.plan.profile import read_profile
 from study.plan.select import selected_points
+from study.plan.strict_yaml import read_yaml
 from study.records.lineage import ROOT, commit
 from study.records.merge import PART
+from study.records.record import FINISHED
 
 RUN = """#!/bin/sh
 # ./run.sh [--minutes 9] [--jobs 8] [--only PATTERN …]: see `python -m study side-by-side --help`
@@ -90,7 +93,7 @@ def bundle(
         files.extractall(folder / "project", filter="data")
     shutil.rmtree(folder / "project" / "results", ignore_errors=True)
     (folder / "project" / "COMMIT").write_text(f"{head}\n")
-    shutil.copy(profile, folder / "project" / "profile.yml")
+    (folder / "project" / "profile.yml").write_text(_pinned(planner, profile))
     names, missing = _upstream(planner, every, wanted)
     for name in names:
         _copy(planner, name, folder)
@@ -115,7 +118,7 @@ def pack(folder: Path, target: Path, *, part: int = 16 * 2**20, most: int = 8) -
     for old in target.glob(f"{PART}*"):
         old.unlink()
     small = [p for p in (folder / "results").rglob("*") if p.is_file()]
-    marks = sorted((folder / "runs").rglob("finished"))
+    marks = sorted((folder / "runs").rglob(FINISHED))
     small += [p for mark in marks for p in (mark, mark.with_name("scores.json")) if p.is_file()]
     models = [mark.parent / "model" for mark in marks if (mark.parent / "model").is_dir()]
     models.sort(key=lambda model: sum(p.stat().st_size for p in model.iterdir()))
@@ -146,7 +149,7 @@ def _upstream(
     def visit(run: StageParameters) -> None:
         for name in run.upstream():
             place = Path(planner.runs) / planner.profile.provenance / planner.profile.name / name
-            if planner.record_file(name).is_file() and (place / "finished").is_file():
+            if planner.record_file(name).is_file() and (place / FINISHED).is_file():
                 here[name] = None
             elif name in every and name not in missing:
                 visit(every[name])
@@ -156,6 +159,14 @@ def _upstream(
         visit(run)
     chosen = [run.id for run in wanted]
     return list(here), [name for name in missing if name not in chosen]
+
+
+def _pinned(planner: Planner, profile: Path) -> str:
+    """The profile with its origins, so that runs on data that are not carried can be named too."""
+    content = read_yaml(profile.read_text(encoding="utf-8"))
+    for name, data in planner.profile.data.items():
+        content["data"][name]["origin"] = data.origin
+    return json.dumps(content, indent=1)  # which is YAML
 
 
 def _copy(planner: Planner, name: str, folder: Path) -> None:

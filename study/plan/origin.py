@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
-from qaprune_lib.errors import DataError
-from study.plan.parameters import TaskName
+from qaprune_lib.errors import DataError, SettingsError
+from study.plan.parameters import TaskName, Version
 
 DIGITS = 16
+HUB_ID = r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?"
 
 
 def files_of(
-    source: str,
-    task: TaskName,
-    *,
-    version: Literal["1.1", "2.0"] | None = None,
-    files: Sequence[str] = (),
+    source: str, task: TaskName, *, version: Version | None = None, files: Sequence[str] = ()
 ) -> list[Path]:
     """The files that are read of a folder or a file; none of the corpus and of a Hub id.
 
@@ -30,20 +27,26 @@ def files_of(
         files: of a folder, if they are named.
 
     Raises:
-        DataError: a folder without the files that are looked for.
+        DataError: no such file or folder, or a folder without the files that are looked for.
     """
-    from qaprune_lib.data import natural_questions, squad
-
     path = Path(source).expanduser()
-    if source == "embedded" or not path.exists():
+    if source == "embedded":
         return []
+    if not path.exists():
+        if re.fullmatch(HUB_ID, source):
+            return []
+        raise DataError(f"{source}: no such file or folder of questions, and no Hub id")
     if path.is_file():
         return [path]
     if files:
         return [path / name for name in files]
+
+    from qaprune_lib.data.natural_questions import stream
+    from qaprune_lib.data.squad import questions
+
     if task == "squad":
-        return sorted(squad._files_of_folder(path, version).values())
-    return sorted(natural_questions._files_of_folder(path))
+        return sorted(questions.files_of_folder(path, version).values())
+    return sorted(stream.files_of_folder(path))
 
 
 def origin_of(source: str, files: Sequence[Path]) -> str:
@@ -61,6 +64,15 @@ def origin_of(source: str, files: Sequence[Path]) -> str:
         except OSError as error:
             raise DataError(f"{file}: cannot be read: {error.strerror}") from error
     return f"files:{digest.hexdigest()[:DIGITS]}"
+
+
+def check_origin(source: str, found: str, expected: str) -> None:
+    """Raise SettingsError, which names both, if questions are of another origin than expected."""
+    if expected not in ("", found):
+        raise SettingsError(
+            f"{source}: these are other questions (origin {found}) than those asked for "
+            f"({expected}): give them a name of their own, or find the others"
+        )
 
 
 def described(source: str, files: Sequence[Path]) -> str:

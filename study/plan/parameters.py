@@ -12,7 +12,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    model_validator,
+)
 
 from qaprune_lib.errors import SettingsError
 from study.records.record import RUN, Name, Word, is_run, run_id
@@ -26,6 +34,11 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Version = Annotated[
+    Literal["1.1", "2.0"],
+    BeforeValidator(lambda v: str(v) if isinstance(v, float) else v),
+]
+"""Of SQuAD; YAML and command lines read 1.1 as a number."""
 
 PLACE = frozenset({"name", "profile", "provenance", "results", "runs", "source"})
 """Parameters that say where a run reads and writes, and are no part of what it is."""
@@ -58,7 +71,7 @@ class StageParameters(BaseModel):
     )
     origin: str = Field("", description="digest of the source; empty: what it is found to be")
     data: Word = Field("squad2", description="name of the questions in records")
-    version: Literal["1.1", "2.0"] | None = Field(
+    version: Version | None = Field(
         None, description="of SQuAD, where the folder holds both: 1.1 or 2.0"
     )
     train_questions: Count | None = Field(300, description="drawn at random (seed 0); None: all")

@@ -7,6 +7,7 @@ there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +15,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from qaprune_lib.errors import SettingsError
 from study.plan.parameters import (
     DecodeTime,
     Finetune,
@@ -26,7 +26,7 @@ from study.plan.parameters import (
 from study.plan.profile import Profile
 from study.plan.recipe import Changes, Recipe, changed
 from study.plan.subject import OperatingPoint, Stage, Subject, as_file, words
-from study.records.record import RUN, hash_of, record_files, run_id
+from study.records.record import NAME, RUN, hash_of, record_files, run_id
 
 SELECT = "select"
 """The stage that picks the operating point; it has no notebook."""
@@ -97,32 +97,39 @@ class Planner:
         Raises:
             SettingsError: the profile gives a stage a parameter that it does not take, or no data.
         """
+        self.selections()
+        if points:
+            _ = self._before_selections
         runs: dict[str, StageParameters] = {}
-        for data in self.profile.data:
-            point = (points or {}).get(self.point_of(data))
+        for data in sorted(self.profile.data, key=lambda name: len(self.profile.chain_of(name))):
+            point = (points or {}).get(self.profile.chain_of(data)[0])
             for run in (*self._on_base(data), *self._on_target(data, point)):
                 runs.setdefault(run.id, run)
         return list(runs.values())
 
     def selections(self) -> dict[str, Selection]:
         """The selection of each data set's operating point, by name of the data."""
+        return self._selections
+
+    @cached_property
+    def _before_selections(self) -> list[StageParameters]:
+        """Planned first, so that what a run is called does not depend on when it is planned."""
+        return self.plan()
+
+    @cached_property
+    def _selections(self) -> dict[str, Selection]:
         found = {}
-        for data in self.profile.data:
-            base = self.subject(data, self.profile.base)
-            candidates: dict[str, list[str]] = {
-                kind: [run.reference for penalty in penalties for run in base.sweep(kind, penalty)]
-                for kind, penalties in base.recipe.penalties.items()
-                if kind != "emb"  # section 4.2.2: never pruned together with the others
-            }
-            if candidates and self.profile.data[data].after is None:
+        for data, settings in self.profile.data.items():
+            if settings.after is None:
+                base = self.subject(data, self.profile.base)
+                candidates: dict[str, list[str]] = {
+                    kind: [run.reference for λ in penalties for run in base.sweep(kind, λ)]
+                    for kind, penalties in base.recipe.penalties.items()
+                    if kind != "emb"  # section 4.2.2: never pruned together with the others
+                }
                 loss = base.recipe.max_loss
                 found[data] = Selection(data, base.run.reference, loss, candidates)
         return found
-
-    def point_of(self, data: str) -> str:
-        """Name of the data whose operating point holds on these: the same, or those before."""
-        after = self.profile.data[data].after
-        return data if after is None else self.point_of(after)
 
     def subject(self, data: str, model: str) -> Subject:
         """A model that is fine-tuned on some data, with the first seed."""
@@ -154,10 +161,7 @@ class Planner:
         """
         questions = self.profile.data[data].parameters()
         if questions["source"] is None and not questions["origin"]:
-            raise SettingsError(
-                f"profile {self.profile.name}: data {data!r} has no source: name the folder of its "
-                "files (--source FOLDER)"
-            )
+            self.profile.check_sources()
         common = {
             **_unlimited(stage),
             **questions,
@@ -174,19 +178,22 @@ class Planner:
         run = stage.checked({**common, **settings})
         identity = hash_of(run.id)
         if identity not in self._named:
-            recorded = self._recorded.get(identity, run.id)
-            if recorded != run.id:
-                run = run.model_copy(update={"name": recorded.removesuffix(f"-{identity}")})
+            recorded = self._recorded.get(identity, [run.id])
+            if run.id not in recorded:
+                name = recorded[0].removesuffix(f"-{identity}")
+                run = run.model_copy(update={"name": name})
             self._named[identity] = run
         return self._named[identity]  # type: ignore[return-value]
 
     @cached_property
-    def _recorded(self) -> dict[str, str]:
+    def _recorded(self) -> dict[str, list[str]]:
         """Ids of the runs that are recorded, by their hash."""
-        files = [
-            file.relative_to(self.folder).with_suffix("") for file in record_files(self.folder)
-        ]
-        return {hash_of(str(file)): str(file) for file in files}
+        found: dict[str, list[str]] = {}
+        for file in record_files(self.folder):
+            run = str(file.relative_to(self.folder).with_suffix(""))
+            if re.fullmatch(NAME, run):
+                found.setdefault(hash_of(run), []).append(run)
+        return found
 
     def _finetuned(self, data: str, model: str, seed: int) -> Finetune:
         after = self.profile.data[data].after
@@ -198,15 +205,18 @@ class Planner:
 
     def _trained(self, data: str, model: str) -> Iterator[Finetune]:
         """The fine-tuning runs of a model, those on the data before first."""
-        after = self.profile.data[data].after
-        if after is not None:
-            yield self.subject(after, model).run  # type: ignore[misc]
+        for before in self.profile.chain_of(data)[:-1]:
+            yield self.subject(before, model).run  # type: ignore[misc]
         for seed in self.profile.recipe_of(data, model).finetune_seeds:
             yield self._finetuned(data, model, seed)
 
     def _on_base(self, data: str) -> Iterator[StageParameters]:
-        """Fine-tuning, and sparsity curves of the model that operating points are chosen on."""
-        model = self.profile.base
+        """Fine-tuning, and sparsity curves of the model that operating points are chosen on.
+
+        On data that come after others none is chosen: there it is the model that is pruned.
+        """
+        is_first = self.profile.data[data].after is None
+        model = self.profile.base if is_first else self.profile.target
         base = self.subject(data, model)
         yield from self._trained(data, model)
         for changes in base.recipe.tuning:
@@ -232,13 +242,8 @@ class Planner:
             if point is None:
                 continue
             timed = [subject.run.reference]
-            for run in (
-                *self._points(subject, point, controls),
-                *self._pupils(subject, model, point),
-            ):
-                yield run
-                if run.data == data and _is_timed(run, recipe.gate_seeds[0]):
-                    timed.append(run.reference)
+            yield from self._points(subject, point, controls, timed)
+            yield from self._pupils(subject, model, point, timed)
             name, settings = f"{subject.place}/times", {"models": timed, **recipe.timing}
             yield self.make(DecodeTime, data, recipe, name, settings)
             if model == self.profile.target:
@@ -246,9 +251,16 @@ class Planner:
                 yield from subject.studies(point)
 
     def _points(
-        self, subject: Subject, point: OperatingPoint, controls: Sequence[Objective]
+        self,
+        subject: Subject,
+        point: OperatingPoint,
+        controls: Sequence[Objective],
+        timed: list[str],
     ) -> Iterator[StageParameters]:
-        """A model pruned at all multiples and retrained, with the controls."""
+        """A model pruned at all multiples and retrained, with the controls.
+
+        Adds to `timed` what the first seed's gates have pruned.
+        """
         recipe = subject.recipe
         for seed in recipe.gate_seeds:
             further = recipe.further_objectives
@@ -258,31 +270,39 @@ class Planner:
                 usual = driven == recipe.gate_objectives[0]
                 at = f"{subject.place}/x{multiple:g}" + ("" if usual else f"-{driven}-gates")
                 gates = subject.gates(point, multiple, at, seed=seed, objective=driven)
-                pruned = subject.prune(gates, f"{at}/pruned/seed{seed}")
-                yield from (*gates, pruned)
-                yield from subject.retrained(pruned, f"{at}/{{}}/seed{seed}", objectives)
+                pruned = [subject.prune(gates, f"{at}/pruned/seed{seed}")]
                 if usual and multiple in recipe.single_kinds:
                     for run in gates:
-                        yield subject.prune([run], f"{at}/pruned-{run.kinds[0]}/seed{seed}")
+                        name = f"{at}/pruned-{run.kinds[0]}/seed{seed}"
+                        pruned.append(subject.prune([run], name))
+                timed += [run.reference for run in pruned if seed == recipe.gate_seeds[0]]
+                yield from (*gates, *pruned)
+                yield from subject.retrained(pruned[0], f"{at}/{{}}/seed{seed}", objectives)
                 if usual and multiple in recipe.random_choice:
                     random = subject.prune(gates, f"{at}/random/seed{seed}", choice="random")
                     yield random
                     yield from subject.retrained(random, f"{at}/random-{{}}/seed{seed}", controls)
 
     def _pupils(
-        self, teacher: Subject, model: str, point: OperatingPoint
+        self, teacher: Subject, model: str, point: OperatingPoint, timed: list[str]
     ) -> Iterator[StageParameters]:
-        """Smaller models that are taught, pruned at all multiples, and taught again as before."""
+        """Smaller models that are taught, pruned at all multiples, and taught again as before.
+
+        Adds them to `timed` on data that come after others (Table 5; not in Table 2).
+        """
+        is_timed = self.profile.data[teacher.run.data].after is not None
         for smaller, changes in teacher.recipe.smaller.items():
             taught = self._taught(teacher, model, smaller, changes)
             yield from taught
             recipe = _of_pupil(teacher, changes)
             called = f"{as_file(smaller)}-of-{teacher.called}"
             pupil = Subject(taught[-1], recipe, called, teacher.table, self.make)
+            timed += [pupil.run.reference] if is_timed else []
             for multiple in recipe.multiples:
                 at = f"{pupil.place}/x{multiple:g}"
                 gates = pupil.gates(point, multiple, at)
                 pruned = pupil.prune(gates, f"{at}/pruned/seed{gates[0].seed}")
+                timed += [pruned.reference] if is_timed else []
                 yield from (*gates, pruned)
                 yield from pupil.retrained(pruned, f"{at}/{{}}", ["distillation"], teacher.run)
 
@@ -338,13 +358,6 @@ class Planner:
 def _of_pupil(teacher: Subject, changes: Changes) -> Recipe:
     """The recipe of a smaller model: its teacher's, and what it changes of that."""
     return changed(teacher.recipe, changes.recipe, changes.by_data.get(teacher.run.data, {}))
-
-
-def _is_timed(run: StageParameters, first_seed: int) -> bool:
-    """Whether a run's model is one of those that are timed: of the first seed, not at random."""
-    if isinstance(run, Prune):
-        return run.choice == "scores" and run.name.endswith(f"/seed{first_seed}")
-    return isinstance(run, Retrain) and run.name.endswith("/taught")
 
 
 def _unlimited(stage: type[StageParameters]) -> dict[str, Any]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from qaprune_lib.errors import SettingsError
-from study.plan.origin import files_of, origin_of
-from study.plan.parameters import STAGES, Count, Share, TaskName
-from study.plan.recipe import Changes, Recipe, Settings, changed
-from study.plan.strict_yaml import StrictLoader
+from study.plan.origin import check_origin, files_of, origin_of
+from study.plan.parameters import STAGES, Count, Share, TaskName, Version
+from study.plan.recipe import Changes, Recipe, Settings, changed, explain
+from study.plan.strict_yaml import read_yaml
 from study.records.record import Provenance, Word
 
 
@@ -48,7 +49,7 @@ class Data(BaseModel, frozen=True, extra="forbid"):
     origin: str = ""
     folder: str = ""
     about: str = ""
-    version: Literal["1.1", "2.0"] | None = None
+    version: Version | None = None
     train_files: list[str] = []
     dev_files: list[str] = []
     null_rate: Share | None = None
@@ -58,24 +59,25 @@ class Data(BaseModel, frozen=True, extra="forbid"):
     recipe: Settings = {}
 
     def located(self, place: str | None) -> Data:
-        """With its source, and the origin of that.
+        """With its source, and the origin of that; without one if only a pinned origin is known.
 
         Raises:
-            SettingsError: files of another origin than the profile names.
+            SettingsError: nothing there, or questions of another origin than the profile names.
+            DataError: not the files that are looked for.
         """
         source = self.source
         if source is None and place is not None:
             source = str(Path(place) / self.folder)
+            if not Path(source).expanduser().exists():
+                if self.origin:
+                    return self
+                raise SettingsError(f"{source}: no such file or folder of questions")
         if source is None:
             return self
         named = [*self.train_files, *self.dev_files]
         files = files_of(source, self.task, version=self.version, files=named)
         origin = origin_of(source, files)
-        if self.origin and origin != self.origin:
-            raise SettingsError(
-                f"{source}: these are other files than the profile's (origin {origin}, not "
-                f"{self.origin}): give them a data name, or a profile, of their own"
-            )
+        check_origin(source, origin, self.origin)
         return self.model_copy(update={"source": source, "origin": origin})
 
     def parameters(self) -> dict[str, Any]:
@@ -115,20 +117,30 @@ class Profile(BaseModel, frozen=True, extra="forbid"):
         return {**rest, "recipe": recipe}
 
     @model_validator(mode="after")
-    def _names_are_known(self) -> Self:
+    def _fits_together(self) -> Self:
         for name, data in self.data.items():
             if data.after is not None and data.after not in self.data:
                 raise ValueError(f"data.{name}.after: {data.after!r} is not in data")
-        for model, changes in self.others.items():
-            for name in (*changes.data, *changes.by_data):
-                if name not in self.data:
-                    raise ValueError(f"others.{model}: {name!r} is not in data")
+        for name in self.data:
+            if len(self.chain_of(name)) > len(self.data):
+                raise ValueError(f"data.{name}.after: it comes after itself")
         if unknown := set(self.resources) - set(STAGES):
             raise ValueError(f"resources.{min(unknown)}: the stages are {', '.join(STAGES)}")
-        for name in self.data:
-            for model in self.models_of(name):
-                self._check(name, self.recipe_of(name, model))
+        for model, changes in self.others.items():
+            self._check_names(f"others.{model}", changes)
+        for name, model in product(self.data, (self.base, self.target, *self.others)):
+            recipe = self.recipe_of(name, model)
+            for smaller, changes in recipe.smaller.items():
+                self._check_names(f"smaller.{smaller}", changes)
+                changed(recipe, changes.recipe, changes.by_data.get(name, {}))
+            if model in (self.base, *self.models_of(name)):
+                self._check(name, recipe)
         return self
+
+    def _check_names(self, where: str, changes: Changes) -> None:
+        for name in (*changes.data, *changes.by_data):
+            if name not in self.data:
+                raise ValueError(f"{where}: {name!r} is not in data")
 
     def _check(self, name: str, recipe: Recipe) -> None:
         after = self.data[name].after
@@ -145,6 +157,13 @@ class Profile(BaseModel, frozen=True, extra="forbid"):
                 f"penalties ({name}): an operating point needs those of attn, of ff or of both"
             )
 
+    def chain_of(self, data: str) -> list[str]:
+        """The data that others come after, first to last, and these: longer than all if endless."""
+        chain = [data]
+        while len(chain) <= len(self.data) and (after := self.data[chain[0]].after) is not None:
+            chain.insert(0, after)
+        return chain
+
     @property
     def target(self) -> str:
         """The model that is pruned at the operating points."""
@@ -156,14 +175,24 @@ class Profile(BaseModel, frozen=True, extra="forbid"):
         return [self.target, *others]
 
     def recipe_of(self, data: str, model: str) -> Recipe:
-        """The recipe, with what the data change of it, and then the model if it is of `others`.
-
-        Raises:
-            pydantic.ValidationError: a change names a part that there is not.
-        """
+        """The recipe, with what the data change of it, and then the model if it is of `others`."""
         other = self.others.get(model, Changes())
         changes = self.data[data].recipe, other.recipe, other.by_data.get(data, {})
         return changed(self.recipe, *changes)
+
+    def located(self, place: str | None) -> Profile:
+        """With the source and the origin of all data; see `Data.located`."""
+        data = {name: data.located(place) for name, data in self.data.items()}
+        return self.model_copy(update={"data": data})
+
+    def check_sources(self) -> None:
+        """Raise SettingsError unless all data have a source: the runs can be made, not only named."""
+        for name, data in self.data.items():
+            if data.source is None:
+                raise SettingsError(
+                    f"profile {self.name}: data {name!r} has no source: name the folder of its "
+                    "files (--source FOLDER)"
+                )
 
     def resources_of(self, stage: str) -> Resources:
         """What one run of a stage needs."""
@@ -179,10 +208,12 @@ def read_profile(path: str | Path, *, source: str | None = None) -> Profile:
 
     Raises:
         SettingsError: no such file, not YAML, a key that is unknown, missing or there twice, a
-            value of a wrong type, or files of another origin than the profile names.
+            value of a wrong type, or questions that are not there or of another origin than the
+            profile names.
+        DataError: not the files that are looked for.
     """
     try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=StrictLoader)
+        content = read_yaml(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"{path}: no such profile ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
@@ -190,8 +221,5 @@ def read_profile(path: str | Path, *, source: str | None = None) -> Profile:
     try:
         profile = Profile.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise SettingsError(f"{path}: {where}: {first['msg']}") from error
-    located = {name: data.located(source) for name, data in profile.data.items()}
-    return profile.model_copy(update={"data": located})
+        raise SettingsError(f"{path}: {explain(error)}") from error
+    return profile.located(source)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from study.plan.parameters import ComputeDtype, Count, Kind, NotNegative, Objective, Seed, Share
 from study.records.record import Word
@@ -109,14 +109,24 @@ def changed(recipe: Recipe, *changes: Settings) -> Recipe:
     """A recipe with parts changed: mappings of parameters are added to, all else is replaced.
 
     Raises:
-        pydantic.ValidationError: a change names a part that there is not.
+        ValueError: a change names a part that there is not, or a value of a wrong type.
     """
     content = recipe.model_dump(exclude_unset=True)
     for change in changes:
         for name, value in change.items():
             adds = isinstance(value, dict) and name in _ADDED_TO
             content[name] = {**content.get(name, {}), **value} if adds else value
-    return Recipe.model_validate(content)
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise ValueError(f"a changed recipe: {explain(error)}") from None
+
+
+def explain(error: ValidationError) -> str:
+    """The first fault of what was read, with its place."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"])).removeprefix("recipe.") or "the file"
+    return f"{where}: {first['msg'].removeprefix('Value error, ')}"
 
 
 _ADDED_TO = ("windows", "finetune", "curves", "gates", "retrain", "timing")

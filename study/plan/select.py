@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from qaprune_lib.errors import QapruneError, RecordError
+from qaprune_lib.errors import QapruneError, RecordError, SettingsError
 from study.plan.plan import SELECT, Planner
 from study.plan.profile import read_profile
 from study.plan.subject import OperatingPoint
 from study.records.environment import environment
-from study.records.record import Record, read_record, write_record
+from study.records.record import RUN, Record, read_record, write_record
 
 
 def select_operating_point(
@@ -85,11 +85,18 @@ def selected_points(planner: Planner) -> dict[str, OperatingPoint]:
 
 
 def record_selection(planner: Planner, data: str) -> Path:
-    """Select for one data set from the records of its candidates, and write the record."""
+    """Select for one data set from the records of its candidates, and write the record.
+
+    Raises:
+        SettingsError: the profile selects nothing on these data.
+        RecordError: a candidate is missing or damaged, or the record would be refused.
+    """
     started, clock = datetime.now(UTC).isoformat(), time.perf_counter()
+    if data not in planner.selections():
+        raise SettingsError(f"{data!r} has no operating point of its own in this profile")
     selection = planner.selections()[data]
     candidates = {
-        kind: [read_record(planner.record_file(run.removeprefix("run:"))) for run in runs]
+        kind: [read_record(planner.record_file(run.removeprefix(RUN))) for run in runs]
         for kind, runs in selection.candidates.items()
     }
     first = next(record for records in candidates.values() for record in records)

@@ -14,7 +14,7 @@ from study.plan.profile import read_profile
 from study.plan.select import selected_points
 from study.plan.subject import OperatingPoint
 from study.records.lineage import changed_since
-from study.records.record import Record, hash_of, read_record, record_files
+from study.records.record import Record, read_record, record_files
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,11 @@ class RunStatus:
     id: str
     state: str
     record: Record | None = None
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether there is a record that cannot be used."""
+        return self.state not in ("complete", "missing")
 
 
 def profile_status(
@@ -61,13 +66,19 @@ def profile_status(
     return found
 
 
-def unplanned(planner: Planner) -> list[str]:
-    """Ids of recorded runs that the profile does not ask for."""
-    profile = planner.profile
-    folder = Path(planner.results) / profile.provenance / profile.name
-    known = {hash_of(run.id) for run in profile_status(planner)}
-    files = [path.relative_to(folder).with_suffix("") for path in record_files(folder)]
-    return [str(file) for file in files if hash_of(str(file)) not in known]
+def unplanned(
+    planner: Planner, points: Mapping[str, OperatingPoint] | None = None
+) -> list[str]:
+    """Ids of recorded runs that the profile does not ask for, or has under another name as well.
+
+    None while a selection is missing: what follows from it cannot be told from them.
+    """
+    points = selected_points(planner) if points is None else points
+    if len(points) < len(planner.selections()):
+        return []
+    known = {run.id for run in profile_status(planner, points)}
+    files = [path.relative_to(planner.folder) for path in record_files(planner.folder)]
+    return [run for run in (str(file.with_suffix("")) for file in files) if run not in known]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -85,12 +96,13 @@ def main(arguments: list[str] | None = None) -> int:
         for path in options.profiles:
             profile = read_profile(path, source=options.source)
             planner = Planner(profile, results=str(options.results))
-            runs = profile_status(planner)
+            points = selected_points(planner)
+            runs = profile_status(planner, points)
             complete = [run for run in runs if run.record is not None]
             lacking += len(runs) - len(complete)
             for run in runs:
                 _say(f"{run.state:10} {run.id}{_made(run.record)}")
-            for name in unplanned(planner):
+            for name in unplanned(planner, points):
                 _say(f"{'unplanned':10} {name}: in the figures until its record is deleted")
             _say(f"{path}: {len(complete)} of {len(runs)} runs are complete")
     except QapruneError as error:

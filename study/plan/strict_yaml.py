@@ -1,4 +1,4 @@
-"""YAML in which no key stands twice, and in which 3e-4 is the number that it looks like."""
+"""YAML without its traps: no key twice, `3e-4` a number, `on` a word, no references."""
 
 from __future__ import annotations
 
@@ -7,24 +7,65 @@ from typing import Any
 
 import yaml
 
+SCALARS = {
+    "null": r"~|null|",
+    "bool": r"true|false",
+    "int": r"[-+]?(0|[1-9]\d*)",
+    "float": r"[-+]?((\d+\.\d*|\.\d+)([eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.inf)|\.nan",
+}
+"""What is not a string: YAML 1.2, so neither `no` nor `12:30` nor `2024-05-06` is anything else."""
+
 
 class StrictLoader(yaml.SafeLoader):
-    """For `yaml.load`; makes plain Python values only, as `yaml.safe_load` does."""
+    """Makes plain Python values only, as `yaml.safe_load` does."""
+
+    yaml_implicit_resolvers: dict[Any, Any] = {
+        None: [
+            (f"tag:yaml.org,2002:{name}", re.compile(f"^({pattern})$"))
+            for name, pattern in SCALARS.items()
+        ]
+    }
+
+    def compose_node(self, parent: Any, index: Any) -> Any:  # noqa: D102
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.MarkedYAMLError(
+                problem=f"'*{event.anchor}' refers to another place: write out what is meant",
+                problem_mark=event.start_mark,
+            )
+        return super().compose_node(parent, index)
+
+    def construct_yaml_int(self, node: Any) -> int:  # noqa: D102
+        try:
+            return int(self.construct_scalar(node))
+        except ValueError as error:
+            raise yaml.MarkedYAMLError(problem=str(error), problem_mark=node.start_mark) from error
 
 
-def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+def _mapping(loader: StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     found: dict[Any, Any] = {}
     for key, value in node.value:
-        name = loader.construct_object(key, deep=True)
+        mark = key.start_mark
+        if not isinstance(key, yaml.ScalarNode):
+            raise yaml.MarkedYAMLError(problem="a key is a word or a number", problem_mark=mark)
+        name = loader.construct_object(key)
         if name in found:
             raise yaml.MarkedYAMLError(
-                problem=f"the key {name!r} stands twice", problem_mark=key.start_mark
+                problem=f"the key {name!r} stands twice", problem_mark=mark
             )
         found[name] = loader.construct_object(value, deep=True)
     return found
 
 
-_FLOAT = re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
-
 StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-StrictLoader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+StrictLoader.add_constructor("tag:yaml.org,2002:int", StrictLoader.construct_yaml_int)
+
+
+def read_yaml(text: str) -> Any:
+    """The content of a YAML document.
+
+    Raises:
+        yaml.YAMLError: it is not YAML, has a key twice or a reference; says the line.
+        RecursionError: it is nested too deeply.
+    """
+    return yaml.load(text, Loader=StrictLoader)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -145,10 +146,14 @@ def times(penalty: float, multiple: float) -> float:
 
 def as_file(model: str) -> str:
     """A model's name as a part of a path."""
-    return "".join(c if c.isalnum() or c in "._-" else "-" for c in Path(model).name).strip(".")
+    return _plain(Path(model).name)[:45] or "model"
 
 
 def words(changes: Mapping[str, Any]) -> str:
     """Changed settings as a part of a path."""
     told = {name: v for name, v in changes.items() if name not in ("kinds", *Curves.model_fields)}
-    return as_file("-".join(f"{name}-{value}" for name, value in told.items()).replace("/", "-"))
+    return _plain("-".join(f"{name}-{value}" for name, value in told.items()))[:80] or "changed"
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("._-")

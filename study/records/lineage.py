@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from functools import cache
 from pathlib import Path
+
+from qaprune_lib.errors import RecordError
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ROOT / "COMMIT"
@@ -17,15 +20,21 @@ def commit() -> tuple[str | None, bool]:
 
     Records and notes do not count as a difference, nor do files that git does not follow outside
     of the library and the study.
+
+    Raises:
+        RecordError: a `COPIED` that names no commit.
     """
-    if COPIED.is_file():
-        return COPIED.read_text(encoding="utf-8").strip(), False
     # inside another project's repository (its virtual environment) git would answer for that one
-    found = git("rev-parse", "--show-toplevel", "HEAD")
-    if found is None or len(found) != 2 or Path(found[0]) != ROOT:
+    match git("rev-parse", "--show-toplevel", "HEAD"):
+        case [top, head] if Path(top) == ROOT:
+            changed = git("status", "--porcelain", "--", LIBRARY, "study", "notebooks")
+            return head, bool(changed)
+    if not COPIED.is_file():
         return None, False
-    changed = git("status", "--porcelain", "--", LIBRARY, "study", "notebooks") or []
-    return found[1], bool(changed)
+    head = COPIED.read_text(encoding="utf-8").strip()
+    if not re.fullmatch("[0-9a-f]{7,64}", head):
+        raise RecordError(f"{COPIED}: {head!r} is no commit: write the one that was copied there")
+    return head, False
 
 
 @cache

@@ -12,7 +12,13 @@ from pathlib import Path
 
 from qaprune_lib.errors import QapruneError, RecordError
 from study.records.lineage import git
-from study.records.record import read_record, record_files, record_path, write_record
+from study.records.record import (
+    FINISHED,
+    read_record,
+    record_files,
+    record_path,
+    write_record,
+)
 
 PART = "part-"
 """How the names of the parts of a tar file begin, which end in their numbers."""
@@ -64,7 +70,7 @@ def merge(source: Path, results: Path, runs: Path) -> Merged:
             write_record(results, record)
         files = [
             str(_file(mark.parent, source / "runs", runs))
-            for mark in sorted((source / "runs").rglob("finished"))
+            for mark in sorted((source / "runs").rglob(FINISHED))
         ]
     return Merged([record.id for record in new], known, files)
 
@@ -88,7 +94,7 @@ def _unpack(folder: Path, target: Path) -> Path:
 def _file(run: Path, source: Path, runs: Path) -> Path:
     """Copy a run's folder, unless it is here; returns its id with profile and provenance."""
     name = run.relative_to(source)
-    if not (runs / name / "finished").is_file():
+    if not (runs / name / FINISHED).is_file():
         new = runs / name.parent / f".{name.name}"
         shutil.rmtree(new, ignore_errors=True)
         shutil.copytree(run, new)

@@ -35,12 +35,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Provenance = Literal["measured", "embedded"]
-WORD = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
+WORD = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}"
 Word = Annotated[str, StringConstraints(pattern=f"^{WORD}$")]
-"""A name that may be a part of a path: no slash, no space, nothing that a shell reads."""
-Name = Annotated[str, StringConstraints(pattern=f"^{WORD}(/{WORD})*$")]
+"""A name that may be a part of a path: short, no slash, no space, nothing that a shell reads."""
+NAME = f"{WORD}(/{WORD})*"
+Name = Annotated[str, StringConstraints(pattern=f"^{NAME}$")]
 Hexadecimal = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]+$")]
 HASH_LENGTH = 10
+FINISHED = "finished"
+"""A file in a run's folder of models or scores: the folder is whole. The record follows it."""
 RUN = "run:"
 """How a parameter that names another run begins; its id follows."""
 

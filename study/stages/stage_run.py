@@ -12,20 +12,18 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from qaprune_lib.cache import write_atomically
-from qaprune_lib.errors import RecordError, SettingsError
+from qaprune_lib.errors import RecordError
 from qaprune_lib.models.load import load_model
 from qaprune_lib.models.pruned import QuestionAnsweringModel
 from qaprune_lib.scorers.scores import GateScores
-from study.plan.origin import described, files_of, origin_of
+from study.plan.origin import check_origin, described, files_of, origin_of
 from study.plan.parameters import StageParameters
 from study.records.environment import Environment, environment
-from study.records.record import RUN, Record, is_run, write_record
+from study.records.record import FINISHED, RUN, Record, is_run, write_record
 from study.stages.questions import Questions
 
 P = TypeVar("P", bound=StageParameters)
 CHECKPOINTS = "checkpoints"
-FINISHED = "finished"
-"""A file in a run's folder, written last: the folder is this run's, and whole."""
 
 
 @dataclass(frozen=True)
@@ -53,26 +51,23 @@ class StageRun(Generic[P]):
         """Read the questions and make the run's folder.
 
         Raises:
-            RecordError: a run that it refers to is not there; a measured run in a tree that
-                differs from its commit.
+            RecordError: a run that it refers to is not there, or was cut off; a measured run in a
+                tree that differs from its commit.
             SettingsError: the questions are other ones than `origin` says.
+            DataError: there are none.
         """
         named = [*parameters.train_files, *parameters.dev_files]
         source = parameters.source
         files = files_of(source, parameters.task, version=parameters.version, files=named)
         origin = origin_of(source, files)
-        if parameters.origin not in ("", origin):
-            raise SettingsError(
-                f"{source}: origin {origin}, but the run is one for {parameters.origin}: these are "
-                "other questions"
-            )
+        check_origin(source, origin, parameters.origin)
         parameters = parameters.model_copy(update={"origin": origin})
         for name in parameters.upstream():
             folder = artifacts(parameters) / name
-            if not folder.is_dir():
+            if not (folder / FINISHED).is_file():
                 raise RecordError(
-                    f"{folder}: the run that stage {parameters.stage} builds on is not there; "
-                    "make it first, or name a model that load_model takes"
+                    f"{folder}: the run that stage {parameters.stage} builds on is not there, or "
+                    "has not come to its end; make it first, or name a model that load_model takes"
                 )
         made = environment()
         if parameters.provenance == "measured" and made["dirty"]:
@@ -119,18 +114,25 @@ class StageRun(Generic[P]):
         return GateScores.load(artifacts(self.parameters) / name.removeprefix(RUN) / "scores.json")
 
     def save_model(self, model: QuestionAnsweringModel) -> None:
-        """Save the run's model, whole or not at all."""
+        """Save the run's model: the folder holds a whole one, or the one before, at any moment."""
         target, new, old = (self.folder / name for name in ("model", ".model", ".old-model"))
+        if old.exists() and not target.exists():  # it died between the two renames below
+            os.replace(old, target)
         for leftover in (new, old):
             shutil.rmtree(leftover, ignore_errors=True)
         model.save_pretrained(new)
+        (self.folder / FINISHED).unlink(missing_ok=True)
         if target.exists():
             os.replace(target, old)
         os.replace(new, target)
         shutil.rmtree(old, ignore_errors=True)
 
     def finish(self, metrics: Mapping[str, Any]) -> Path:
-        """Write the record, and drop the checkpoints; returns the record's path."""
+        """Drop the checkpoints, mark the folder, and write the record; returns its path.
+
+        Raises:
+            RecordError: metrics that no record holds; the checkpoints stay then.
+        """
         parameters = self.parameters
         record = Record(
             name=parameters.name,
@@ -145,10 +147,9 @@ class StageRun(Generic[P]):
             data_digest=self.questions.digest,
             **self.made,
         )
-        path = write_record(project_path(parameters.results), record)
         shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
         write_atomically(self.folder / FINISHED, f"{record.id}\n")
-        return path
+        return write_record(project_path(parameters.results), record)
 
 
 def artifacts(parameters: StageParameters) -> Path:

@@ -12,7 +12,6 @@ import pytest
 from qaprune_lib.errors import RecordError
 from study import build
 from study.build import BookError
-from study.records.record import Record, write_record
 
 pytest.importorskip("papermill", reason="papermill is not installed: .[run]")
 
@@ -77,26 +76,7 @@ def test_damaged_record(tmp_path: Path) -> None:
     (tmp_path / "measured").mkdir()
     (tmp_path / "measured/torn.json").write_text('{"stage": "fine')
     with pytest.raises(RecordError, match=r"torn\.json"):
-        build.check_records(tmp_path)
-
-
-def test_stale_record(tmp_path: Path) -> None:
-    record = Record(
-        stage="prune",
-        profile="small",
-        parameters={"seed": 3},
-        metrics={},
-        started="2024-05-06T07:08:09+00:00",
-        seconds=1.0,
-        device="none",
-        packages={},
-        code_digest="00",
-        provenance="embedded",
-    )
-    path = write_record(tmp_path, record)
-    with pytest.raises(BookError, match="1 stale record") as caught:
-        build.check_records(tmp_path)
-    assert str(path) in str(caught.value)
+        build.build(tmp_path, tmp_path, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -138,3 +118,79 @@ def test_what_loads_nothing_passes(tmp_path: Path, element: str) -> None:
 def test_foreign_load_of_a_style_sheet(tmp_path: Path) -> None:
     (tmp_path / "a.css").write_text("@font-face { src: url(https://example.org/a.woff2); }")
     assert build.foreign_loads(tmp_path) == ["a.css: https://example.org/a.woff2"]
+
+
+def checkout(folder: Path) -> Path:
+    for name in (
+        "_config.yml",
+        "book/a.md",
+        "qaprune_lib/x.py",
+        "study/templates/x.jinja",
+        "profiles/p.yml",
+        "results/r.json",
+    ):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    (folder / "notebooks" / "report").mkdir(parents=True)
+    (folder / "_toc.yml").write_text("root: book/a")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *("_config.yml", "book/a.md", "book/new.png", "results/r.json"),
+        *("qaprune_lib/x.py", "study/templates/x.jinja"),
+    ],
+)
+def test_any_input_counts(tmp_path: Path, changed: str) -> None:
+    root = checkout(tmp_path)
+    before = build.inputs_digest(root, root / "results")
+    (root / changed).write_text("other")
+    assert build.inputs_digest(root, root / "results") != before
+
+
+@pytest.mark.parametrize(
+    "made", ["book/_generated/a.svg", "README.md", "qaprune_lib/__pycache__/x.py"]
+)
+def test_what_is_made_or_not_shown_does_not(tmp_path: Path, made: str) -> None:
+    root = checkout(tmp_path)
+    before = build.inputs_digest(root, root / "results")
+    (root / made).parent.mkdir(parents=True, exist_ok=True)
+    (root / made).write_text("other")
+    assert build.inputs_digest(root, root / "results") == before
+
+
+def test_a_file_that_moves_counts(tmp_path: Path) -> None:
+    root = checkout(tmp_path)
+    before = build.inputs_digest(root, root / "results")
+    (root / "book" / "a.md").rename(root / "book" / "b.md")
+    assert build.inputs_digest(root, root / "results") != before
+
+
+def test_an_unchanged_book_is_not_built_again_and_a_failed_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = checkout(tmp_path)
+    (root / "results" / "r.json").unlink()
+    built: list[Path] = []
+
+    def jupyter_book(root: Path, output: Path) -> None:
+        built.append(root)
+        html = output / "_build" / "html"
+        html.mkdir(parents=True, exist_ok=True)
+        (html / "index.html").write_text("<p>a page</p>")
+        if (root / "book" / "bad.md").exists():
+            raise BookError("a warning")
+
+    monkeypatch.setattr(build, "_jupyter_book", jupyter_book)
+    monkeypatch.setattr(build, "copy_assets", lambda folder: None)
+    for _ in range(2):
+        assert build.build(root, root / "results", root) == root / "_build" / "html" / "index.html"
+    assert len(built) == 1
+    (root / "book" / "bad.md").write_text("bad")
+    for _ in range(2):
+        with pytest.raises(BookError):
+            build.build(root, root / "results", root)
+    assert len(built) == 3

@@ -25,7 +25,7 @@ FRACTIONS = [0.2, 0.4, 0.6]
 PENALTIES = {"attn": [0.02, 0.04, 0.08, 0.16], "ff": [1e-4, 2e-4, 4e-4, 8e-4]}
 HEURISTICS: dict[str, dict[str, Any]] = {
     "gain": {"scorer": "gain", "kinds": ["attn", "ff"]},
-    "gain at 0": {"scorer": "gain", "kinds": ["attn"], "at": 0},
+    "gain at 0": {"scorer": "gain", "kinds": ["attn"], "options": {"at": 0}},
     "gain of emb": {"scorer": "gain", "kinds": ["emb"]},
     "leave-one-out": {"scorer": "leave_one_out", "kinds": ["attn"]},
     "Fisher": {"scorer": "fisher", "kinds": ["attn", "ff"]},
@@ -91,6 +91,7 @@ class Sweep:
     def run(self, stage: type[StageParameters], metrics: dict[str, Any], **values: Any) -> str:
         """Add a run with these parameters and return its id."""
         place = {"profile": self.profile, "provenance": self.provenance, "data": self.data}
+        place["source"] = "embedded" if self.provenance == "embedded" else "files"
         parameters = stage.checked({**place, **values})
         return self.add(stage.stage, parameters.identity(), metrics)
 
@@ -104,6 +105,8 @@ class Sweep:
             parameters={name: self.referred(value) for name, value in parameters.items()},
             metrics={str(self.referred(name)): value for name, value in metrics.items()},
             commit="c0" * 20,
+            dirty=False,
+            source="made up",
             started="2026-01-01T00:00:00+00:00",
             seconds=60.0,
             device="a device",

@@ -154,7 +154,7 @@ def load_natural_questions(
     else:
         path = Path(source).expanduser()
         if path.is_dir():
-            files = _files_of_folder(path)
+            files = files_of_folder(path)
         elif path.is_file() or not may_be_hub_id(source):
             files = [path]
         else:
@@ -240,7 +240,7 @@ def _split_of(file: Path) -> str:
     return "dev" if _DEV.search(file.name) else "train"
 
 
-def _files_of_folder(folder: Path) -> list[Path]:
+def files_of_folder(folder: Path) -> list[Path]:
     """The shards of at most one training and one dev set."""
     files = sorted([*folder.glob("*.jsonl"), *folder.glob("*.jsonl.gz")])
     for split in ("train", "dev"):

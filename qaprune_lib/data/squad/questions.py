@@ -134,7 +134,7 @@ def _read_source(
         }
     path = Path(source).expanduser()
     if path.is_dir():
-        files = _files_of_folder(path, version)
+        files = files_of_folder(path, version)
     elif path.is_file():
         files = {"dev" if path.name.lower().startswith(_DEV_NAMES) else "train": path}
     elif not may_be_hub_id(source):
@@ -147,7 +147,7 @@ def _read_source(
     }
 
 
-def _files_of_folder(folder: Path, version: Version | None) -> dict[str, Path]:
+def files_of_folder(folder: Path, version: Version | None) -> dict[str, Path]:
     """The training and the dev file of a folder, of one version."""
     found = {}
     for split in ("train", "dev"):

@@ -11,7 +11,7 @@ from study.paper.published import TABLE_2
 
 
 def test_decoding_times() -> None:
-    [axes] = decoding_times().axes
+    [axes] = decoding_times().figure.axes
     lines = {str(line.get_label()): np.asarray(line.get_xydata()) for line in axes.lines}
     fit = fit_decoding_time()
     shown = np.vstack([lines["fitted rows"], lines["predicted rows"]])
@@ -21,7 +21,7 @@ def test_decoding_times() -> None:
 
 def test_verdicts() -> None:
     items = audit()
-    [axes] = verdicts(items).axes
+    [axes] = verdicts(items).figure.axes
     agree, disagree = axes.containers
     assert sum(bar.get_width() for bar in agree) == sum(item.holds for item in items)
     assert sum(bar.get_width() for bar in disagree) == sum(not item.holds for item in items)

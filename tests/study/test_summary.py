@@ -5,21 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.report.synthetic import sweep
 
 from study.linked import Runs
 from study.names import model_of
 from study.records.record import read_records
 from study.summary import main, summary
+from tests.study.synthetic import sweep
 
 RESULTS = Path(__file__).parents[2] / "results"
 
 
-def tables(text: str) -> dict[str, list[str]]:
-    """The rows of each table, by its heading."""
+def tables(text: str) -> dict[str, list[list[str]]]:
+    """The cells of each table, by its heading."""
     parts = text.split("\n\n")
     return {
-        heading: table.splitlines()[2:]
+        heading: [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines()[2:]]
         for heading, table in zip(parts[::2], parts[1::2], strict=True)
     }
 
@@ -29,7 +29,7 @@ def test_each_model_and_each_kind_has_its_table() -> None:
     place = "MiniLM on generated SQuAD 2.0, embedded, profile p"
     assert f"Operating points, F1 on dev questions (%): {place}" in found
     curve = "Best F1 on held-out questions (%), by share of attention heads removed"
-    assert any(row.startswith("| random |") for row in found[f"{curve}: {place}"])
+    assert any(row[0] == "random" for row in found[f"{curve}: {place}"])
 
 
 def test_committed_records_keep_models_tasks_and_gates_apart() -> None:
@@ -42,12 +42,12 @@ def test_committed_records_keep_models_tasks_and_gates_apart() -> None:
     on_nq = [heading for heading in headings if "NQ-format" in heading]
     assert on_nq == [heading for heading in headings if "short-answer F1 on dev" in heading]
     rows = found[on_nq[0]]
-    names = [tuple(row.split(" | ")[:2]) for row in rows]
+    names = [tuple(row[:2]) for row in rows]
     assert len(set(names)) == len(names) == 1 + 1 + 2 * 3 * 2 + 1
-    assert sum("gates of SQuAD 2.0" in row for row in rows) == 2 * 3
-    assert sum("gates and weights of SQuAD 2.0" in row for row in rows) == 1
-    assert all("(×1)" in row or "(×2)" in row for row in rows if "ff + attn" in row)
-    assert all(row.split(" | ")[2] == "1" for row in rows)  # no two runs in one row
+    assert sum("gates of SQuAD 2.0" in row[0] for row in rows) == 2 * 3
+    assert sum("gates and weights of SQuAD 2.0" in row[0] for row in rows) == 1
+    assert all("(×1)" in row[0] or "(×2)" in row[0] for row in rows if "ff + attn" in row[0])
+    assert all(row[2] == "1" for row in rows)  # no two runs in one row
 
 
 def test_without_records_of_the_profile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,22 +12,11 @@ from typing import Any
 import ipywidgets as widgets
 import numpy as np
 import pytest
-from tests.report.synthetic import D_INTERMEDIATE, N_HEADS, N_LAYERS, sweep
 
 from qaprune_lib.errors import DataError
 from qaprune_lib.evaluation.predict import Answer
-from study.explorer import (
-    Pair,
-    Reply,
-    SavedModel,
-    compare,
-    no_models,
-    question_box,
-    replies_html,
-    saved_pairs,
-)
+from study.explorer import Reply, SavedModel, compare, question_box, replies_html, saved_pairs
 from study.frames import SERIES
-from study.linked import id_of
 from study.operating_points import (
     draw_gates,
     draw_layers,
@@ -36,6 +25,7 @@ from study.operating_points import (
     named_points,
 )
 from study.records.record import Record, read_records
+from tests.study.synthetic import D_INTERMEDIATE, N_HEADS, N_LAYERS, sweep
 
 SHAPE = {"n_layers": N_LAYERS, "n_heads": N_HEADS, "d_intermediate": D_INTERMEDIATE}
 CONTEXT = "Ada wrote <b>it</b> in 1843."
@@ -47,7 +37,7 @@ def records() -> list[Record]:
     """The synthetic sweep, whose L0 runs of heads also say each head's score."""
     made = sweep().records
     for record in made:
-        if record.stage == "score" and record.parameters["penalty_attn"] is not None:
+        if record.stage == "score" and record.parameters.get("penalty_attn") is not None:
             n = N_LAYERS * N_HEADS
             gone = round(n * float(record.metrics.get("removed", {}).get("attn", 0)) / 100)  # type: ignore[union-attr, arg-type]
             scores = np.where(np.arange(n) < gone, -1.0, 2.0).reshape(N_LAYERS, N_HEADS)
@@ -63,11 +53,11 @@ def slider_and_stack(widget: Any) -> tuple[widgets.SelectionSlider, widgets.Stac
 def test_operating_points_have_one_topology_each(records: list[Record]) -> None:
     points = named_points(records)
     assert list(points["name"].unique()) == [
-        *("unpruned", "heads ×1", "activations ×1", "both ×1", "both ×2")
+        *("unpruned", "attn (×1)", "ff (×1)", "ff + attn (×1)", "ff + attn (×2)")
     ]
     assert points.groupby("name")["point"].nunique().max() == 1
     assert set(points["gate_seed"].dropna()) == {0.0}
-    both = points[points["name"] == "both ×1"]
+    both = points[points["name"] == "ff + attn (×1)"]
     assert list(both["then"]) == ["not retrained", "cross-entropy", "distillation"]
     whole = points[points["name"] == "unpruned"]
     assert list(whole["then"]) == ["fine-tuned", "cross-entropy", "distillation"]
@@ -80,9 +70,9 @@ def test_carried_gates_and_weights_are_named_beside_the_model_of_the_same_questi
     points = named_points(records)
     assert not points.duplicated([*SERIES, "name", "then"]).any()
     on_nq = points[points["data"] == "nq"]
-    names = {f"both ×{multiple}" for multiple in (1, 2)}
+    names = {f"ff + attn (×{multiple})" for multiple in (1, 2)}
     names |= {f"{name}, gates of SQuAD 2.0" for name in names}
-    names |= {"unpruned", "both ×1, gates and weights of SQuAD 2.0"}
+    names |= {"unpruned", "ff + attn (×1), gates and weights of SQuAD 2.0"}
     assert set(on_nq["name"]) == names
     sliders = leaf_through_points(records)
     (place,) = [place for place in sliders if "NQ-format" in place]
@@ -150,7 +140,7 @@ def test_gates_of_each_run_in_order_of_penalty(records: list[Record]) -> None:
     assert penalties == sorted(penalties)
     assert any("learning rate 0.01" in name for name in names)
     first = stack.children[0].value
-    runs = [r for r in records if r.stage == "score" and r.parameters["penalty_attn"] == 0.02]
+    runs = [r for r in records if r.stage == "score" and r.parameters.get("penalty_attn") == 0.02]
     gone = np.mean(np.array(runs[0].metrics["scores"]["attn"]) <= 0)  # type: ignore[index, call-overload]
     assert f"{gone:.0%} of the heads" in first
 
@@ -162,18 +152,18 @@ def test_no_records_give_no_pages() -> None:
 
 
 def test_pairs_are_those_whose_folders_are_there(records: list[Record], tmp_path: Path) -> None:
-    assert saved_pairs(records, tmp_path) == []
+    assert saved_pairs(records, tmp_path) == {}
     points = named_points(records)
-    row = points[points["name"].eq("both ×2") & points["then"].eq("distillation")].iloc[0]
+    row = points[points["name"].eq("ff + attn (×2)") & points["then"].eq("distillation")].iloc[0]
     for run in (row["run"], row["finetune"]):
         (tmp_path / "embedded" / "tiny" / run / "model").mkdir(parents=True)
-    (pair,) = saved_pairs(records, tmp_path)
+    ((name, (full, pruned)),) = saved_pairs(records, tmp_path).items()
     place = "MiniLM on generated SQuAD 2.0, embedded, profile tiny"
-    assert pair.name == f"{place}: both ×2, distillation"
-    assert Path(pair.pruned.source) == tmp_path / "embedded" / "tiny" / row["run"] / "model"
-    tuned = next(r for r in records if id_of(r) == row["finetune"])
-    assert pair.full.threshold == tuned.metrics["dev"]["threshold"]  # type: ignore[index, call-overload]
-    assert pair.full.windows == {"max_length": 128, "doc_stride": 64}
+    assert name == f"{place}: ff + attn (×2), distillation"
+    assert Path(pruned.source) == tmp_path / "embedded" / "tiny" / row["run"] / "model"
+    tuned = next(r for r in records if r.id == row["finetune"])
+    assert full.threshold == tuned.metrics["dev"]["threshold"]  # type: ignore[index, call-overload]
+    assert full.windows == {"max_length": 128, "doc_stride": 64}
 
 
 def test_compare_asks_all_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +176,8 @@ def test_compare_asks_all_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("qaprune_lib.evaluation.predict.ask", ask)
     models: Any = {"full": "F", "pruned": "P"}
-    replies = compare(models, "When?", CONTEXT, thresholds={"full": -4.5}, repeats=2, max_length=64)
+    cuts = {"full": -4.5, "pruned": 0.0}
+    replies = compare(models, "When?", CONTEXT, thresholds=cuts, repeats=2, max_length=64)
     assert asked == ["F", "P"] * 3
     assert [reply.name for reply in replies] == ["full", "pruned"]
     assert [reply.answered for reply in replies] == [False, True]  # 1 − 5 = −4 > −4.5
@@ -194,11 +185,11 @@ def test_compare_asks_all_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_replies_mark_the_answer_and_escape_the_rest() -> None:
-    replies = [Reply("full", ANSWER, 0.02, 0.0), Reply("pruned <x>", ANSWER, 0.01, -9.0)]
-    shown = replies_html(CONTEXT, replies)
+    replies = [Reply("full", ANSWER, 0.02, True), Reply("pruned <x>", ANSWER, 0.01, False)]
+    shown = replies_html(CONTEXT, replies, {"full": 0.0, "pruned <x>": -9.0})
     assert shown.count("Ada wrote &lt;b&gt;it&lt;/b&gt; in <mark>1843</mark>.") == 2
     assert "<b>full</b>: 1843<" in shown
-    assert "<b>pruned &lt;x&gt;</b>: no answer (best span: 1843)" in shown
+    assert "<b>pruned &#60;x&#62;</b>: no answer (best span: 1843)" in shown
     assert "20 ms</p>" in shown
     assert "10 ms, 2.00 times as fast" in shown
 
@@ -216,26 +207,19 @@ def test_box_asks_the_chosen_pair_once_loaded(monkeypatch: pytest.MonkeyPatch) -
         return ANSWER
 
     monkeypatch.setattr("qaprune_lib.evaluation.predict.ask", ask)
-    pairs = [
-        Pair(name, SavedModel("full", "F"), SavedModel("pruned", source))
-        for name, source in (("one", "P1"), ("two", "P2"))
-    ]
+    full = SavedModel("full", "F")
+    pairs = {source: [full, SavedModel("pruned", source)] for source in ("P1", "P2")}
     box: Any = question_box(pairs, load, context=CONTEXT, questions=["When?"])
     chosen, _, question, button, shown = box.children
     button.click()
     assert loaded == ["F", "P1"]
     assert shown.value.count("<mark>1843</mark>") == 2
-    chosen.value = pairs[1]
+    chosen.value = pairs["P2"]
     button.click()
     assert loaded == ["F", "P1", "P2"]
     question.value = ""
     button.click()
     assert "the question is empty" in shown.value
-
-
-def test_message_says_how_to_make_models() -> None:
-    text = no_models(Path("runs"), ["embedded", "paper"])
-    assert "python -m study.plan.graph profiles/paper.yml" in text
 
 
 def test_explorer_imports_no_torch() -> None:

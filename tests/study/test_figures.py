@@ -10,18 +10,20 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
-from tests.report.synthetic import sweep
 
 from qaprune_lib.errors import RecordError
-from study import figures
-from study.figures.style import LOOKS, SEQUENCE
-from study.figures.tasks import gaps_frame
+from study.figures.controls import controls, studies
+from study.figures.curves import curve_facts, embeddings, sparsity_curves
+from study.figures.layers import figure3
+from study.figures.natural_questions import arms, figure4, figure4_published
+from study.figures.speed import score_facts, table2_figure
+from study.figures.style import LOOKS, SEQUENCE, save
+from study.figures.tasks import gaps, gaps_frame
 from study.frames import curve_points, layer_shares, scored_models
-from study.linked import id_of
 from study.paper.published import TABLE_2, TABLE_5
 from study.paper_tables import tasks_published
 from study.records.record import Record
+from tests.study.synthetic import sweep
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +53,7 @@ def drawn(axes: Axes) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize(("kind", "published"), [("attn", 48), ("ff", 70)])
 def test_sparsity_curves(points: pd.DataFrame, kind: str, published: float) -> None:
-    figure = figures.figure1(points) if kind == "attn" else figures.figure2(points)
-    [axes] = figure.axes
+    [axes] = sparsity_curves(points, kind).figure.axes
     lines = drawn(axes)
     rows = points[(points["kind"] == kind) & (points["variant"] == "")]
     for label in ("gain", "Fisher", "random", *(["leave-one-out"] if kind == "attn" else [])):
@@ -68,11 +69,11 @@ def test_sparsity_curves(points: pd.DataFrame, kind: str, published: float) -> N
     np.testing.assert_allclose(lines["5 F1 below unpruned"][:, 1], 75.0)
     assert not any("learning rate" in label or "distillation" in label for label in lines)
     assert axes.get_xlabel().endswith("removed (%)")
-    assert "embedded, profile p" in axes.get_title()
+    assert "embedded, profile p" in axes.figure.get_suptitle()
 
 
 def test_the_band_of_random_is_its_sd(points: pd.DataFrame) -> None:
-    [axes] = figures.figure1(points).axes
+    [axes] = sparsity_curves(points, "attn").figure.axes
     random = points[(points["kind"] == "attn") & (points["label"] == "random")]
     by_share = random.groupby("removed")["f1"]
     [band] = axes.collections[:1]
@@ -85,7 +86,7 @@ def test_the_band_of_random_is_its_sd(points: pd.DataFrame) -> None:
 
 
 def test_embeddings_draw_every_setting(points: pd.DataFrame) -> None:
-    left, right = figures.embeddings(points).axes
+    left, right = embeddings(points).figure.axes
     assert {"L0, own threshold", "L0, plain LayerNorm, own threshold", "gain"} <= set(drawn(left))
     gain = points[(points["kind"] == "emb") & (points["label"] == "gain")]
     np.testing.assert_allclose(
@@ -95,15 +96,15 @@ def test_embeddings_draw_every_setting(points: pd.DataFrame) -> None:
 
 def test_layers(records: list[Record]) -> None:
     layers = layer_shares(records)
-    for axes, kind in zip(figures.figure3(layers).axes, ("attn", "ff"), strict=True):
+    for axes, kind in zip(figure3(layers).figure.axes, ("attn", "ff"), strict=True):
         for multiple, rows in layers[layers["kind"] == kind].groupby("multiple"):
             mean = rows.groupby("layer")["remaining"].mean().reset_index()
             np.testing.assert_allclose(drawn(axes)[f"λ × {multiple:g}"], mean.to_numpy())
-    assert "75%, 75%" in figures.alt_layers(layers)
+    assert "λ × 1: from 58.3 at 1 to 58.3 at 6" in figure3(layers).alt
 
 
 def test_published_and_ours_never_share_a_panel(models: pd.DataFrame) -> None:
-    ours, theirs = figures.table2_figure(models).axes
+    ours, theirs = table2_figure(models).figure.axes
     assert not [label for label in drawn(ours) if "published" in label]
     assert all(label.startswith("published") for label in drawn(theirs))
     points = np.vstack(list(drawn(theirs).values()))
@@ -119,11 +120,11 @@ def test_published_and_ours_never_share_a_panel(models: pd.DataFrame) -> None:
 
 
 def test_a_disturbed_round_does_not_stretch_the_axis(models: pd.DataFrame) -> None:
-    calm, _ = figures.table2_figure(models).axes
+    calm, _ = table2_figure(models).figure.axes
     disturbed = models.assign(
         speedup_high=models["speedup_high"].where(models["multiple"].ne(2), 9)
     )
-    axes, _ = figures.table2_figure(disturbed).axes
+    axes, _ = table2_figure(disturbed).figure.axes
     assert 9 > axes.get_xlim()[1] > models["speedup"].max()
     arrows = [line for line in axes.lines if line.get_marker() == ">"]
     heights = {float(y) for line in arrows for y in line.get_ydata()}
@@ -133,7 +134,7 @@ def test_a_disturbed_round_does_not_stretch_the_axis(models: pd.DataFrame) -> No
 
 
 def test_controls_and_studies(models: pd.DataFrame, points: pd.DataFrame) -> None:
-    [axes] = figures.controls(models).axes
+    [axes] = controls(models).figure.axes
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names[0] == "unpruned"
     random = names.index("ff + attn (×1), random choice")
@@ -141,7 +142,7 @@ def test_controls_and_studies(models: pd.DataFrame, points: pd.DataFrame) -> Non
     rows = models[(models["choice"] == "random") & (models["then"] == "distillation")]
     line = drawn(axes)["distillation"]
     assert sorted(line[line[:, 1] == random][:, 0]) == pytest.approx(sorted(rows["f1"]))
-    panels = figures.studies(points).axes
+    panels = studies(points).figure.axes
     assert [panel.get_xlabel().split()[0] for panel in panels] == [
         "attention",
         *("feed-forward", "embedding"),
@@ -159,7 +160,7 @@ def test_controls_and_studies(models: pd.DataFrame, points: pd.DataFrame) -> Non
 
 
 def test_published_pictures() -> None:
-    [axes] = figures.figure4_published().axes
+    [axes] = figure4_published().figure.axes
     lines = drawn(axes)
     rows = [row for row in TABLE_5.rows if row.model != "RoBERTa-base"]
     line = lines["Table 5: large pr(x-ent), distillation"]
@@ -168,15 +169,15 @@ def test_published_pictures() -> None:
     assert line[0, 0] == pytest.approx(355, abs=2)
     removed = 0.42 * 24 * (4 * 1024**2 + 3 * 1024) + 0.40 * 24 * 4096 * 2049
     assert line[0, 0] - line[1, 0] == pytest.approx(removed / 1e6, rel=1e-6)
-    [gaps] = figures.gaps(tasks_published(), "published").axes
+    [axes] = gaps(tasks_published()).figure.axes
     # BERT-large less TinyBERT on SQuAD 1.1, SQuAD 2.0 and NQ, from Table 1
-    assert drawn(gaps)["TinyBert"][:, 1].tolist() == pytest.approx([3.4, 10.12, 11.5])
-    assert drawn(gaps)["BERT-base"][0, 1] == pytest.approx(90.9 - (88.4 + 88.5) / 2)
+    assert drawn(axes)["TinyBert"][:, 1].tolist() == pytest.approx([3.4, 10.12, 11.5])
+    assert drawn(axes)["BERT-base"][0, 1] == pytest.approx(90.9 - (88.4 + 88.5) / 2)
 
 
 def test_figure4_has_the_series_of_the_paper() -> None:
     made = sweep(large="mpnet", profile="p", gate_seeds=1, multiples=(1.0, 2.0))
-    large = id_of(made.records[1])
+    large = made.records[1].id
     small = made.taught("minilm", large, f1=70.0)
     gates = {kind: made.l0(small, kind, 0.04) for kind in ("attn", "ff")}
     point = made.retrain(made.prune(small, **gates), "distillation", large)
@@ -186,7 +187,8 @@ def test_figure4_has_the_series_of_the_paper() -> None:
     }
     taught = made.retrain(made.prune(large, **by_distillation), "distillation", large)
     models = scored_models(made.records)
-    [axes] = figures.figure4(models).axes
+    drawing = figure4(models)
+    [axes] = drawing.figure.axes
     lines = drawn(axes)
     assert set(lines) == {
         "mpnet",
@@ -210,8 +212,7 @@ def test_figure4_has_the_series_of_the_paper() -> None:
     expected = both[["parameters", "f1"]].to_numpy() / [1e6, 1]
     np.testing.assert_allclose(lines["mpnet, pr(x-ent) + dist"], expected)
     assert len(expected) == 2
-    alt = figures.alt_figure4(models)
-    assert "MiniLM taught by mpnet 70.0 with 8.0 million" in alt
+    assert "MiniLM taught by mpnet: 70 at 8;" in drawing.alt
 
 
 def test_on_natural_questions_the_origin_of_gates_is_seen(models: pd.DataFrame) -> None:
@@ -221,7 +222,7 @@ def test_on_natural_questions_the_origin_of_gates_is_seen(models: pd.DataFrame) 
     rows["gates_from"] = np.where(pruned, "nq", "")
     carried = rows[pruned].assign(gates_from="squad2", short_f1=rows["short_f1"] - 1)
     trained_on = carried.assign(weights_from="squad2", short_f1=carried["short_f1"] - 1)
-    [axes] = figures.arms(pd.concat([rows, carried, trained_on])).axes
+    [axes] = arms(pd.concat([rows, carried, trained_on])).figure.axes
     fills = {str(line.get_label()): line.get_fillstyle() for line in axes.lines}
     assert fills == {
         "fine-tuned": "full",
@@ -236,7 +237,7 @@ def test_on_natural_questions_the_origin_of_gates_is_seen(models: pd.DataFrame) 
 
 
 def test_curves_on_natural_questions_bear_no_share_of_squad(points: pd.DataFrame) -> None:
-    [axes] = figures.figure1(points.assign(data="nq")).axes
+    [axes] = sparsity_curves(points.assign(data="nq"), "attn").figure.axes
     assert not [label for label in drawn(axes) if label.startswith("published")]
     assert axes.get_ylabel() == "short-answer F1 on dev questions (%)"
 
@@ -245,35 +246,58 @@ def test_one_figure_is_of_one_source(points: pd.DataFrame, records: list[Record]
     other = sweep(profile="q", provenance="measured").records
     mixed = curve_points([*records, *other])
     with pytest.raises(RecordError, match=r"one profile, here are: p, q"):
-        figures.figure1(mixed)
+        sparsity_curves(mixed, "attn")
     with pytest.raises(RecordError, match="none"):
-        figures.figure1(points.iloc[:0])
+        sparsity_curves(points.iloc[:0], "attn")
     with pytest.raises(RecordError, match="one model, here are: minilm, mpnet"):
-        figures.figure1(curve_points(records))
+        sparsity_curves(curve_points(records), "attn")
 
 
 def test_captions_say_n_seeds_profile_and_provenance(
     points: pd.DataFrame, models: pd.DataFrame, records: list[Record]
 ) -> None:
+    curves, speed = sparsity_curves(points, "attn"), table2_figure(models)
     texts = [
-        figures.describe_curves(points, "attn"),
-        figures.describe_speed(models),
-        figures.score_facts(models),
-        figures.describe_layers(layer_shares(records)),
-        figures.describe_controls(models),
-        figures.describe_studies(points),
+        curves.caption,
+        curve_facts(points, "attn"),
+        speed.caption,
+        score_facts(models),
+        figure3(layer_shares(records)).caption,
+        controls(models).caption,
+        studies(points).caption,
     ]
     for text in texts:
         assert "embedded, profile p" in text
         assert "2 seeds" in text
-    assert "(a device, 1 thread, float32, 25 windows, batch size 1, 3 rounds)" in texts[1]
-    assert "n = 240 held-out questions" in texts[0]
-    assert "mean of 5 draws ± sd" in texts[0]
-    assert "Stars" in texts[0]
-    assert "Thin lines" in texts[0]
+    assert "(a device, 1 thread, float32, 25 windows, batch size 1, 3 rounds)" in speed.caption
+    assert "n = 240 held-out questions" in curves.caption
+    assert "mean of 5 draws ± sd" in curves.caption
+    assert "Stars" in curves.caption
+    assert "Thin lines" in curves.caption
     own = points[points["own_threshold"].astype(bool)]
-    assert "Thin lines" not in figures.describe_curves(own, "attn")
-    assert "random 15.0 at 60%" in figures.alt_curves(points, "attn")
+    assert "Thin lines" not in sparsity_curves(own, "attn").caption
+
+
+def test_alt_text_is_what_is_drawn(points: pd.DataFrame, models: pd.DataFrame) -> None:
+    alt = sparsity_curves(points, "attn").alt
+    assert alt.startswith("F1 on held-out questions (%) against attention heads removed (%): ")
+    assert "unpruned: 80 throughout; " in alt
+    random = points[points["label"].eq("random") & points["kind"].eq("attn")]
+    first, *_, last = random.groupby("removed")["f1"].mean()
+    assert f"random: from {first:.3g} at 20 to {last:.3g} at 60; " in alt
+    named = controls(models).alt
+    both = models[models["kinds"].eq("both") & models["then"].eq("not retrained")]
+    for row in both[both["choice"].eq("scores")].itertuples():
+        assert f"ff + attn (×{row.multiple:g}) at {row.f1:.3g}" in named
+
+
+def test_a_new_scorer_has_a_look_and_a_name_that_is_no_formula(points: pd.DataFrame) -> None:
+    gain = points[points["label"] == "gain"]
+    added = gain.assign(scorer="mine", label="m$_1$ine", f1=gain["f1"] - 1)
+    drawing = sparsity_curves(pd.concat([points, added]), "attn")
+    assert drawn(drawing.figure.axes[0])["m$_1$ine"][0, 1] == pytest.approx(80 - 11 * 0.4**2 - 1)
+    assert "m$_1$ine: from" in drawing.alt
+    assert not any(text.get_parse_math() for text in drawing.figure.legends[0].get_texts())
 
 
 def test_series_differ_without_colour() -> None:
@@ -286,14 +310,14 @@ def test_series_differ_without_colour() -> None:
 
 
 def test_saved_twice_is_the_same_svg(points: pd.DataFrame, tmp_path: Path) -> None:
-    def draw() -> Figure:
-        return figures.figure1(points)
+    def draw(folder: str) -> Path:
+        save(sparsity_curves(points, "attn").figure, tmp_path / folder / "one.svg")
+        return tmp_path / folder / "one.svg"
 
-    svg, png = figures.save(draw(), tmp_path / "a" / "one.svg")
-    again, _ = figures.save(draw(), tmp_path / "b" / "one.svg")
+    svg, again = draw("a"), draw("b")
     assert svg.read_bytes() == again.read_bytes()
     assert ElementTree.parse(svg).getroot().tag.endswith("svg")
-    assert png.read_bytes().startswith(b"\x89PNG")
+    assert svg.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     assert sorted(path.name for path in svg.parent.iterdir()) == ["one.png", "one.svg"]
 
 

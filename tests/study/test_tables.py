@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from tests.report.synthetic import Sweep, sweep
 
-from study.frames import curve_points, other_dev_sets, rows_of, scored_models
-from study.paper.published import TABLE_1, TABLE_2, TABLE_5
-from study.paper_tables import (
-    dev_set_table,
-    natural_questions_table,
-    published_cells,
-    table1,
-    table2,
-)
-from study.records.record import Record
-from study.tables import (
+from study.claims.evidence import Evidence
+from study.curve_tables import (
     curve_cells,
     curve_means,
-    markdown,
-    number,
-    operating_point_cells,
-    operating_points,
-    removable,
+    gain_cells,
+    layer_cells,
+    middle_text,
+    reading_cells,
     removable_text,
+    run_cells,
+    study_cells,
 )
+from study.figures.controls import control_rows
+from study.frames import SCORERS, curve_points, layer_shares, other_dev_sets, scored_models
+from study.l0_runs import l0_runs, readings
+from study.paper.published import TABLE_1, TABLE_2, TABLE_5
+from study.paper_tables import natural_questions_table, published_cells, table1, table2
+from study.records.record import Record
+from study.tables import (
+    CELLS,
+    choice_text,
+    control_cells,
+    losses_text,
+    number,
+    operating_points,
+    point_cells,
+)
+from tests.study.synthetic import Sweep, sweep
 
 
 @pytest.fixture(scope="module")
@@ -33,16 +40,8 @@ def records() -> list[Record]:
     return sweep(profile="p").records
 
 
-def cells(table: str) -> list[list[str]]:
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
-
-
 def test_operating_points_stand_with_their_own_numbers(records: list[Record]) -> None:
-    header, rule, *body = cells(
-        markdown(operating_point_cells(operating_points(scored_models(records))))
-    )
-    assert set(rule) == {"---"}
-    rows = [dict(zip(header, row, strict=True)) for row in body]
+    rows = point_cells(operating_points(scored_models(records)), *CELLS).to_dict("records")
     assert [(row["model"], row["then"]) for row in rows] == [
         ("unpruned", "fine-tuned"),
         ("unpruned", "cross-entropy"),
@@ -61,7 +60,7 @@ def test_operating_points_stand_with_their_own_numbers(records: list[Record]) ->
     row = rows[6]
     assert row["F1"] == f"{(low + high) / 2:.1f} ({low:.1f}–{high:.1f})"
     assert row["F1 not retrained"] == f"{80 - sum(lost) / 2:.1f}"
-    assert (row["runs"], row["% attn removed"]) == ("2", "36")
+    assert (row["runs"], row["% attn removed"]) == ("2", "35.5")
     seconds = 1 + 9 * (1 - (35 + 2 * 50) / 300)  # of the first seed alone
     assert row["time (s)"] == f"{seconds:.2f}"
     assert row["speed-up"].startswith(f"{10 / seconds:.2f} (")
@@ -80,9 +79,9 @@ def test_controls_and_studies_are_no_operating_points(records: list[Record]) -> 
 
 def test_curves_gather_seeds_and_keep_runs_of_l0_apart(records: list[Record]) -> None:
     points = curve_points(records)
-    header, _, *body = cells(markdown(curve_cells(points[points["kind"] == "attn"])))
-    assert header == ["scorer", "20%", "40%", "60%", "own threshold"]
-    rows = {row[0]: row[1:] for row in body}
+    table = curve_cells(points[points["kind"] == "attn"])
+    assert list(table) == ["scorer", "20%", "40%", "60%", "own threshold"]
+    rows = {row[0]: row[1:] for row in table.to_numpy().tolist()}
     # draws lose 45·(r / 50)² + 0.1 for each seed from 0 to 4
     assert rows["random"] == ["72.6 ± 0.2", "51.0 ± 0.2", "15.0 ± 0.2", "–"]
     assert rows["gain"][-1] == "–"
@@ -99,20 +98,26 @@ def test_curves_gather_seeds_and_keep_runs_of_l0_apart(records: list[Record]) ->
 def test_what_can_go_at_under_five_points(records: list[Record]) -> None:
     points = curve_points(records)
     rows = points[(points["kind"] == "attn") & (points["variant"] == "")]
-    found = {row.scorer: (row.removed, row.loss) for row in rows_of(removable(rows))}
-    assert found["L0"] == pytest.approx((35.5, (8 * 0.7**2 + 8 * 0.72**2 + 0.1) / 2))
-    assert found["gain"] == pytest.approx((20.0, 11 * 0.4**2))
-    assert found["random"] == (0.0, 0.0)
-    assert removable_text(rows).startswith("L0 36% (4.1 F1 lost); ")
-    assert removable_text(rows).endswith("random none")
-    assert removable(rows.iloc[:0]).empty
+    said = removable_text(rows)
+    assert said.startswith("The share of attention heads that can go at under 5 F1 lost, ")
+    # between the cuts at 20 and 40%, which lose 45·(r / 50)² + 0.2 on average
+    low, high = (45 * (share / 50) ** 2 + 0.2 for share in (20, 40))
+    assert f"random {20 * (5 / low if low > 5 else 1 + (5 - low) / (high - low)):.0f}%" in said
+    evidence = Evidence(records, "squad2")
+    for scorer, name in SCORERS.items():
+        assert f" {name} {evidence.curve(scorer, 'attn').removable().value:.0f}%" in said
+    short = rows[rows["removed"] <= 20]
+    assert "leave-one-out at least 20%" in removable_text(short[short["scorer"] != "random"])
+    emb = removable_text(points[points["kind"] == "emb"])
+    assert "L0 " in emb
+    assert "L0, plain LayerNorm " in emb
 
 
 def test_published_tables_as_printed() -> None:
     table = published_cells(TABLE_2)
     assert table["source"].unique().tolist() == ["published"]
     row = table[table["model"] == "ff(×2) + attn(×2) + retrain"].iloc[0]
-    assert row[["time (sec)", "f1", "size (MiB)", "f1 no retrain"]].tolist() == [
+    assert row[["time (s)", "F1", "size (MiB)", "F1 not retrained"]].tolist() == [
         *("1391", "83.2", "576", "80.9")
     ]
     assert published_cells(TABLE_1).iloc[1]["SQuAD 1.1 (a)"] == "88.4"
@@ -155,14 +160,13 @@ def test_each_dev_set_of_natural_questions_by_itself() -> None:
     made.records[1].metrics.update(dev=dev)
     assert other_dev_sets(made.records) == ["dev-real-questions"]
     assert other_dev_sets(sweep(profile="p").records) == []
-    wanted = ["model", "LA (F1)", "SA (F1)"]
-    first = dev_set_table(scored_models(made.records))
-    assert first[wanted].to_numpy().tolist() == [["unpruned", "60.5", "50.2"]] * 2
+    wanted = ["LA (F1)", "SA (F1)"]
+    first = point_cells(operating_points(scored_models(made.records)), *wanted)
+    assert first.to_numpy().tolist() == [["unpruned", "fine-tuned", "60.5", "50.2"]] * 2
     models = scored_models(made.records, "dev-real-questions")
     assert models[["model", "n"]].to_numpy().tolist() == [["minilm", 503]]
-    second = dev_set_table(models)
-    assert second[wanted].to_numpy().tolist() == [["unpruned", "40.0", "30.0"]]
-    assert dev_set_table(scored_models(sweep(profile="p").records)).empty
+    second = point_cells(operating_points(models), *wanted)
+    assert second.to_numpy().tolist() == [["unpruned", "fine-tuned", "40.0", "30.0"]]
 
 
 def test_numbers_as_text() -> None:
@@ -171,6 +175,52 @@ def test_numbers_as_text() -> None:
     ]
 
 
-def test_markdown() -> None:
-    frame = pd.DataFrame({"a": ["1", "2"], "b": ["x", "–"]})
-    assert markdown(frame) == "| a | b |\n| --- | --- |\n| 1 | x |\n| 2 | – |"
+def test_layers_kept_and_what_the_middle_keeps(records: list[Record]) -> None:
+    layers = layer_shares(records)
+    table = layer_cells(layers)
+    assert list(table)[:3] == ["remaining (%)", "λ", "layer 1"]
+    means = layers.groupby(["kind", "multiple", "layer"])["remaining"].mean()
+    assert table.iloc[0].tolist() == [
+        *("attention heads", "×1"),
+        *(f"{means['attn', 1.0, layer]:.0f}" for layer in range(1, 7)),
+    ]
+    kept = layers[layers["kind"] == "attn"]
+    middle = kept[kept["layer"].isin([3, 4])]["remaining"].mean()
+    outside = kept[kept["layer"].isin([1, 2, 5, 6])]["remaining"].mean()
+    said = middle_text(layers)
+    assert said.startswith("The middle layers (3 to 4) keep, ")
+    assert f": attention heads {middle:.1f}% against {outside:.1f}%; " in said
+
+
+def test_what_pruning_loses_and_what_the_choice_is_worth(records: list[Record]) -> None:
+    models = scored_models(records)
+    points = operating_points(models)
+    best = points[points["then"].eq("distillation") & points["multiple"].eq(1)].iloc[0]
+    said = f"ff + attn (×1), distillation, {80 - best['f1']:.1f} F1 lost at {best['speedup']:.2f} "
+    assert said in losses_text(points)
+    # the random choice loses 4 points more, of which distillation wins back 80%
+    assert "not retrained 4.0" in choice_text(models)
+    assert "distillation 0.8" in choice_text(models)
+    assert choice_text(models[models["choice"] != "random"]) == ""
+    table = control_cells(control_rows(models)).set_index("model")
+    random = models[models["choice"].eq("random") & models["then"].eq("distillation")]["f1"]
+    cell = table.loc["ff + attn (×1), random choice", "distillation"]
+    assert cell == f"{random.mean():.1f} ± {random.std():.1f}"
+    assert table.loc["attn (×1)", "distillation"] == "–"
+
+
+def test_runs_of_l0_side_by_side(records: list[Record]) -> None:
+    runs = l0_runs(records)
+    pairs = reading_cells(readings(runs, "learning_rate"), "learning_rate")
+    assert list(pairs) == ["gates", "λ", "seed", "learning_rate", "% removed", "F1 lost"]
+    # 35% less the 15 that the study's runs remove less
+    assert pairs["% removed"].tolist() == ["20.0", "20.0", "35.0"]
+    table = run_cells(runs).set_index(["gates", "λ", "changed"])
+    assert table.loc[("attn", "0.04", ""), ["seeds", "% removed"]].tolist() == ["2", "35.5"]
+    points = curve_points(records)
+    studied = study_cells(points[points["own_threshold"].astype(bool)])
+    row = studied[studied["setting"] == "learning rate 0.01"].iloc[0]
+    assert row.tolist()[:4] == ["attention heads", "0.04", "learning rate 0.01", "20.0"]
+    gain = points[points["scorer"].eq("gain") & points["kind"].eq("attn")]
+    assert gain_cells(gain)["scorer"].tolist() == ["gain", "gain at 0"]
+    assert gain_cells(gain)["20%"].tolist() == [f"{80 - 11 * 0.4**2:.1f}"] * 2

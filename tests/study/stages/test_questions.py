@@ -21,7 +21,7 @@ def asked(tmp_path: Path) -> dict[str, Any]:
         rows = [simplified(i, tokens, candidates, []) for i in range(n)]
         write(tmp_path / f"{name}.jsonl", rows)
     every = {"train_questions": None, "dev_questions": None}
-    return {"source": str(tmp_path), "data": "nq", "task": "natural_questions", **every}
+    return {"source": str(tmp_path), "provenance": "measured", "data": "nq", "task": "natural_questions", **every}
 
 
 def load(asked: dict[str, Any], **files: Any) -> Questions:

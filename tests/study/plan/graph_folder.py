@@ -15,15 +15,14 @@ import yaml
 
 from study.plan.graph import JOB_OF
 from study.plan.parameters import STAGES
-from study.plan.plan import Planner, record_file
+from study.plan.plan import Planner
 from study.plan.profile import read_profile
 from study.plan.select import selected_points
-from study.plan.single_runs import id_of
-from study.records.record import read_record
-from tests.experiment.made_records import PROFILE
-from tests.stand_in import check_artifacts, events
+from study.records.record import FINISHED, read_record, record_files
+from tests.study.plan.made_records import PROFILE
+from tests.study.plan.stand_in import check_artifacts, events
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[3]
 LIMIT = 300
 """Seconds after which a call hangs: on a busy machine one takes a minute or two."""
 
@@ -35,18 +34,20 @@ class Graph:
         self.folder = folder.resolve()  # as a process sees it
         self.options = options
         self.calls = 0
+        self.file, self.results, self.runs = "profiles/small.yml", "results", "runs"
         write_notebooks(self.folder / "notebooks")
         self.write_profile(**profile)
 
     def write_profile(self, **changes: Any) -> None:
         """A profile of six runs and a selection, or as changed."""
-        path = self.folder / "profiles" / "small.yml"
-        path.parent.mkdir(exist_ok=True)
+        path = self.folder / self.file
+        path.parent.mkdir(exist_ok=True, parents=True)
         path.write_text(yaml.safe_dump({**PROFILE, "objectives": [], **changes}))
 
     def start(self, *options: str, **environment: str) -> subprocess.Popen[bytes]:
         """A call, in a process group of its own."""
-        command = [sys.executable, "-m", "study.plan.graph", "profiles/small.yml"]
+        command = [sys.executable, "-m", "study", "graph", self.file]
+        command += ["--results", self.results, "--runs", self.runs]
         ours = {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
         self.calls += 1
         with open(self.folder / f"output{self.calls}", "wb") as output:
@@ -71,14 +72,21 @@ class Graph:
     @property
     def planner(self) -> Planner:
         """The plan of the profile as it is now."""
-        profile = read_profile(self.folder / "profiles" / "small.yml")
-        return Planner(profile, results=f"{self.folder}/results", runs=f"{self.folder}/runs")
+        profile = read_profile(self.folder / self.file)
+        return Planner(
+            profile,
+            results=os.path.join(self.folder, self.results),
+            runs=os.path.join(self.folder, self.runs),
+        )
 
     def plan(self) -> set[str]:
-        """Ids of all runs that the profile asks for by now."""
+        """Ids of all runs that the profile asks for by now, and of its selection."""
+        return {*self.planned(), *(each.id for each in self.planner.selections().values())}
+
+    def planned(self) -> set[str]:
+        """Ids of these runs alone."""
         planner = self.planner
-        runs = {id_of(run) for run in planner.plan(selected_points(planner))}
-        return runs | {selection.id for selection in planner.selections().values()}
+        return {run.id for run in planner.plan(selected_points(planner))}
 
     def begun(self) -> list[str]:
         """Ids of the runs that were begun so far."""
@@ -93,35 +101,31 @@ class Graph:
         return len(self.begun()) + len(self.ended())
 
     def records(self) -> dict[str, int]:
-        """When each file in the folder of records was written, by its path without `.json`."""
-        place = record_file(self.planner, "").parent
-        files = [path for path in place.rglob("*") if path.is_file()]
+        """When each record was written, by its id."""
+        place = self.planner.folder
         return {
-            str(path.relative_to(place)).removesuffix(".json"): path.stat().st_mtime_ns
-            for path in files
+            str(path.relative_to(place).with_suffix("")): path.stat().st_mtime_ns
+            for path in record_files(place)
         }
 
+    def run_folder(self, run: str) -> Path:
+        """Where the model or scores of a run are."""
+        return Path(self.planner.runs) / "embedded" / "small" / run
+
     def check_whole(self) -> None:
-        """Every run's record is there, once and whole, none else, and nothing half-written."""
-        plan = self.plan()
-        assert set(self.records()) == plan
-        for run in plan:
-            read_record(record_file(self.planner, run))
-        runs = self.folder / "runs" / "embedded" / "small"
-        for stage in ("finetune", "score", "prune"):
-            folders = [path for path in (runs / stage).iterdir() if path.is_dir()]
-            made = {f"{stage}/{folder.name}" for folder in folders}
-            assert made == {run for run in plan if run.startswith(stage)}
-            for folder in folders:
-                check_artifacts(folder)
-                assert not list(folder.glob(".*"))
+        """Every run's record is there, once and whole, none else, and so is its folder."""
+        assert set(self.records()) == self.plan()
+        for run in self.plan():
+            read_record(self.planner.record_file(run))
+        for run in self.planned():
+            check_artifacts(self.run_folder(run))
+        assert len(list(Path(self.planner.runs).rglob(FINISHED))) == len(self.planned())
         # Snakemake looks for marks of unfinished runs before it knows those behind the checkpoint:
         # a kill between the end of one and the removal of its mark leaves it, with a whole run.
         marks = [path.name for path in (self.folder / ".snakemake" / "incomplete").iterdir()]
         for file in (urlsafe_b64decode(mark).decode() for mark in marks):
-            stage, run = Path(file.removesuffix("/model")).parts[-2:]
-            assert stage in ("prune", "time"), file
-            assert f"{stage}/{run.removesuffix('.json')}" in self.ended()
+            [run] = {run for run in self.ended() if f"/{run}" in file}
+            assert run.startswith("table2/"), file
 
     def jobs(self) -> list[psutil.Process]:
         """Processes that a call in this folder has started."""
@@ -141,6 +145,6 @@ def write_notebooks(folder: Path) -> None:
     for stage in STAGES.values():
         real = nbformat.read(REPOSITORY / "notebooks" / f"{stage.notebook}.ipynb", as_version=4)
         cells = [c for c in real.cells if "parameters" in c.metadata.get("tags", [])]
-        call = f"from tests.stand_in import run\n\nrun({stage.stage!r}, globals())"
+        call = f"from tests.study.plan.stand_in import run\n\nrun({stage.stage!r}, globals())"
         real.cells = [*cells, nbformat.v4.new_code_cell(call)]
         nbformat.write(real, folder / f"{stage.notebook}.ipynb")

@@ -153,6 +153,7 @@ def test_runs_without_records(path: Path, tmp_path: Path, monkeypatch: pytest.Mo
     papermill = pytest.importorskip("papermill")
     monkeypatch.chdir(REPOSITORY)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    (tmp_path / "results").mkdir()
     parameters = {"results": str(tmp_path / "results")}
     if path.parent.name == "notebooks":
         parameters["runs"] = str(tmp_path / "runs")

@@ -10,16 +10,15 @@ from hypothesis import strategies as st
 
 from qaprune_lib.errors import RecordError
 from study.plan.parameters import ScoreGates
-from study.plan.plan import Planner, record_file
+from study.plan.plan import Planner
 from study.plan.select import (
     main,
     record_selection,
     select_operating_point,
     selected_points,
 )
-from study.plan.single_runs import id_of
 from study.records.record import Record, read_record, write_record
-from tests.experiment.made_records import PROFILE, l0_record, planner
+from tests.study.plan.made_records import PROFILE, l0_record, planner
 
 KINDS = ("attn", "ff")
 Losses = dict[str, dict[float, list[float]]]
@@ -121,16 +120,42 @@ def test_a_selection_is_recorded_and_found_again(swept: Planner) -> None:
     assert selected_points(swept) == {}
     path = record_selection(swept, "squad2")
     [selection] = swept.selections().values()
-    assert path == record_file(swept, selection.id)
-    assert read_record(path).data_digest == "0d"
+    assert path == swept.record_file(selection.id)
+    recorded = read_record(path)
+    assert (recorded.source, recorded.data_digest) == ("embedded", "0d")
+    assert recorded.name == "selection/squad2"
     assert selected_points(swept) == {"squad2": {"attn": 0.1, "ff": 0.001}}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: "",
+        lambda text: text.replace('"attn": 0.1', '"attn": "most"'),
+        lambda text: text.replace('"attn": 0.1', '"heads": 0.1'),
+        lambda text: text.replace('"max_loss": 5.0', '"max_loss": 6.0'),
+        lambda text: text.replace('"stage": "select"', '"stage": "prune"'),
+    ],
+)
+def test_a_selection_that_cannot_be_read_is_said_to_be_missing(
+    swept: Planner, damage: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = record_selection(swept, "squad2")
+    whole = path.read_text()
+    path.write_text(damage(whole))
+    assert path.read_text() != whole
+    assert selected_points(swept) == {}
+    assert capsys.readouterr().err.startswith(f"taken for missing: {path}: ")
+    record_selection(swept, "squad2")
+    assert selected_points(swept)["squad2"]["attn"] == 0.1
 
 
 def test_a_longer_sweep_selects_anew(swept: Planner) -> None:
     record_selection(swept, "squad2")
     longer = planner(swept.results, penalties={"attn": [0.1, 0.15, 0.2], "ff": [0.001]})
     assert selected_points(longer) == {}
-    [new] = {id_of(run) for run in longer.plan()} - {id_of(run) for run in swept.plan()}
+    [new] = {run.id for run in longer.plan()} - {run.id for run in swept.plan()}
     with pytest.raises(RecordError, match=new):
         record_selection(longer, "squad2")
 
@@ -140,9 +165,9 @@ def test_the_command_line(swept: Planner, tmp_path: Path, capsys: Any) -> None:
     profile.write_text(str(PROFILE))  # a Python literal of plain values is YAML
     assert main([str(profile), "squad2", "--results", swept.results]) == 0
     assert selected_points(swept)["squad2"]["attn"] == 0.1
-    missing = record_file(swept, swept.selections()["squad2"].candidates["ff"][0])
+    missing = swept.record_file(swept.selections()["squad2"].upstream()[-1])
     missing.unlink()
     assert main([str(profile), "squad2", "--results", swept.results]) == 2
-    assert (
-        capsys.readouterr().err == f"error: {missing}: cannot be read: No such file or directory\n"
-    )
+    assert capsys.readouterr().err == f"error: {missing}: cannot be read: No such file or directory\n"
+    assert main([str(profile), "squad1", "--results", swept.results]) == 2
+    assert "'squad1' has no operating point of its own" in capsys.readouterr().err

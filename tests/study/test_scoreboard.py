@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from tests.report.synthetic import sweep
 
 from study.claims import CLAIMS, VERDICTS, Judgement, judge_each_profile
-from study.claims.judgement import above, within
-from study.claims.statistics import exact, mean_of, over_rounds
-from study.figures.claims import alt_effects, describe_effects, effects
+from study.claims.estimate import Finding
+from study.figures.claims import effects
+from study.pages import markdown
 from study.scoreboard import (
     BADGES,
     effect_text,
@@ -18,10 +18,10 @@ from study.scoreboard import (
     overview_html,
     scoreboard,
     scoreboard_html,
-    scoreboard_markdown,
     verdict_counts,
     verdicts_by_profile,
 )
+from tests.study.synthetic import sweep
 
 ByClaim = dict[int, list[Judgement]]
 
@@ -62,16 +62,15 @@ class Text(HTMLParser):
 
 def parsed(html: str) -> Text:
     parser = Text()
-    parser.feed(html)
+    parser.feed(str(html))
     assert not parser.open
     return parser
 
 
 def test_every_claim_has_a_row(best: list[Judgement]) -> None:
     frame = scoreboard(best)
-    assert list(frame.index) == sorted(CLAIMS)
-    for judgement in best:
-        row = frame.loc[judgement.number]
+    assert frame["claim"].tolist() == [str(number) for number in sorted(CLAIMS)]
+    for judgement, (_, row) in zip(best, frame.iterrows(), strict=True):
         assert row["the paper's words"] == CLAIMS[judgement.number].words
         assert judgement.verdict in row["verdict"]
         assert row["why"] == judgement.why
@@ -94,25 +93,26 @@ def test_the_overview_links_to_the_rows(best: list[Judgement]) -> None:
 
 
 def test_markdown_has_one_line_a_claim(best: list[Judgement]) -> None:
-    lines = scoreboard_markdown(best).splitlines()
+    lines = markdown(scoreboard(best)).splitlines()
     assert len(lines) == 2 + 32
     assert len({line.count("|") for line in lines}) == 1
 
 
 def test_counts_add_up(by_claim: ByClaim) -> None:
     counts = verdict_counts(by_claim)
-    assert list(counts.columns) == list(VERDICTS)
+    assert list(counts.columns) == ["judged on", *VERDICTS]
     assert len(counts) == 3
-    assert (counts.sum(axis=1) == 32).all()
+    assert (counts[list(VERDICTS)].sum(axis=1) == 32).all()
     shown = verdicts_by_profile(by_claim)
-    for name in counts.index[:2]:
+    for row in counts.to_dict("records")[:2]:
         for verdict in VERDICTS:
-            n = sum(cell.endswith(verdict) for cell in shown[name])
-            assert n == counts.loc[name, verdict]
+            n = sum(cell.endswith(f" {verdict}") for cell in shown[row["judged on"]])
+            assert n == row[verdict]
 
 
 def test_no_claim_on_two_profiles_is_shown_as_one(by_claim: ByClaim) -> None:
     assert list(verdicts_by_profile(by_claim).columns) == [
+        "claim",
         "measured, profile real",
         "embedded, profile tiny",
     ]
@@ -133,34 +133,50 @@ def test_badges_are_legible_and_differ_without_colour() -> None:
 
 
 def test_effects_as_text() -> None:
-    one_run = above(mean_of([12.34]), 10, "F1 points", "")
+    effect = {"label": "", "basis": {}, "relation": "above"}
+    one_run = Finding(value=12.34, unit="F1 points", low=None, high=None, line=10, **effect)
     assert effect_text(one_run) == "12.3 F1 points (one run, no interval)"
-    assert effect_text(above(over_rounds(2, [1.9, 2.1]), 1.9, "times", "")) == (
-        "2.00 times (1.90 to 2.10)"
-    )
-    least = above(exact(-3), 0, "percentage points", "", bound="at least")
+    rounds = Finding(value=2, unit="times", low=1.9, high=2.1, line=1.9, **effect)
+    assert effect_text(rounds) == "2.00 times (1.90 to 2.10)"
+    exact = {"value": -3, "unit": "percentage points", "low": -3, "high": -3, **effect}
+    least = Finding(**exact, line=0, bound="at least")
     assert effect_text(least) == "at least −3.00 percentage points"
     assert line_text(least) == "above 0.00"
-    assert line_text(within(exact(0), -1, 1, "F1 points", "")) == "within −1.00 to 1.00"
+    assert line_text(Finding(**exact, line=-1, upper=1)) == "within −1.00 to 1.00"
 
 
 def test_the_figure_has_every_tested_claim(best: list[Judgement]) -> None:
-    figure = effects(best)
-    labels = [label.get_text() for axes in figure.axes for label in axes.get_yticklabels()]
+    drawing = effects(best)
+    assert drawing is not None
+    axes = drawing.figure.axes
+    labels = [label.get_text() for each in axes for label in each.get_yticklabels()]
     tested = [judgement for judgement in best if judgement.findings]
     assert sorted(int(label.split()[0]) for label in labels) == [j.number for j in tested]
-    units = {j.effect.unit for j in tested if j.effect is not None}
-    assert len(figure.axes) == len(units)
-    assert all(axes.get_xlabel() for axes in figure.axes)
-    assert f"{len(tested)} of 32" in describe_effects(best)
-    assert f"{len(tested)} claims" in alt_effects(best)
+    assert len(axes) == len({j.effect.unit for j in tested if j.effect is not None})
+    assert all(each.get_xlabel() for each in axes)
+    assert f"{len(tested)} of 32 claims" in drawing.caption
+    for judgement in tested:
+        assert f"{judgement.verdict}: {judgement.number} {BADGES[judgement.verdict].symbol}" in (
+            drawing.alt
+        )
+
+
+def test_what_a_run_lacks_of_the_papers_conditions_stands_beside_its_verdict(
+    best: list[Judgement],
+) -> None:
+    [judgement] = [judgement for judgement in best if judgement.number == 2]
+    weak = replace(judgement, budget="a tiny model <stood> for it")
+    text = parsed(scoreboard_html([weak])).text
+    assert "Not as in the paper: a tiny model <stood> for it." in text
+    assert scoreboard([weak]).iloc[0]["conditions of the paper that are not met"] == weak.budget
 
 
 def test_without_records() -> None:
     nothing = judge_each_profile([])
     judgements = [each[0] for each in nothing.values()]
-    assert verdict_counts(nothing).loc["the best profile for each", "not tested"] == 32
-    assert verdicts_by_profile(nothing).empty
+    counts = verdict_counts(nothing)
+    assert counts["judged on"].tolist() == ["the best profile for each"]
+    assert counts["not tested"].tolist() == [32]
+    assert list(verdicts_by_profile(nothing)) == ["claim"]
     parsed(overview_html(judgements) + scoreboard_html(judgements))
-    assert effects(judgements).texts[0].get_text() == "no claim has been tested yet"
-    assert "none" in describe_effects(judgements)
+    assert effects(judgements) is None

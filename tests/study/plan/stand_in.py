@@ -15,16 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from qaprune_lib.cache import write_atomically
-from study.plan.parameters import (
-    STAGES,
-    DecodeTime,
-    ScoreGates,
-    StageParameters,
-    is_run_id,
-)
-from study.plan.single_runs import id_of
-from study.records.record import Record, write_record
-from tests.experiment.made_records import record
+from study.plan.parameters import STAGES, DecodeTime, ScoreGates, StageParameters
+from study.records.record import FINISHED, Record, write_record
+from tests.study.plan.made_records import record
 
 WHOLE = "whole"
 
@@ -32,12 +25,11 @@ WHOLE = "whole"
 def run(stage: str, values: Mapping[str, Any]) -> None:
     """What a stand-in's notebook does; between any two steps it may be killed."""
     parameters = STAGES[stage].read(values)
-    name = id_of(parameters)
+    name = parameters.id
     folder = Path(parameters.runs) / parameters.provenance / parameters.profile
     _note("begin", name)
-    for above in parameters.references():
-        if is_run_id(above):
-            check_artifacts(folder / above)
+    for above in parameters.upstream():
+        check_artifacts(folder / above)
     failing = Path("failing")
     if failing.exists() and any(part in name for part in failing.read_text().split()):
         raise RuntimeError(f"{name} was told to fail")
@@ -46,6 +38,7 @@ def run(stage: str, values: Mapping[str, Any]) -> None:
         write_atomically(folder / name / "scores.json", WHOLE)
     elif stage != "time":
         _save_model(folder / name)
+    write_atomically(folder / name / FINISHED, name)
     made = _record(parameters)
     place = Path(parameters.results) / parameters.provenance / parameters.profile / f"{name}.json"
     _cut_short(place.with_name(f".{place.name}.0.tmp"))
@@ -55,9 +48,10 @@ def run(stage: str, values: Mapping[str, Any]) -> None:
 
 def check_artifacts(folder: Path) -> None:
     """Raise AssertionError unless what a run left for others is there and whole."""
+    assert (folder / FINISHED).is_file(), folder
     files = {path.name: path.read_text() for path in folder.glob("model/[!.]*")}
     files |= {path.name: path.read_text() for path in folder.glob("scores.json")}
-    assert files in ({"scores.json": WHOLE}, {"1": WHOLE, "2": WHOLE}), f"{folder}: {files}"
+    assert files in ({"scores.json": WHOLE}, {"1": WHOLE, "2": WHOLE}, {}), f"{folder}: {files}"
 
 
 def events(folder: Path, kind: str) -> list[str]:
@@ -97,7 +91,7 @@ def _record(parameters: StageParameters) -> Record:
                 metrics["curves"].append({"kind": kind, "points": [own]})
     if isinstance(parameters, DecodeTime):
         metrics = {name: {"speedup": 1.0} for name in parameters.models}
-    return record(parameters.stage, parameters.identity(), metrics=metrics)
+    return record(parameters, metrics)
 
 
 def _note(kind: str, name: str) -> None:
