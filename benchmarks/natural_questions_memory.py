@@ -92,16 +92,16 @@ def measure(path: Path, null_rate: float, cache_dir: Path) -> dict[str, float]:
     """Read and window a file in this process."""
     from transformers import AutoTokenizer
 
-    from qaprune_lib.data.natural_questions import load_natural_questions
-    from qaprune_lib.data.natural_questions_features import make_natural_questions_features
+    from qaprune_lib.data.features import make_features
+    from qaprune_lib.data.natural_questions.stream import load_natural_questions
+    from qaprune_lib.data.windows import Windows
 
     tokenizer = AutoTokenizer.from_pretrained(MINILM)
     (examples,) = load_natural_questions(path).values()
     before = _peak()
     begin = time.perf_counter()
-    features = make_natural_questions_features(
-        examples, tokenizer, null_rate=null_rate, cache_dir=cache_dir
-    )
+    windows = Windows(512, null_rate=null_rate)
+    features = make_features(examples, tokenizer, windows, training=True, cache_dir=cache_dir)
     seconds = time.perf_counter() - begin
     peak = _peak()
 

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qaprune_lib import scorers
-    from qaprune_lib.data.natural_questions import load_natural_questions
-    from qaprune_lib.data.squad import load_squad
-    from qaprune_lib.evaluation.decode import ask, predict
-    from qaprune_lib.evaluation.natural_questions_predict import (
+    from qaprune_lib.data.natural_questions.stream import load_natural_questions
+    from qaprune_lib.data.squad.questions import load_squad
+    from qaprune_lib.data.windows import Windows
+    from qaprune_lib.evaluation.predict import (
+        ask,
+        evaluate,
         evaluate_natural_questions,
+        predict,
         predict_natural_questions,
     )
-    from qaprune_lib.evaluation.squad import evaluate
     from qaprune_lib.evaluation.timing import time_decoding
     from qaprune_lib.gates.masks import Masks, apply_masks
     from qaprune_lib.models.load import load_model
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from qaprune_lib.pruning.export import export_onnx
     from qaprune_lib.pruning.slicing import prune
     from qaprune_lib.scorers.scores import GateScores
-    from qaprune_lib.training.finetune import finetune, retrain
+    from qaprune_lib.training.train import finetune, retrain
 
 __version__ = "0.1.0"
 
@@ -38,19 +40,20 @@ _HOME = {
     "Parameters": "pruning.budget",
     "Speedup": "pruning.budget",
     "Topology": "models.topology",
+    "Windows": "data.windows",
     "apply_masks": "gates.masks",
-    "ask": "evaluation.decode",
-    "evaluate": "evaluation.squad",
-    "evaluate_natural_questions": "evaluation.natural_questions_predict",
+    "ask": "evaluation.predict",
+    "evaluate": "evaluation.predict",
+    "evaluate_natural_questions": "evaluation.predict",
     "export_onnx": "pruning.export",
-    "finetune": "training.finetune",
+    "finetune": "training.train",
     "load_model": "models.load",
-    "load_natural_questions": "data.natural_questions",
-    "load_squad": "data.squad",
-    "predict": "evaluation.decode",
-    "predict_natural_questions": "evaluation.natural_questions_predict",
+    "load_natural_questions": "data.natural_questions.stream",
+    "load_squad": "data.squad.questions",
+    "predict": "evaluation.predict",
+    "predict_natural_questions": "evaluation.predict",
     "prune": "pruning.slicing",
-    "retrain": "training.finetune",
+    "retrain": "training.train",
     "time_decoding": "evaluation.timing",
 }
 
@@ -61,6 +64,7 @@ __all__ = [
     "Parameters",
     "Speedup",
     "Topology",
+    "Windows",
     "apply_masks",
     "ask",
     "evaluate",

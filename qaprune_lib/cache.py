@@ -5,8 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO, TypeVar
+
+from qaprune_lib.errors import QapruneError
+
+T = TypeVar("T")
 
 
 def cache_root(folder: str | os.PathLike[str] | None = None) -> Path:
@@ -29,31 +35,52 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_atomically(path: str | os.PathLike[str], text: str) -> None:
-    """Write a text file, and its folder if there is none: whole and on the disk, or not at all."""
+@contextmanager
+def open_atomically(path: str | os.PathLike[str]) -> Iterator[TextIO]:
+    """A text file to write, and its folder if there is none: whole and on the disk, or not at all.
+
+    It gets its name where the block ends; a block that raises leaves no trace.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    sync(temporary)
-    os.replace(temporary, target)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            yield file
+        sync(temporary)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
-def build_once(
-    target: Path, build: Callable[[Path], None], *, is_intact: Callable[[Path], bool] = Path.is_dir
-) -> Path:
-    """The folder `target`, made first if it is not there or not intact: whole, or not at all.
+def write_atomically(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file, and its folder if there is none: whole and on the disk, or not at all."""
+    with open_atomically(path) as file:
+        file.write(text)
 
-    `build` fills an empty folder. Processes that ask for it at once wait for the first of them.
+
+def read_or_build(
+    target: Path, build: Callable[[Path], object], read: Callable[[Path], T | None]
+) -> T:
+    """What `read` finds in the folder `target`, made first where it finds nothing.
+
+    Args:
+        target: whole, or not there at all.
+        build: fills an empty folder.
+        read: gives None for a folder that is absent or damaged, which is then made again.
+
+    Processes that ask for it at once wait for the first of them.
     """
     from filelock import FileLock  # here, as the report does without it
 
-    if is_intact(target):
-        return target
+    found = read(target)
+    if found is not None:
+        return found
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_name(f"{target.name}.lock")):
-        if is_intact(target):
-            return target
+        found = read(target)
+        if found is not None:
+            return found
         partial = target.with_name(f"{target.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
@@ -66,4 +93,14 @@ def build_once(
             sync(target.parent)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-    return target
+    found = read(target)
+    if found is None:
+        raise QapruneError(f"{target}: what was just written there cannot be read back")
+    return found
+
+
+def build_once(
+    target: Path, build: Callable[[Path], None], *, is_intact: Callable[[Path], bool] = Path.is_dir
+) -> Path:
+    """The folder `target`, made first if it is not there or not intact, as in `read_or_build`."""
+    return read_or_build(target, build, lambda folder: folder if is_intact(folder) else None)

@@ -29,3 +29,12 @@ class RecordError(QapruneError):
 
 class SettingsError(QapruneError):
     """A parameter of a run that has no meaning: out of range, NaN, or contradictory."""
+
+
+def check_counts(**values: object) -> None:
+    """Raise SettingsError for a value that is neither None nor an integer of at least 1."""
+    for name, value in values.items():
+        if value is not None and (
+            not isinstance(value, int) or isinstance(value, bool) or value < 1
+        ):
+            raise SettingsError(f"{name}={value!r} must be an integer of at least 1")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ipywidgets import Widget
     from transformers import PreTrainedModel
 
-    from qaprune_lib.evaluation.decode import Answer
+    from qaprune_lib.evaluation.predict import Answer
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def compare(
     Raises:
         DataError: question or context is empty.
     """
-    from qaprune_lib.evaluation.decode import ask
+    from qaprune_lib.evaluation.predict import ask
 
     answers = {name: ask(model, question, context, **windows) for name, model in models.items()}
     seconds: dict[str, list[float]] = {name: [] for name in models}

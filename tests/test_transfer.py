@@ -10,14 +10,15 @@ import pytest
 import torch
 
 import qaprune_lib as qp
-from qaprune_lib.data.natural_questions import NaturalQuestions
+from qaprune_lib.data.natural_questions.stream import NaturalQuestions
 from qaprune_lib.models import QuestionAnsweringModel, full_class, pruned_class, weights_digest
 from tests.models.tiny import TEXT, assert_agree, logits, tiny_batch, tiny_model
+from tests.training import toy_pages
 from tests.training.toy import WINDOWS, toy_questions
-from tests.training.toy_pages import NULL_RATE, SIZES, toy_natural_questions
+from tests.training.toy_pages import SIZES, toy_natural_questions
 
 QUICK: dict[str, Any] = {"batch_size": 4, "epochs": 2, "learning_rate": 3e-3}
-TRAINING: dict[str, Any] = {**QUICK, **SIZES, "null_rate": NULL_RATE}
+TRAINING: dict[str, Any] = {**QUICK, **toy_pages.TRAINING}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -44,7 +45,7 @@ def folders(architecture: str, tmp_path_factory: pytest.TempPathFactory) -> dict
     folder = tmp_path_factory.mktemp(architecture)
     squad = toy_questions(12)
     model = qp.finetune(tiny_model(architecture), squad, **QUICK, **WINDOWS)
-    scores = qp.scorers.gain(model, squad, **WINDOWS)  # type: ignore[arg-type]
+    scores = qp.scorers.gain(model, squad, **WINDOWS)
     kept = qp.Topology.from_scores(scores, fraction={"attn": 0.5, "ff": 0.4})
     small = qp.retrain(qp.prune(model, kept), squad, teacher=model, **QUICK, **WINDOWS)
     for name, saved in (("full", model), ("small", small)):

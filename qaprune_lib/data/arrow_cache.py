@@ -1,79 +1,76 @@
-"""A data set kept on disk, that is either complete and unchanged or built again."""
+"""Data sets kept on disk: each is complete and unchanged, or made again."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
-from datasets import Dataset, Features, concatenate_datasets
-from filelock import FileLock
+from datasets import Dataset, Features
 
-from qaprune_lib.cache import sync
-from qaprune_lib.errors import DataError
+from qaprune_lib.cache import cache_root, file_digest, read_or_build
 
-_COMPLETE = "complete.json"  # written last: the digest of every file
+_ROWS, _COMPLETE = "rows.arrow", "complete.json"  # the latter has the digest of the former
 
 
-def read_or_build(folder: Path, build: Callable[[str], Dataset]) -> Dataset:
-    """The data set kept in ``folder``, built first if it is not there, torn or changed.
+def kept_dataset(
+    kind: str,
+    depends_on: Mapping[str, Any],
+    features: Features,
+    tables: Iterable[pa.Table],
+    cache_dir: Path | None = None,
+) -> Dataset:
+    """The data set of these tables, made once.
 
     Args:
-        folder: where it is kept; its name tells one data set from another.
-        build: maps some data set with ``cache_file_name`` set to its argument.
-
-    Processes that ask for the same folder at once wait for the first of them.
+        kind: folder of the cache.
+        depends_on: all that makes the tables, beside the sources of this package.
+        features: of the data set.
+        tables: read where there is no such data set, or a damaged one; memory holds one at a time.
+        cache_dir: default ``$QAPRUNE_CACHE`` or ``~/.cache/qaprune``.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
-        kept = _read(folder)
-        if kept is None:
-            _write(folder, build)
-            kept = _read(folder)
-    if kept is None:
-        raise DataError(f"{folder}: what was just written there cannot be read back")
-    return kept
+    parts = json.dumps({"source": source_digest(), **depends_on}, sort_keys=True)
+    key = hashlib.sha256(parts.encode()).hexdigest()[:40]
+
+    def build(folder: Path) -> None:
+        schema = features.arrow_schema
+        with (
+            pa.OSFile(str(folder / _ROWS), "wb") as sink,
+            pa.ipc.new_stream(sink, schema) as writer,
+        ):
+            for table in tables:
+                writer.write_table(table.cast(schema))
+        (folder / _COMPLETE).write_text(json.dumps({_ROWS: file_digest(folder / _ROWS)}))
+
+    return read_or_build(cache_root(cache_dir) / kind / key, build, _read)
 
 
-def write_stream(file: str, features: Features, tables: Iterable[pa.Table]) -> Dataset:
-    """Write ``tables`` to ``file`` as they come, so that memory holds one of them at a time."""
-    schema = features.arrow_schema
-    with pa.OSFile(file, "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
-        for table in tables:
-            writer.write_table(table.cast(schema))
-    return Dataset.from_file(file)
+def column(dataset: Dataset, name: str) -> np.ndarray:
+    """A column of numbers, without a detour through Python objects."""
+    return np.asarray(dataset.select_columns([name]).with_format("arrow")[:][name])
+
+
+@lru_cache(maxsize=1)
+def source_digest() -> str:
+    """Digest (hex) of this package's sources, on which all that it keeps depends."""
+    digest = hashlib.sha256()
+    folder = Path(__file__).parent
+    for source in sorted([*folder.rglob("*.py"), *folder.rglob("*.toml")]):
+        digest.update(str(source.relative_to(folder)).encode() + source.read_bytes())
+    return digest.hexdigest()
 
 
 def _read(folder: Path) -> Dataset | None:
-    """The data set in ``folder``, or None unless every file is as it was written."""
+    """The data set in a folder, or None unless it is as it was written."""
     try:
         digests: dict[str, str] = json.loads((folder / _COMPLETE).read_text())
-        if any(_file_digest(folder / name) != digest for name, digest in digests.items()):
+        if digests != {_ROWS: file_digest(folder / _ROWS)}:
             return None
-        return concatenate_datasets([Dataset.from_file(str(folder / name)) for name in digests])
-    except (OSError, ValueError, AttributeError):
+        return Dataset.from_file(str(folder / _ROWS))
+    except (OSError, ValueError):
         return None
-
-
-def _write(folder: Path, build: Callable[[str], Dataset]) -> None:
-    partial = folder.with_suffix(".partial")
-    for leftover in (partial, folder):
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir()
-    built = build(str(partial / "rows.arrow"))
-    files = [Path(file["filename"]) for file in built.cache_files]
-    complete = partial / _COMPLETE
-    complete.write_text(json.dumps({file.name: _file_digest(file) for file in files}))
-    for path in (*files, complete, partial):
-        sync(path)
-    os.replace(partial, folder)
-    sync(folder.parent)
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,157 +1,140 @@
-"""Windows of tokens over question-context pairs, cached on disk."""
+"""Windows of tokens over questions and their contexts, cached on disk."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
-from functools import lru_cache
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import tokenizers
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
 
-from qaprune_lib.cache import cache_root
-from qaprune_lib.data.arrow_cache import read_or_build
-from qaprune_lib.data.squad import data_digest
-from qaprune_lib.data.windows import (
-    WINDOW_FEATURES,
-    WindowCutter,
-    WindowSettings,
-    tokenizer_state,
-)
-from qaprune_lib.errors import DataError, SettingsError
+from qaprune_lib.data.arrow_cache import kept_dataset
+from qaprune_lib.data.tasks import QuestionData, task_of
+from qaprune_lib.data.tokens import tokenizer_state
+from qaprune_lib.data.windows import Task, WindowCutter, Windows
+from qaprune_lib.errors import DataError, check_counts
+from qaprune_lib.progress import tqdm
 
-_COLUMNS = ["id", "question", "context", "answers"]
-_BATCH = 1000  # rows; each distinct context is tokenised once in a batch
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_CUTTERS: list[WindowCutter] = []  # of a process that works for others
 
 
 def make_features(
-    dataset: Dataset,
+    data: QuestionData,
     tokenizer: PreTrainedTokenizerBase,
+    windows: Windows | None = None,
     *,
-    max_length: int = 384,
-    doc_stride: int = 128,
-    max_question_length: int = 64,
+    training: bool = False,
     num_proc: int | None = None,
     cache_dir: Path | None = None,
 ) -> Dataset:
-    """Cut each question's context into windows of at most ``max_length`` tokens.
+    """Cut questions and their contexts into windows of tokens, and label the answers.
 
-    As in the original BERT code for SQuAD: the question's first ``max_question_length`` tokens,
-    then as much context as fits, in steps of ``doc_stride`` tokens (or of a whole window, where
-    that is shorter). The first answer is labelled where it lies in the window as a whole.
+    An answer is labelled where it lies in a window as a whole: the first answer of a question of
+    SQuAD; what `target` says of one of Natural Questions. The context of the latter is the text of
+    its page's top-level candidates, without HTML tags, each led by a markup token for its kind and
+    number, such as ``[Table=2]`` (Alberti et al. 2019). Memory holds a batch of questions at a
+    time, whatever the size of the data.
 
     Args:
-        dataset: questions as `load_squad` gives them.
-        tokenizer: a fast tokenizer.
-        max_length: tokens of a window, with question and special tokens.
-        doc_stride: tokens from the start of a window to that of the next.
-        max_question_length: tokens of the question that are kept.
+        data: questions as `load_squad` gives them, or a split of `load_natural_questions`.
+        tokenizer: a fast tokenizer; for Natural Questions with ids for the markup tokens
+            (`markup_ids`).
+        windows: their sizes; by default the task's.
+        training: leave out null windows, of Natural Questions, as ``windows.null_rate`` says.
         num_proc: processes that share the work.
         cache_dir: where the result is kept; default ``$QAPRUNE_CACHE`` or ``~/.cache/qaprune``.
 
     Returns:
-        One row per window, in the order of the questions: example_index (row of ``dataset``),
+        One row per window, in the order of the questions: example_index (number of the question),
         input_ids and token_type_ids [length], context_start (position of the first context
-        token), token_start and token_end [n_context] (characters of the context, such that
-        ``context[token_start[i]:token_end[j]]``, i ≤ j, is not empty), start_position and
-        end_position (0: no answer in this window), length.
+        token), start_position and end_position (0: the answer is not in this window), length.
+        Of SQuAD also token_start and token_end [n_context] (characters of the context, such that
+        ``context[token_start[i]:token_end[j]]``, i ≤ j, is not empty); of Natural Questions
+        document_token [n_context] (the document's token that each context token is part of; -1 at
+        markup) and answer_type (`AnswerType`). A page whose candidates hold no text has no row.
 
     Raises:
-        SettingsError: sizes that leave no room for the context, or a tokenizer that is not fast.
-        DataError: no questions, or a question or context without any token.
+        SettingsError: sizes that leave no room for the context, or a tokenizer that is not fast
+            or has no markup tokens.
+        DataError: no questions, bad data, a question or context without any token, no windows at
+            all, or null windows to be drawn without annotations.
+
+    >>> from qaprune_lib import load_model, load_squad
+    >>> tokenizer = load_model("embedded-small", device="cpu").tokenizer
+    >>> rows = make_features(load_squad("embedded")["dev"].select([0]), tokenizer, Windows(64, 16))
+    >>> rows["length"][:]
+    [64, 64, 64, 63]
     """
-    settings = WindowSettings(max_length, doc_stride, max_question_length)
-    if num_proc is not None and num_proc < 1:
-        raise SettingsError(f"num_proc={num_proc} must be at least 1")
-    folder = cache_root(cache_dir) / "features" / _fingerprint(dataset, tokenizer, settings)
-    n_processes = min(num_proc or 1, len(dataset))
-
-    def build(cache_file_name: str) -> Dataset:
-        with _tokenizer_threads(enabled=n_processes == 1):
-            return (
-                dataset.select_columns(_COLUMNS)
-                .with_format("arrow")
-                .map(
-                    WindowCutter(tokenizer, settings),
-                    batched=True,
-                    batch_size=_BATCH,
-                    with_indices=True,
-                    remove_columns=_COLUMNS,
-                    features=WINDOW_FEATURES,
-                    num_proc=n_processes if n_processes > 1 else None,
-                    cache_file_name=cache_file_name,
-                    new_fingerprint=folder.name,
-                    desc="Cutting windows",
-                )
-            )
-
-    return read_or_build(folder, build)
-
-
-def features_fingerprint(
-    dataset: Dataset,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    max_length: int = 384,
-    doc_stride: int = 128,
-    max_question_length: int = 64,
-) -> str:
-    """Digest (40 hex digits) of all that the windows depend on.
-
-    This package's source, the tokenizer, the settings and the questions.
-    """
-    settings = WindowSettings(max_length, doc_stride, max_question_length)
-    return _fingerprint(dataset, tokenizer, settings)
-
-
-def _fingerprint(
-    dataset: Dataset, tokenizer: PreTrainedTokenizerBase, settings: WindowSettings
-) -> str:
-    _check_dataset(dataset)
-    parts = {
-        "source": source_digest(),
+    check_counts(num_proc=num_proc)
+    task = task_of(data)
+    sizes = task.resolve(windows)
+    if not training:
+        sizes = replace(sizes, null_rate=None)
+    depends_on = {
         "tokenizers": tokenizers.__version__,
         "tokenizer": tokenizer_state(tokenizer),
-        "token_type_ids": "token_type_ids" in tokenizer.model_input_names,
-        "settings": asdict(settings),
-        "data": data_digest(dataset),
+        "task": task.name,
+        "windows": asdict(sizes),
+        "data": task.digest(data),
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
+
+    def tables() -> Iterator[pa.Table]:
+        n_windows = 0
+        for table in _cut(task.batches(data), num_proc or 1, (task, tokenizer, sizes)):
+            n_windows += len(table)
+            yield table
+        if not n_windows:
+            raise DataError(
+                f"no window is left (null_rate={sizes.null_rate}, and no context with an answer)"
+            )
+
+    return kept_dataset("features", depends_on, task.features, tables(), cache_dir)
 
 
-@lru_cache(maxsize=1)
-def source_digest() -> str:
-    """Digest (hex) of this package's sources, on which all that it caches depends."""
-    digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.name.encode() + source.read_bytes())
-    return digest.hexdigest()
+def _cut(
+    batches: Iterable[tuple[int, Any]],
+    n_processes: int,
+    cutter: tuple[Task, PreTrainedTokenizerBase, Windows],
+) -> Iterator[pa.Table]:
+    """The windows of each batch, in order, cut by this process or by several others."""
+    if n_processes == 1:
+        cut = WindowCutter(*cutter)
+        yield from (cut(first, batch) for first, batch in _numbered(batches))
+        return
+    waiting: deque[Future[pa.Table]] = deque()
+    with ProcessPoolExecutor(n_processes, initializer=_start, initargs=cutter) as pool:
+        for first, batch in _numbered(batches):
+            waiting.append(pool.submit(_work, first, batch))
+            if len(waiting) > n_processes:  # no more batches in memory than there is work for
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
-def _check_dataset(dataset: Dataset) -> None:
-    missing = [name for name in _COLUMNS if name not in dataset.column_names]
-    if missing:
-        raise DataError(f"the questions have no column {', '.join(missing)}")
-    if len(dataset) == 0:
-        raise DataError("there are no questions to make windows of: the data set is empty")
+def _numbered(batches: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+    """Each batch with the number of its first question, under a progress bar."""
+    first = 0
+    with tqdm(desc="cutting windows", unit="question", mininterval=1.0, delay=1.0) as bar:
+        for n_questions, batch in batches:
+            yield first, batch
+            first += n_questions
+            bar.update(n_questions)
 
 
-@contextmanager
-def _tokenizer_threads(enabled: bool) -> Iterator[None]:
-    """Threads inside of the tokenizer, or none where several processes share the cores."""
-    before = os.environ.get("TOKENIZERS_PARALLELISM")
-    if not enabled:
-        os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    try:
-        yield
-    finally:
-        if not enabled:
-            del os.environ["TOKENIZERS_PARALLELISM"]
-            if before is not None:
-                os.environ["TOKENIZERS_PARALLELISM"] = before
+def _start(*cutter: Any) -> None:
+    """In a process that works for others, whose tokenizer has one thread."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    _CUTTERS.append(WindowCutter(*cutter))
+
+
+def _work(first: int, batch: Any) -> pa.Table:
+    return _CUTTERS[0](first, batch)

@@ -1,204 +1,226 @@
-"""Questions and their contexts as windows of tokens."""
+"""Questions and their contexts as windows of tokens, for every task by one cutter."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from datasets import Features, List, Value
 from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerBase
 
-from qaprune_lib.data.offsets import TokenizedContext, locate_tokens
-from qaprune_lib.errors import DataError, SettingsError
+from qaprune_lib.data.tokens import Tokens, split_tokenizer
+from qaprune_lib.errors import DataError, SettingsError, check_counts
 
-WINDOW_FEATURES = Features(
-    {
-        "example_index": Value("int32"),
-        "input_ids": List(Value("int32")),
-        "token_type_ids": List(Value("int8")),
-        "context_start": Value("int32"),
-        "token_start": List(Value("int32")),
-        "token_end": List(Value("int32")),
-        "start_position": Value("int32"),
-        "end_position": Value("int32"),
-        "length": Value("int32"),
-    }
-)
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+TaskName = Literal["squad", "natural_questions"]
 
 
 @dataclass(frozen=True)
-class WindowSettings:
-    """Sizes in tokens; ``doc_stride`` is the step from one window to the next."""
+class Windows:
+    """How a question with a long context becomes windows of tokens that a model can read.
 
-    max_length: int = 384
+    One value goes through training, scoring, decoding and timing, so that all see the same
+    windows. As in the original BERT code for SQuAD: the question's first tokens, then as much
+    context as fits, in steps of ``doc_stride`` tokens (or of a whole window, where that is less).
+
+    Attributes:
+        max_length: tokens of a window, with question and special tokens.
+        doc_stride: tokens from the start of a window to that of the next.
+        max_question_length: tokens of the question that are kept.
+        null_rate: share of the windows without an answer that models train on, for Natural
+            Questions alone (None: 0.02, as Alberti et al. 2019); all are decoded.
+
+    Raises:
+        SettingsError: a size that is no integer of at least 1, or a rate outside of [0, 1].
+
+    >>> Windows(384)
+    Windows(max_length=384, doc_stride=128, max_question_length=64, null_rate=None)
+    """
+
+    max_length: int
     doc_stride: int = 128
     max_question_length: int = 64
+    null_rate: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise SettingsError(f"{name}={value!r} must be an integer of at least 1")
+        sizes = asdict(self)
+        rate = sizes.pop("null_rate")
+        check_counts(**sizes)
+        if rate is not None and not 0 <= rate <= 1:
+            raise SettingsError(f"null_rate={rate} is not a share: it must lie in [0, 1]")
 
 
-def tokenizer_state(tokenizer: PreTrainedTokenizerBase) -> str:
-    """The fast tokenizer as JSON, without the truncation and padding of its latest call."""
-    if not tokenizer.is_fast:
-        raise SettingsError(
-            f"{type(tokenizer).__name__} is not a fast tokenizer, so it gives no offsets; load it "
-            f"with AutoTokenizer.from_pretrained(...) from a folder with a tokenizer.json"
-        )
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
-    return json.dumps(state | {"truncation": None, "padding": None})
+class Asked(NamedTuple):
+    """A question as its tokens, with what there is to learn.
+
+    name: in messages.
+    answer: its first place in the context and the one after its last, as `Tokens` counts places.
+    answer_type: of the windows that hold the answer.
+    draw: the number that draws the null windows to keep; None if nothing says which are null.
+    """
+
+    name: str
+    question: Sequence[int]
+    context: Tokens
+    answer: tuple[int, int] | None
+    answer_type: int = 0
+    draw: int | None = None
 
 
 @dataclass(frozen=True)
-class Layout:
-    """What a tokenizer puts around a question and its context, and their token types."""
+class Task:
+    """A kind of questions: all that it changes on the way from data into windows.
 
-    prefix: np.ndarray
-    middle: np.ndarray
-    suffix: np.ndarray
-    types: tuple[int, int, int, int, int]  # prefix, question, middle, context, suffix
+    Attributes:
+        name: what heads of models call it.
+        windows: its default sizes.
+        token_columns: its own columns of windows, lists over context tokens, and the attribute of
+            `Tokens` that each of them holds.
+        has_types: whether there are types of answers.
+        digest: SHA-256 (hex) of questions, in their order.
+        batches: the questions in batches, each with its size.
+        reader: given a tokenizer without special tokens, a function that reads a batch.
+        some: so many questions, evenly spaced; of a stream about so many, drawn at random.
+        held: questions in memory, to be decoded again and again.
+    """
+
+    name: TaskName
+    windows: Windows
+    token_columns: Mapping[str, str]
+    has_types: bool
+    digest: Callable[[Any], str]
+    batches: Callable[[Any], Iterator[tuple[int, Any]]]
+    reader: Callable[[Tokenizer], Callable[[Any], Iterable[Asked]]]
+    some: Callable[[Any, int], Any]
+    held: Callable[[Any], Any]
 
     @property
-    def n_special(self) -> int:
-        """Special tokens of a window."""
-        return len(self.prefix) + len(self.middle) + len(self.suffix)
+    def features(self) -> Features:
+        """Columns of windows."""
+        integer, integers = Value("int32"), List(Value("int32"))
+        return Features(
+            {
+                "example_index": integer,
+                "input_ids": integers,
+                "token_type_ids": List(Value("int8")),
+                "context_start": integer,
+                **dict.fromkeys(self.token_columns, integers),
+                "start_position": integer,
+                "end_position": integer,
+                **({"answer_type": Value("int8")} if self.has_types else {}),
+                "length": integer,
+            }
+        )
+
+    def resolve(self, windows: Windows | None) -> Windows:
+        """The windows, by default the task's; so is a `null_rate` that is not given.
+
+        Raises:
+            SettingsError: a `null_rate` for SQuAD, where all windows are kept.
+        """
+        windows, default = windows or self.windows, self.windows.null_rate
+        if windows.null_rate is None:
+            return replace(windows, null_rate=default)
+        if default is None:
+            raise SettingsError(f"null_rate={windows.null_rate} is for Natural Questions alone")
+        return windows
 
 
 class WindowCutter:
-    """Turns a batch of questions into the rows of `make_features`; travels between processes."""
+    """Turns batches of a task's questions into tables of windows.
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: WindowSettings) -> None:
-        self.settings = settings
-        has_types = "token_type_ids" in tokenizer.model_input_names
-        self.backend, self.layout = split_tokenizer(tokenizer_state(tokenizer), has_types)
+    Args:
+        task: what the batches are of.
+        tokenizer: a fast tokenizer.
+        windows: sizes; null windows are left out where its ``null_rate`` says so.
+    """
 
-    def __call__(self, table: pa.Table, indices: Sequence[int]) -> pa.Table:
-        """The windows of the questions in ``table``, whose row numbers are ``indices``."""
-        rows = table.to_pydict()
-        distinct = {
-            context: number for number, context in enumerate(dict.fromkeys(rows["context"]))
-        }
-        contexts = [
-            locate_tokens(encoding, context)
-            for encoding, context in zip(
-                self.backend.encode_batch(list(distinct)), distinct, strict=True
+    def __init__(self, task: Task, tokenizer: PreTrainedTokenizerBase, windows: Windows) -> None:
+        self.windows, self.features, self.token_columns = windows, task.features, task.token_columns
+        backend, self.layout = split_tokenizer(tokenizer)
+        self.read = task.reader(backend)
+
+    def __call__(self, first: int, batch: Any) -> pa.Table:
+        """The windows of a batch whose first question has the number ``first``."""
+        asked = enumerate(self.read(batch), first)
+        rows = [row for number, question in asked for row in self._cut(number, question)]
+        return pa.table(
+            {
+                name: _column([row[name] for row in rows], kind)
+                for name, kind in self.features.items()
+            }
+        )
+
+    def _cut(self, number: int, asked: Asked) -> Iterator[dict[str, Any]]:
+        layout, windows, context = self.layout, self.windows, asked.context
+        rate = 1.0 if windows.null_rate is None else windows.null_rate
+        question = np.array(asked.question[: windows.max_question_length], np.int32)
+        if not len(question):
+            raise DataError(f"{asked.name}: the tokenizer finds no token in its question")
+        if rate < 1 and asked.draw is None:
+            raise DataError(
+                f"{asked.name} has no annotations, so nothing says which of its windows are null: "
+                f"pass null_rate=1"
             )
-        ]
-        questions = self.backend.encode_batch(rows["question"])
-        out = _Rows()
-        for index, identity, text, answers, encoding in zip(
-            indices, rows["id"], rows["context"], rows["answers"], questions, strict=True
-        ):
-            context = contexts[distinct[text]]
-            question = encoding.ids[: self.settings.max_question_length]
-            if not question or not len(context.ids):
-                what = "context" if question else "question"
-                raise DataError(
-                    f"question {identity!r}: the tokenizer finds no token in its {what}"
-                )
-            self._cut(out, index, np.array(question, np.int32), context, _span(context, answers))
-        return out.table()
-
-    def _cut(
-        self,
-        out: _Rows,
-        index: int,
-        question: np.ndarray,
-        context: TokenizedContext,
-        answer: tuple[int, int] | None,
-    ) -> None:
-        layout, settings = self.layout, self.settings
-        room = settings.max_length - layout.n_special - len(question)
+        room = windows.max_length - layout.n_special - len(question)
         if room < 1:
             raise SettingsError(
-                f"max_length={settings.max_length} leaves no room for the context beside a "
+                f"max_length={windows.max_length} leaves no room for the context beside a "
                 f"question of {len(question)} tokens (max_question_length="
-                f"{settings.max_question_length}) and {layout.n_special} special tokens"
+                f"{windows.max_question_length}) and {layout.n_special} special tokens"
             )
+        if not len(context.ids):
+            return
+        step = min(windows.doc_stride, room)
+        begins = range(0, max(1, len(context.ids) - room + step), step)
+        draws: Iterable[float] = repeat(0.0)
+        if rate < 1 and asked.draw is not None:
+            # Of the question alone: it does not matter what stands before it, or in which batch.
+            draws = np.random.default_rng((0, asked.draw)).random(len(begins))
+        first, last = _span(context, asked.answer)
         head = np.concatenate([layout.prefix, question, layout.middle])
-        n_tokens, step = len(context.ids), min(settings.doc_stride, room)
-        n_windows = 1 + max(0, -(-(n_tokens - room) // step))
-        for begin in range(0, n_windows * step, step):
-            stop = min(begin + room, n_tokens)
-            n_context = stop - begin
-            labels = (0, 0)
-            if answer is not None and begin <= answer[0] and answer[1] < stop:
-                labels = (answer[0] - begin + len(head), answer[1] - begin + len(head))
-            out.input_ids.append(np.concatenate([head, context.ids[begin:stop], layout.suffix]))
-            sizes = (
-                len(layout.prefix), len(question), len(layout.middle), n_context, len(layout.suffix)
-            )  # fmt: skip
-            out.token_type_ids.append(np.repeat(np.array(layout.types, np.int8), sizes))
-            out.token_start.append(context.start[begin:stop])
-            out.token_end.append(context.end[begin:stop])
-            out.scalars.append((index, len(head), *labels, sum(sizes)))
+        before = len(layout.prefix), len(question), len(layout.middle)
+        for begin, draw in zip(begins, draws, strict=False):
+            is_answered = begin <= first and last < begin + room
+            if not is_answered and draw >= rate:
+                continue
+            part = context[begin : begin + room]
+            input_ids = np.concatenate([head, part.ids, layout.suffix])
+            sizes = (*before, len(part.ids), len(layout.suffix))
+            shift = len(head) - begin
+            yield {
+                "example_index": number,
+                "input_ids": input_ids,
+                "token_type_ids": np.repeat(layout.types, sizes),
+                "context_start": len(head),
+                "start_position": first + shift if is_answered else 0,
+                "end_position": last + shift if is_answered else 0,
+                "answer_type": asked.answer_type if is_answered else 0,
+                "length": len(input_ids),
+                **{name: getattr(part, held) for name, held in self.token_columns.items()},
+            }
 
 
-class _Rows:
-    """Windows gathered as arrays, which Arrow takes without a copy to Python objects."""
-
-    def __init__(self) -> None:
-        self.input_ids: list[np.ndarray] = []
-        self.token_type_ids: list[np.ndarray] = []
-        self.token_start: list[np.ndarray] = []
-        self.token_end: list[np.ndarray] = []
-        self.scalars: list[tuple[int, int, int, int, int]] = []
-
-    def table(self) -> pa.Table:
-        names = ("example_index", "context_start", "start_position", "end_position", "length")
-        scalars = np.array(self.scalars, np.int32).reshape(-1, len(names))
-        columns: dict[str, Any] = {
-            name: pa.array(scalars[:, position]) for position, name in enumerate(names)
-        }
-        for name in ("input_ids", "token_type_ids", "token_start", "token_end"):
-            arrays: list[np.ndarray] = getattr(self, name)
-            offsets = np.cumsum([0, *map(len, arrays)], dtype=np.int32)
-            columns[name] = pa.ListArray.from_arrays(offsets, np.concatenate(arrays))
-        return pa.table({name: columns[name] for name in WINDOW_FEATURES})
+def _span(context: Tokens, answer: tuple[int, int] | None) -> tuple[int, int]:
+    """First and last token that share a place with the answer; -1 where there is none."""
+    if answer is not None:
+        inside = np.flatnonzero((context.start < answer[1]) & (context.end > answer[0]))
+        if len(inside):
+            return int(inside[0]), int(inside[-1])
+    return -1, -1
 
 
-@lru_cache(maxsize=4)  # parsing a vocabulary takes longer than tokenising one question
-def split_tokenizer(state: str, has_types: bool) -> tuple[Tokenizer, Layout]:
-    """A tokenizer that adds no special tokens, and where they belong."""
-    backend = Tokenizer.from_str(state)
-    layout = _layout(backend, has_types)
-    # It would also trim the offsets of some tokens to nothing; `locate_tokens` knows better.
-    backend.post_processor = None
-    return backend, layout
-
-
-def _layout(backend: Tokenizer, has_types: bool) -> Layout:
-    pair = backend.encode("a", "a")
-    sequence = pair.sequence_ids
-    order = [number for number in sequence if number is not None]
-    if order != sorted(order) or set(order) != {0, 1} or sequence[0] is not None:
-        raise SettingsError(
-            "the tokenizer does not put a first special token, the question and the context in "
-            f"this order: a pair of texts gives {pair.tokens}"
-        )
-    question, context = sequence.index(0), sequence.index(1)
-    middle, suffix = question + order.count(0), context + order.count(1)
-    ids = np.array(pair.ids, np.int32)
-    # Positions that stand for their part; an empty middle or suffix repeats its type no times.
-    at = (0, question, middle, context, min(suffix, len(ids) - 1))
-    type_of = pair.type_ids if has_types else [0] * len(ids)
-    types = tuple(type_of[position] for position in at)
-    return Layout(ids[:question], ids[middle:context], ids[suffix:], types)  # type: ignore[arg-type]
-
-
-def _span(context: TokenizedContext, answers: dict[str, list[Any]]) -> tuple[int, int] | None:
-    """First and last token that share a character with the first answer."""
-    if not answers["text"]:
-        return None
-    first = answers["answer_start"][0]
-    last = first + len(answers["text"][0])
-    inside = np.flatnonzero((context.start < last) & (context.end > first))
-    return (int(inside[0]), int(inside[-1])) if len(inside) else None
+def _column(values: list[Any], kind: Any) -> pa.Array:
+    """Numbers, or arrays of them, without a copy to Python objects."""
+    if not isinstance(kind, List):
+        return pa.array(np.array(values, kind.dtype))
+    offsets = np.cumsum([0, *map(len, values)], dtype=np.int32)
+    return pa.ListArray.from_arrays(
+        offsets, np.concatenate([np.empty(0, kind.feature.dtype), *values])
+    )

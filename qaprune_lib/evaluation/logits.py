@@ -1,23 +1,64 @@
-"""A model's logits for windows, batched by length; torch is imported only where a model runs."""
+"""A model's windows, and its logits for them, batched by length."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
 
 import numpy as np
+import torch
+from datasets import Dataset
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from qaprune_lib.data.arrow_cache import column
+from qaprune_lib.data.batching import Collator, batches_by_tokens, take_rows
+from qaprune_lib.data.features import make_features
+from qaprune_lib.data.tasks import QuestionData, task_of
+from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import ModelError
+from qaprune_lib.models import head_of
 from qaprune_lib.progress import tqdm
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
-
-    from qaprune_lib.data.batching import Collator
-
 _CHUNK = 2048  # windows that are sorted by length together
-Logits = tuple[np.ndarray, ...]
+WindowLogits = tuple[np.ndarray, ...]
+"""Of one window, float32: start and end [length]; of Natural Questions also answer types [5]."""
+
+
+def features_for(
+    model: PreTrainedModel,
+    data: QuestionData,
+    windows: Windows | None = None,
+    *,
+    training: bool = False,
+    num_proc: int | None = None,
+    cache_dir: Path | None = None,
+) -> Dataset:
+    """`make_features` with the model's tokenizer, once its head is that of the data's task.
+
+    Raises:
+        ModelError: a model for another task, or one that carries no tokenizer.
+    """
+    task, head = task_of(data), head_of(model)
+    if head.task != task.name:
+        raise ModelError(
+            f"this model is one for {head.task!r}, and these questions are for {task.name!r}: "
+            f"load it with load_model(..., task={task.name!r}), and train it on such questions"
+        )
+    tokenizer = tokenizer_of(model)
+    return make_features(
+        data, tokenizer, windows, training=training, num_proc=num_proc, cache_dir=cache_dir
+    )
+
+
+def tokenizer_of(model: PreTrainedModel) -> PreTrainedTokenizerFast:
+    """The tokenizer that a model carries, or ModelError."""
+    tokenizer = getattr(model, "tokenizer", None)
+    if tokenizer is None:
+        raise ModelError("the model carries no tokenizer: use load_model, or set model.tokenizer")
+    return cast(PreTrainedTokenizerFast, tokenizer)
 
 
 def window_logits(
@@ -26,21 +67,13 @@ def window_logits(
     *,
     max_tokens: int | None = None,
     progress: bool = True,
-) -> tuple[list[np.ndarray], ...]:
-    """All logits that a model gives, each a list with one float32 array for every window.
-
-    The lists are those of start and end, [length of the window], and of the answer type [5] where
-    the model is one for Natural Questions; windows are in the order of `features`. Arguments and
-    errors as for `stream_logits`.
-    """
-    from qaprune_lib.models.heads import head_of
-
-    rows = list(
+) -> list[WindowLogits]:
+    """The logits of all windows, in their order; arguments and errors as for `stream_logits`."""
+    return list(
         stream_logits(
             model, features, max_tokens=max_tokens, progress=progress, chunk=len(features)
         )
     )
-    return tuple([row[i] for row in rows] for i in range(len(head_of(model).logits)))
 
 
 def stream_logits(
@@ -50,75 +83,56 @@ def stream_logits(
     max_tokens: int | None = None,
     progress: bool = True,
     chunk: int | None = None,
-) -> Iterator[Logits]:
+) -> Iterator[WindowLogits]:
     """The logits of one window after the other, in memory for `chunk` windows (2048) at a time.
 
     Windows of like length are batched, at most `max_tokens` tokens a batch with padding (default:
     2048 on a CPU, whose caches hold no more, and 8192 elsewhere), on the model's device, without
-    dropout or gradients; training modes are restored. Raises ModelError where the model carries
-    no tokenizer.
-    """
-    from qaprune_lib.data.batching import Collator
+    dropout or gradients; training modes are restored.
 
-    tokenizer = tokenizer_of(model)
-    takes_types = "token_type_ids" in tokenizer.model_input_names
-    collate = Collator(pad_token_id=cast(int, tokenizer.pad_token_id), token_type_ids=takes_types)
+    Raises:
+        ModelError: the model carries no tokenizer.
+    """
+    collator = Collator.of(tokenizer_of(model))
     if max_tokens is None:
         max_tokens = 2048 if next(model.parameters()).device.type == "cpu" else 8192
     windows = features.select_columns(["input_ids", "token_type_ids"])
-    lengths: list[int] = list(features["length"])
-    chunk = max(1, _CHUNK if chunk is None else chunk)
+    lengths, chunk = column(features, "length"), max(1, chunk or _CHUNK)
     with tqdm(total=len(lengths), desc="decoding", unit="window", disable=not progress) as bar:
         for first in range(0, len(lengths), chunk):
-            last = min(first + chunk, len(lengths))
-            part = windows.select(range(first, last))
-            yield from _logits_of(model, part, lengths[first:last], collate, max_tokens, bar)
+            part = lengths[first : first + chunk]
+            found: list[WindowLogits] = [()] * len(part)
+            with evaluating(model), torch.inference_mode():
+                for batch in batches_by_tokens(part, max_tokens):
+                    rows = take_rows(windows, [first + place for place in batch])
+                    for place, logits in zip(batch, run(model, collator(rows)), strict=True):
+                        # copies of their own: views would keep the padded batch alive
+                        found[place] = tuple(values.copy() for values in logits)
+                    bar.update(len(batch))
+            yield from found
 
 
-def tokenizer_of(model: PreTrainedModel) -> PreTrainedTokenizerFast:
-    """The tokenizer that a model carries, or ModelError."""
-    tokenizer = getattr(model, "tokenizer", None)
-    if tokenizer is None:
-        raise ModelError("the model carries no tokenizer: use load_model, or set model.tokenizer")
-    return cast("PreTrainedTokenizerFast", tokenizer)
-
-
-def _logits_of(
-    model: PreTrainedModel,
-    windows: Dataset,
-    lengths: list[int],
-    collate: Collator,
-    max_tokens: int,
-    bar: tqdm,
-) -> list[Logits]:
-    import torch
-
-    from qaprune_lib.data.batching import batches_by_tokens
-    from qaprune_lib.models.heads import head_of
-
+def run(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor]) -> Iterator[WindowLogits]:
+    """One forward pass: the logits of each window of a collated batch, without its padding."""
     head, device = head_of(model), next(model.parameters()).device
-    found: list[Logits] = [()] * len(lengths)
+    output = model(**{name: x.to(device, non_blocking=True) for name, x in inputs.items()})
+    by_name = [getattr(output, name).float().cpu().numpy() for name in head.logits]
+    cut = [name in head.positions for name in head.logits]
+    for row, length in enumerate(inputs["attention_mask"].sum(1).tolist()):
+        yield tuple(
+            values[row, : length if is_cut else None]
+            for values, is_cut in zip(by_name, cut, strict=True)
+        )
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode in the block; each module's mode is as before afterwards."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
-        with torch.inference_mode():
-            for batch in batches_by_tokens(lengths, max_tokens):
-                inputs = collate(_rows(windows[batch]))
-                output = model(**{k: v.to(device, non_blocking=True) for k, v in inputs.items()})
-                logits = [getattr(output, name).float().cpu().numpy() for name in head.logits]
-                cut = [name in head.positions for name in head.logits]
-                for row, i in enumerate(batch):
-                    # copies of their own: views would keep the padded batch alive
-                    found[i] = tuple(
-                        values[row, : lengths[i] if is_cut else None].copy()
-                        for values, is_cut in zip(logits, cut, strict=True)
-                    )
-                bar.update(len(batch))
+        yield
     finally:
+        model.eval()
         for module in training:
             module.training = True
-    return found
-
-
-def _rows(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

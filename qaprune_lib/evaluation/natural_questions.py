@@ -5,18 +5,20 @@ from __future__ import annotations
 import importlib
 import json
 import math
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import zip_longest
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from qaprune_lib.data.natural_questions_example import (
+from qaprune_lib.cache import open_atomically
+from qaprune_lib.data.natural_questions.example import (
+    Annotation,
     Candidate,
     Example,
     Span,
@@ -102,7 +104,9 @@ def score_natural_questions(
         ModelError: a score that is not finite, or the evaluator is not installed.
     """
     scorer = NaturalQuestionsScorer()
-    for example, prediction in _pairs(examples, predictions):
+    for example, prediction in zip_longest(examples, predictions):
+        if example is None or prediction is None:
+            raise DataError("there must be one prediction for each example")
         scorer.add(example, prediction)
     return scorer.result()
 
@@ -119,8 +123,7 @@ class Outcome(NamedTuple):
 class NaturalQuestionsScorer:
     """Scores predictions one by one; `long` and `short` keep the outcomes in order.
 
-    Raises:
-        ModelError: the evaluator is not installed.
+    Errors are those of `score_natural_questions`.
     """
 
     def __init__(self) -> None:
@@ -130,39 +133,43 @@ class NaturalQuestionsScorer:
         self._most_annotations = 0
 
     def add(self, example: Example, prediction: NaturalQuestionsPrediction) -> None:
-        """Score one prediction.
-
-        Raises:
-            DataError, ModelError: as `score_natural_questions`.
-        """
+        """Score one prediction."""
+        if example.id != prediction.id:
+            raise DataError(
+                f"the prediction for {prediction.id} stands where that for example {example.id} "
+                f"is due: predictions must be in the order of the examples"
+            )
         if not example.annotations:
             raise DataError(f"example {example.id} has no annotations to score against")
-        self._most_annotations = max(self._most_annotations, len(example.annotations))
         if not (math.isfinite(prediction.long_score) and math.isfinite(prediction.short_score)):
             raise ModelError(f"example {example.id}: a score is not finite: {prediction}")
-        gold = [
-            _label(self._util, example.id, annotation.long, annotation.short, annotation.yes_no)
-            for annotation in example.annotations
-        ]
-        predicted = _label(
-            self._util,
-            prediction.id,
-            prediction.long,
-            prediction.short,
-            prediction.yes_no,
-            (prediction.long_score, prediction.short_score),
-        )
         if prediction.short and prediction.yes_no != "NONE":
             raise DataError(f"example {example.id}: both short answers and {prediction.yes_no}")
+        self._most_annotations = max(self._most_annotations, len(example.annotations))
+        gold = [self._label(example.id, annotation) for annotation in example.annotations]
+        scores = prediction.long_score, prediction.short_score
+        predicted = self._label(example.id, prediction, *scores)
         self.long.append(Outcome(*self._evaluator.score_long_answer(gold, predicted)))
         self.short.append(Outcome(*self._evaluator.score_short_answer(gold, predicted)))
 
-    def result(self) -> NaturalQuestionsResult:
-        """The scores of all that was added.
+    def _label(
+        self,
+        identity: int,
+        answer: Annotation | NaturalQuestionsPrediction,
+        long_score: float = 0.0,
+        short_score: float = 0.0,
+    ) -> Any:
+        return self._util.NQLabel(
+            example_id=identity,
+            long_answer_span=self._util.Span(-1, -1, *(answer.long or (-1, -1))),
+            short_answer_span_list=[self._util.Span(-1, -1, *span) for span in answer.short],
+            yes_no_answer=answer.yes_no.lower(),
+            long_score=long_score,
+            short_score=short_score,
+        )
 
-        Raises:
-            DataError: nothing was added, or every example has one annotation.
-        """
+    def result(self) -> NaturalQuestionsResult:
+        """The scores of all that was added."""
         if not self.long:
             raise DataError("there are no examples to score")
         if self._most_annotations < 2:
@@ -184,15 +191,11 @@ class NaturalQuestionsScorer:
 
 def write_predictions(path: Path, predictions: Iterable[NaturalQuestionsPrediction]) -> None:
     """Write the official prediction file, one entry after the other."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
+    with open_atomically(path) as file:
         file.write('{"predictions": [')
         for number, prediction in enumerate(predictions):
             file.write(",\n" * bool(number) + json.dumps(prediction.official(), allow_nan=False))
         file.write("]}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def word_overlap(example: Example) -> NaturalQuestionsPrediction:
@@ -226,53 +229,17 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(_WORD.findall(text.lower()))
 
 
-def _pairs(
-    examples: Iterable[Example], predictions: Iterable[NaturalQuestionsPrediction]
-) -> Iterable[tuple[Example, NaturalQuestionsPrediction]]:
-    try:
-        for example, prediction in zip(examples, predictions, strict=True):
-            if example.id != prediction.id:
-                raise DataError(
-                    f"the prediction for {prediction.id} stands where that for example "
-                    f"{example.id} is due: predictions must be in the order of the examples"
-                )
-            yield example, prediction
-    except ValueError as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"there must be one prediction for each example: {error}") from error
-
-
-def _label(
-    util: ModuleType,
-    identity: int,
-    long: Span | None,
-    short: tuple[Span, ...],
-    yes_no: YesNo,
-    scores: tuple[float, float] = (0.0, 0.0),
-) -> Any:
-    return util.NQLabel(
-        example_id=identity,
-        long_answer_span=util.Span(-1, -1, *(long or (-1, -1))),
-        short_answer_span_list=[util.Span(-1, -1, *span) for span in short],
-        yes_no_answer=yes_no.lower(),
-        long_score=scores[0],
-        short_score=scores[1],
-    )
-
-
 def _scores(
     name: str, metrics: dict[str, float], of_all: dict[str, float], side: list[Outcome]
 ) -> AnswerScores:
+    best, at = f"{name}-best-threshold", f"{name}-recall-at-precision>="
     return AnswerScores(
-        f1=100 * metrics[f"{name}-best-threshold-f1"],
-        precision=100 * metrics[f"{name}-best-threshold-precision"],
-        recall=100 * metrics[f"{name}-best-threshold-recall"],
-        threshold=metrics[f"{name}-best-threshold"],
+        **{x: 100 * metrics[f"{best}-{x}"] for x in ("f1", "precision", "recall")},
+        threshold=metrics[best],
         f1_of_all=100 * of_all["f1"],
-        recall_at_50=100 * metrics[f"{name}-recall-at-precision>=0.5"],
-        recall_at_75=100 * metrics[f"{name}-recall-at-precision>=0.75"],
-        recall_at_90=100 * metrics[f"{name}-recall-at-precision>=0.9"],
+        recall_at_50=100 * metrics[f"{at}0.5"],
+        recall_at_75=100 * metrics[f"{at}0.75"],
+        recall_at_90=100 * metrics[f"{at}0.9"],
         n_gold=sum(bool(outcome.due) for outcome in side),
     )
 

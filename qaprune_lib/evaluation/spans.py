@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,15 +11,15 @@ import numpy as np
 from qaprune_lib.errors import DataError, ModelError
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
-class Windows:
-    """All windows, those of a question side by side and in order.
+class ScoredWindows:
+    """Windows with what a model says of them, those of a question side by side and in order.
 
     question, size, null: [windows], size in context tokens, null = start[0] + end[0];
-    start, end (logits, float64), token_start, token_end (characters): [all context tokens].
+    start, end (logits, float64), token_start, token_end (places): [all context tokens].
     """
 
     question: np.ndarray
@@ -32,59 +32,55 @@ class Windows:
 
 
 def read_windows(
-    features: Dataset,
-    start_logits: Sequence[np.ndarray],
-    end_logits: Sequence[np.ndarray],
-    ids: list[str],
-) -> Windows:
-    """Take from `features` and the logits of each window what the search needs.
+    table: pa.Table,
+    question: np.ndarray,
+    logits: Sequence[Sequence[np.ndarray]],
+    places: tuple[str, str],
+    name: Callable[[int], str],
+) -> ScoredWindows:
+    """Take from windows and the logits of each what the search needs.
 
-    Logits beyond a window's length are left out. `ids` are the questions' ids, by row. Raises
-    DataError where windows and questions do not belong together, ModelError naming the question
-    where a logit is missing or not finite.
+    Args:
+        table: windows, those of a question side by side.
+        question: the number of each window's question.
+        logits: start and end, of each window; beyond a window's length they are left out.
+        places: the columns of the tokens' first and last places.
+        name: what messages call a question.
+
+    Raises:
+        DataError: a window without context.
+        ModelError: a logit that is missing or not finite, naming the question.
     """
-    if not len(features) == len(start_logits) == len(end_logits):
-        raise ModelError(
-            f"{len(features)} windows, but start logits for {len(start_logits)} and end logits "
-            f"for {len(end_logits)}"
-        )
-    question = np.asarray(features["example_index"], dtype=np.int64)
-    absent = np.setdiff1d(np.arange(len(ids)), question)
-    if len(absent):
-        raise DataError(f"question {ids[absent[0]]!r} has no window ({len(absent)} such)")
-    if len(question) and not 0 <= question.min() <= question.max() < len(ids):
-        raise DataError("there are windows of questions that are not in the data set")
-    order = np.argsort(question, kind="stable")
-    question = question[order]
-    columns = ["context_start", "length", "token_start", "token_end"]
+    if len(logits) < len(table):
+        raise ModelError(f"{name(question[len(logits)])}: there are no logits for its window")
     # Arrow's own arrays: lists of Python numbers take longer than the span search.
-    table = features.select(order).select_columns(columns).with_format("arrow")[:]
-    first, length, token_start, token_end = (table.column(c).combine_chunks() for c in columns)
+    first, length, token_start, token_end = (
+        table.column(column).combine_chunks() for column in ("context_start", "length", *places)
+    )
     size = token_start.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
     if not size.all():
-        raise DataError(f"question {ids[question[size.argmin()]]!r} has a window without context")
-
-    rows = [[logits[i] for i in order] for logits in (start_logits, end_logits)]
-    for at, needed in enumerate(length.to_pylist()):
-        if min(len(rows[0][at]), len(rows[1][at])) < needed:
+        raise DataError(f"{name(question[size.argmin()])} has a window without context")
+    for owner, row, needed in zip(question, logits, length.to_pylist(), strict=True):
+        if min(len(row[0]), len(row[1])) < needed:
             raise ModelError(
-                f"question {ids[question[at]]!r}: a window of {needed} tokens has "
-                f"{len(rows[0][at])} start and {len(rows[1][at])} end logits"
+                f"{name(owner)}: a window of {needed} tokens has {len(row[0])} start and "
+                f"{len(row[1])} end logits"
             )
-    null = np.array([(start[0], end[0]) for start, end in zip(*rows, strict=True)], np.float64)
+    null = np.array([(row[0][0], row[1][0]) for row in logits], np.float64)
     cut = list(zip(first.to_numpy(), first.to_numpy() + size, strict=True))
     context = [
-        np.concatenate([row[a:b] for row, (a, b) in zip(side, cut, strict=True)], dtype=np.float64)
-        for side in rows
+        np.concatenate(
+            [row[side][a:b] for row, (a, b) in zip(logits, cut, strict=True)], dtype=np.float64
+        )
+        for side in (0, 1)
     ]
     for owner, finite in (
         (question, np.isfinite(null).all(axis=1)),
         (np.repeat(question, size), np.isfinite(context).all(axis=0)),
     ):
         if not finite.all():
-            name = ids[owner[finite.argmin()]]
-            raise ModelError(f"question {name!r} has a logit that is not finite")
-    return Windows(
+            raise ModelError(f"{name(owner[finite.argmin()])}: a logit is not finite")
+    return ScoredWindows(
         question=question,
         size=size,
         null=null.sum(axis=1),
@@ -95,12 +91,14 @@ def read_windows(
     )
 
 
-def best_spans(windows: Windows, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def best_spans(windows: ScoredWindows, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """First and last context token of each question's best span, and its score: [questions].
 
     All contexts lie in one line, with width - 1 places of -inf between two of them, so that no
-    span reaches from one into the next and a question's first maximum is its earliest span.
+    span reaches from one into the next and a question's first maximum is its earliest span. The
+    search is for spans of at most `width` tokens, or of the longest window where that is shorter.
     """
+    width = min(width, int(windows.size.max()))
     window = np.repeat(np.arange(len(windows.size)), windows.size)
     place = np.arange(len(window)) + window * (width - 1)
     start, end = np.full((2, place[-1] + width), -np.inf)

@@ -12,7 +12,7 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -21,12 +21,27 @@ from qaprune_lib.errors import DataError, ModelError, SettingsError
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import PreTrainedModel
 
-    from qaprune_lib.evaluation.decode import Prediction
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The best span for a question, and the score of "no answer" to compare it with.
+
+    start, end: character offsets; ``text == context[start:end]``.
+    score: start logit + end logit of the span.
+    null_score: the least start[0] + end[0] over the question's windows.
+    """
+
+    id: str
+    text: str
+    start: int
+    end: int
+    score: float
+    null_score: float
 
 
 class Scores(BaseModel):
@@ -83,7 +98,11 @@ class SquadResult(BaseModel):
 
 
 def normalize_answer(text: str) -> str:
-    """Lower case, no ASCII punctuation, no English articles, single spaces."""
+    """Lower case, no ASCII punctuation, no English articles, single spaces.
+
+    >>> normalize_answer("The  Tower, of London!")
+    'tower of london'
+    """
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
@@ -133,25 +152,6 @@ def per_question_f1(
     """
     raw = _raw_scores(dataset, predictions)
     return 100.0 * _with_nulls(raw, raw.f1, threshold)
-
-
-def evaluate(
-    model: PreTrainedModel,
-    dataset: Dataset,
-    threshold_from: Dataset | None = None,
-    **settings: Any,
-) -> SquadResult:
-    """Decode `dataset` with `model` and score the answers.
-
-    `threshold_from` is data to fit the no-answer threshold on (never `dataset` itself); the
-    settings are those of `qaprune_lib.evaluation.decode.predict`.
-    """
-    from qaprune_lib.evaluation.decode import predict
-
-    threshold = None
-    if threshold_from is not None:
-        threshold = fit_threshold(threshold_from, predict(model, threshold_from, **settings))
-    return score_predictions(dataset, predict(model, dataset, **settings), threshold=threshold)
 
 
 @dataclass(frozen=True)

@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections import deque
 from collections.abc import Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
+import torch
+from datasets import Dataset
 from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 
-from qaprune_lib.errors import ModelError, SettingsError
-from qaprune_lib.evaluation.timed_windows import (
-    TimedWindows,
-    decode_windows,
-    examples_of,
-    some_of,
-    timed_windows,
-)
+from qaprune_lib.data.arrow_cache import column
+from qaprune_lib.data.batching import Collator, take_rows
+from qaprune_lib.data.natural_questions.example import AnswerType
+from qaprune_lib.data.tasks import QuestionData, task_of
+from qaprune_lib.data.tokens import tokenizer_state
+from qaprune_lib.data.windows import Windows
+from qaprune_lib.errors import ModelError, SettingsError, check_counts
+from qaprune_lib.evaluation.decode import DECODERS
+from qaprune_lib.evaluation.logits import evaluating, features_for, run, tokenizer_of
+from qaprune_lib.models import Encoder, Topology, head_of
 from qaprune_lib.progress import tqdm
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import torch
-    from datasets import Dataset
-    from torch import nn
-    from transformers import PreTrainedModel
-
-    from qaprune_lib.data.natural_questions import NaturalQuestions
 
 WARM_UP_BATCHES = 10
 
@@ -73,14 +71,12 @@ class Timing(BaseModel):
 
 def time_decoding(
     models: Sequence[PreTrainedModel],
-    dataset: Dataset | NaturalQuestions,
+    dataset: QuestionData,
     *,
     repeats: int = 5,
     batch_size: int = 1,
     max_questions: int | None = None,
-    max_length: int = 384,
-    doc_stride: int = 128,
-    max_question_length: int = 64,
+    windows: Windows | None = None,
     max_answer_length: int = 30,
     num_proc: int | None = None,
     cache_dir: Path | None = None,
@@ -101,58 +97,64 @@ def time_decoding(
         batch_size: windows decoded at once.
         max_questions: use only so many questions, evenly spaced (of Natural Questions: about so
             many, drawn at random).
-        max_length, doc_stride, max_question_length, max_answer_length: as for `predict`.
-        num_proc, cache_dir: as for `make_features`.
+        windows, max_answer_length, num_proc, cache_dir: as for `predict`.
         progress: show a bar.
 
     Raises:
         SettingsError: a number below 1, or no model.
-        ModelError: models on several devices, without tokenizer, or of an unsupported architecture.
-    """
-    import torch
+        ModelError: models on several devices, without tokenizer, for another task, or of an
+            unsupported architecture.
 
+    >>> from qaprune_lib import load_model, load_squad
+    >>> model, dev = load_model("embedded-small", device="cpu"), load_squad("embedded")["dev"]
+    >>> (timing,) = time_decoding([model], dev, max_questions=2, repeats=1, progress=False)
+    >>> timing.windows, timing.speedup
+    (2, 1.0)
+    """
     if not models:
         raise SettingsError("there is no model to time")
-    counts = {"repeats": repeats, "batch_size": batch_size, "max_questions": max_questions}
-    for name, value in counts.items():
-        if value is not None and value < 1:
-            raise SettingsError(f"{name}={value} must be at least 1")
-    device = _common_device(models)
-    dataset = some_of(dataset, max_questions)
-    examples = examples_of(dataset)
-    windows = timed_windows(
-        models,
-        dataset,
-        batch_size,
-        max_length=max_length,
-        doc_stride=doc_stride,
-        max_question_length=max_question_length,
-        num_proc=num_proc,
-        cache_dir=cache_dir,
-    )
-    macs = [_macs(model, work) for model, work in zip(models, windows, strict=True)]
+    check_counts(repeats=repeats, batch_size=batch_size, max_questions=max_questions)
+    device, task = _common_device(models), task_of(dataset)
+    if max_questions is not None:
+        dataset = task.some(dataset, max_questions)
+    questions = task.held(dataset)
+    made: dict[tuple[str, bool], _Work] = {}  # models with the same tokenizer share their windows
+    work = []
+    for model in models:
+        key = tokenizer_state(tokenizer_of(model))
+        if key not in made:
+            features = features_for(model, dataset, windows, num_proc=num_proc, cache_dir=cache_dir)
+            made[key] = _Work.of(features, Collator.of(tokenizer_of(model)), batch_size)
+        work.append(made[key])
+    macs = [_macs(model, own) for model, own in zip(models, work, strict=True)]
     seconds: list[list[float]] = [[] for _ in models]
+
+    def decode(model: PreTrainedModel, own: _Work, every: int = 1) -> None:
+        answers = DECODERS[task.name](
+            questions, own.features, own.logits(model, every), max_answer_length=max_answer_length
+        )
+        deque(answers, maxlen=0)
+
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
         for model in models:
-            stack.enter_context(_evaluating(model))
+            stack.enter_context(evaluating(model))
         bar = stack.enter_context(
             tqdm(total=repeats * len(models), desc="timing", unit="decoding", disable=not progress)
         )
-        for model, work in zip(models, windows, strict=True):
-            some = work.batches[:: -(-len(work.batches) // WARM_UP_BATCHES)]
-            decode_windows(model, examples, work, some, max_answer_length)
+        for model, own in zip(models, work, strict=True):
+            decode(model, own, every=-(-len(own.batches) // WARM_UP_BATCHES))
         for _ in range(repeats):
-            for model, work, rounds in zip(models, windows, seconds, strict=True):
+            for model, own, rounds in zip(models, work, seconds, strict=True):
                 synchronize(device)
                 start = time.perf_counter()
-                decode_windows(model, examples, work, work.batches, max_answer_length)
+                decode(model, own)
                 synchronize(device)
                 rounds.append(time.perf_counter() - start)
                 bar.update()
 
     timings = []
-    for model, work, rounds, n_macs in zip(models, windows, seconds, macs, strict=True):
+    for model, own, rounds, n_macs in zip(models, work, seconds, macs, strict=True):
         ratios = [first / this for first, this in zip(seconds[0], rounds, strict=True)]
         timings.append(
             Timing(
@@ -166,13 +168,45 @@ def time_decoding(
                 macs_ratio=macs[0] / n_macs if n_macs else None,
                 parameters=sum(weights.numel() for weights in model.parameters()),
                 size_mib=weights_mib(model),
-                windows=len(work.lengths),
+                windows=len(own.lengths),
                 batch_size=batch_size,
                 device=device_name(device),
                 threads=torch.get_num_threads(),
             )
         )
     return timings
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Windows in batches of fixed size, the longest first: their rows and model inputs."""
+
+    features: Dataset
+    lengths: np.ndarray
+    batches: list[tuple[list[int], dict[str, Tensor]]]
+
+    @classmethod
+    def of(cls, features: Dataset, collator: Collator, batch_size: int) -> _Work:
+        lengths = column(features, "length")
+        order = np.argsort(-lengths, kind="stable").tolist()
+        inputs = features.select_columns(["input_ids", "token_type_ids"])
+        batches = [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
+        return cls(features, lengths, [(b, collator(take_rows(inputs, b))) for b in batches])
+
+    def logits(self, model: PreTrainedModel, every: int) -> list[tuple[np.ndarray, ...]]:
+        """Logits of all windows; those that are not in every such batch count as zero."""
+        found: dict[int, tuple[np.ndarray, ...]] = {}
+        for rows, inputs in self.batches[::every]:
+            found.update(zip(rows, run(model, inputs), strict=True))
+        head = head_of(model)
+        return [
+            found.get(row)
+            or tuple(
+                np.zeros(length if name in head.positions else len(AnswerType), np.float32)
+                for name in head.logits
+            )
+            for row, length in enumerate(self.lengths)
+        ]
 
 
 def weights_mib(model: nn.Module) -> float:
@@ -182,16 +216,12 @@ def weights_mib(model: nn.Module) -> float:
 
 def synchronize(device: torch.device) -> None:
     """Wait until the device has done all that it was given; a CPU always has."""
-    import torch
-
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
 
 
 def device_name(device: torch.device) -> str:
     """Name of a GPU, or "cpu" with its vector instructions."""
-    import torch
-
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "cpu":
@@ -199,13 +229,8 @@ def device_name(device: torch.device) -> str:
     return str(device)
 
 
-def _macs(model: PreTrainedModel, work: TimedWindows) -> int:
+def _macs(model: PreTrainedModel, work: _Work) -> int:
     """Multiply-accumulates of the layers over all batches, counted from the modules themselves."""
-    from torch import nn
-
-    from qaprune_lib.models.architecture import Encoder
-    from qaprune_lib.models.topology import Topology
-
     encoder = Encoder(model)
     linear = sum(
         module.weight.numel()
@@ -224,14 +249,3 @@ def _common_device(models: Sequence[PreTrainedModel]) -> torch.device:
         names = ", ".join(sorted(map(str, devices)))
         raise ModelError(f"models are timed on one device; these are on {names}")
     return devices.pop()
-
-
-@contextmanager
-def _evaluating(model: PreTrainedModel) -> Iterator[None]:
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

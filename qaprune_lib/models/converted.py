@@ -22,8 +22,8 @@ from transformers import (
 )
 
 from qaprune_lib.cache import build_once, cache_root
-from qaprune_lib.data.embedded import ARTICLES, generate_articles
-from qaprune_lib.data.features import source_digest
+from qaprune_lib.data.arrow_cache import source_digest
+from qaprune_lib.data.embedded.articles import ARTICLES, generate_articles
 
 VOCABULARY = 6000
 _OF_BERT = {"<s>": "[CLS]", "<pad>": "[PAD]", "</s>": "[SEP]", "<unk>": "[UNK]", "<mask>": "[MASK]"}

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
-from qaprune_lib.data.natural_questions_example import AnswerType
+from qaprune_lib.data.natural_questions.example import AnswerType
 
 Task = Literal["squad", "natural_questions"]
 _STOCK = "ForQuestionAnswering"

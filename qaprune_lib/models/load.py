@@ -132,7 +132,7 @@ def _add_markup(
     model: QuestionAnsweringModel, tokenizer: PreTrainedTokenizerFast, seed: int
 ) -> None:
     """Ids and embeddings for the markup tokens of Natural Questions, where there are none."""
-    from qaprune_lib.data.natural_questions_windows import MARKUP, markup_ids
+    from qaprune_lib.data.natural_questions.documents import MARKUP, markup_ids
 
     try:
         markup_ids(tokenizer.backend_tokenizer)

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
+import torch
 
-from qaprune_lib.models.architecture import shape_of
-from qaprune_lib.models.pruned import QuestionAnsweringModel
-from qaprune_lib.scorers.gradients import gate_gradients
-from qaprune_lib.scorers.scores import GateScores, check_kinds, without_absent
-from qaprune_lib.training.windows import TrainingData, training_windows
+from qaprune_lib.data.tasks import QuestionData
+from qaprune_lib.data.windows import Windows
+from qaprune_lib.evaluation.logits import features_for
+from qaprune_lib.models import QuestionAnsweringModel
+from qaprune_lib.scorers.gradients import summed_gradients
+from qaprune_lib.scorers.registry import scorer
+from qaprune_lib.scorers.scores import GateScores, check_kinds
 
 
+@scorer("Fisher", order=5)
 def fisher(
     model: QuestionAnsweringModel,
-    dataset: TrainingData,
+    dataset: QuestionData,
     *,
     kinds: Sequence[str] = ("attn", "ff"),
-    max_length: int | None = None,
-    doc_stride: int = 128,
-    null_rate: float | None = None,
+    windows: Windows | None = None,
 ) -> GateScores:
     """Sum over windows of (∂ loss / ∂ γ)² at γ = 1, of each window by itself.
 
@@ -28,22 +29,13 @@ def fisher(
 
     Raises:
         DataError: an empty data set. SettingsError: an unknown kind.
+
+    >>> from qaprune_lib import load_model, load_squad
+    >>> model, train = load_model("embedded-small", device="cpu"), load_squad("embedded")["train"]
+    >>> bool((fisher(model, train.select(range(2)), windows=Windows(96)).get("ff") >= 0).all())
+    True
     """
     check_kinds(kinds)
-    windows = training_windows(
-        model, dataset, max_length=max_length, doc_stride=doc_stride, null_rate=null_rate
-    )
-    features = windows.features
-    shape = shape_of(model.config)
-    totals = {kind: np.zeros(shape.gates(kind)) for kind in kinds}
-    for gradients in gate_gradients(model, features, kinds, description="fisher"):
-        for kind, gradient in gradients.items():
-            totals[kind] += gradient.square().sum(0).double().cpu().numpy()
-    return GateScores(
-        shape=shape,
-        method="fisher",
-        seed=0,
-        data_digest=windows.data_digest,
-        settings={"windows": len(features)},
-        **without_absent(model, totals),
-    )
+    features = features_for(model, dataset, windows, training=True)
+    scores = summed_gradients(model, features, kinds, torch.square, "fisher")
+    return GateScores.of("fisher", model, scores, dataset, settings={"windows": len(features)})

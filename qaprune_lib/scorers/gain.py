@@ -6,28 +6,30 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+import torch
 from datasets import Dataset
 
+from qaprune_lib.data.tasks import QuestionData
+from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import SettingsError
-from qaprune_lib.models.architecture import shape_of
-from qaprune_lib.models.pruned import QuestionAnsweringModel
-from qaprune_lib.scorers.gradients import gate_gradients
-from qaprune_lib.scorers.scores import GateScores, check_kinds, without_absent
-from qaprune_lib.training.windows import TrainingData, training_windows
+from qaprune_lib.evaluation.logits import features_for
+from qaprune_lib.models import QuestionAnsweringModel, shape_of
+from qaprune_lib.scorers.gradients import gate_gradients, summed_gradients
+from qaprune_lib.scorers.registry import scorer
+from qaprune_lib.scorers.scores import GateScores, check_kinds
 
 MAX_GATES_AT_ZERO = 512
 
 
+@scorer("gain", order=2)
 def gain(
     model: QuestionAnsweringModel,
-    dataset: TrainingData,
+    dataset: QuestionData,
     *,
     kinds: Sequence[str] = ("attn", "ff"),
     at: Literal[0, 1] = 1,
     normalize: bool = False,
-    max_length: int | None = None,
-    doc_stride: int = 128,
-    null_rate: float | None = None,
+    windows: Windows | None = None,
 ) -> GateScores:
     """Mean over windows of |∂ loss / ∂ γ|, the "head importance score".
 
@@ -38,45 +40,34 @@ def gain(
         at: the paper's Eq. (1) takes the derivative at γ = 0, Michel et al. (2019) at γ = 1. At 0
             each gate needs a pass of its own, with the other gates at 1.
         normalize: divide each layer's scores by their L2 norm, as Michel et al. do.
-        max_length, doc_stride, null_rate: of the windows, as for `training_windows`.
+        windows: as for `finetune`.
 
     Raises:
         SettingsError: an unknown kind, or `at=0` for more gates than that many passes are sensible
             for.
         DataError: an empty data set.
+
+    >>> from qaprune_lib import load_model, load_squad
+    >>> model, train = load_model("embedded-small", device="cpu"), load_squad("embedded")["train"]
+    >>> gain(model, train.select(range(2)), kinds=["attn"], windows=Windows(96)).get("attn").shape
+    (3, 12)
     """
     if at not in (0, 1):
         raise SettingsError(f"gain at={at}: the derivative is taken at 0 or at 1")
     check_kinds(kinds)
-    windows = training_windows(
-        model, dataset, max_length=max_length, doc_stride=doc_stride, null_rate=null_rate
-    )
-    features = windows.features
-    scores = (_at_one if at == 1 else _at_zero)(model, features, kinds)
+    features = features_for(model, dataset, windows, training=True)
+    if at == 1:
+        totals = summed_gradients(model, features, kinds, torch.abs, "gain")
+    else:
+        totals = _sums_at_zero(model, features, kinds)
+    scores = {kind: total / len(features) for kind, total in totals.items()}
     if normalize:
         scores = {kind: _unit_rows(values) for kind, values in scores.items()}
-    return GateScores(
-        shape=shape_of(model.config),
-        method="gain",
-        seed=0,
-        data_digest=windows.data_digest,
-        settings={"at": at, "normalize": normalize, "windows": len(features)},
-        **without_absent(model, scores),
-    )
+    settings = {"at": at, "normalize": normalize, "windows": len(features)}
+    return GateScores.of("gain", model, scores, dataset, settings=settings)
 
 
-def _at_one(
-    model: QuestionAnsweringModel, features: Dataset, kinds: Sequence[str]
-) -> dict[str, np.ndarray]:
-    shape = shape_of(model.config)
-    totals = {kind: np.zeros(shape.gates(kind)) for kind in kinds}
-    for gradients in gate_gradients(model, features, kinds, description="gain"):
-        for kind, gradient in gradients.items():
-            totals[kind] += gradient.abs().sum(0).double().cpu().numpy()
-    return {kind: total / len(features) for kind, total in totals.items()}
-
-
-def _at_zero(
+def _sums_at_zero(
     model: QuestionAnsweringModel, features: Dataset, kinds: Sequence[str]
 ) -> dict[str, np.ndarray]:
     shape = shape_of(model.config)
@@ -86,23 +77,19 @@ def _at_zero(
             f"gain at 0 needs one pass through the data per gate, {n_gates} for {list(kinds)}; "
             f"more than {MAX_GATES_AT_ZERO} are refused: use at=1, or fewer kinds"
         )
-    scores = {}
+    totals = {}
     for kind in kinds:
         total = np.zeros(int(np.prod(shape.gates(kind))))
         for gate in range(len(total)):
-            batches = gate_gradients(
-                model,
-                features,
-                [kind],
-                closed=(kind, gate),
-                description=f"gain at 0, {kind} {gate + 1}/{len(total)}",
-            )
+            description = f"gain at 0, {kind} {gate + 1}/{len(total)}"
             total[gate] = sum(
                 float(gradients[kind].flatten(1)[:, gate].abs().double().sum())
-                for gradients in batches
+                for gradients in gate_gradients(
+                    model, features, [kind], closed=(kind, gate), description=description
+                )
             )
-        scores[kind] = (total / len(features)).reshape(shape.gates(kind))
-    return scores
+        totals[kind] = total.reshape(shape.gates(kind))
+    return totals
 
 
 def _unit_rows(scores: np.ndarray) -> np.ndarray:

@@ -7,20 +7,20 @@ whose size would change the scores.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from datasets import Dataset
 from torch import Tensor
 
-from qaprune_lib.data.batching import LABELS, batches_by_tokens
-from qaprune_lib.errors import DataError
+from qaprune_lib.data.arrow_cache import column
+from qaprune_lib.data.batching import LABELS, Collator, batches_by_tokens, take_rows
+from qaprune_lib.evaluation.logits import evaluating
 from qaprune_lib.gates.masks import Masks, apply_masks
-from qaprune_lib.models.architecture import shape_of
-from qaprune_lib.models.pruned import QuestionAnsweringModel
+from qaprune_lib.models import QuestionAnsweringModel, shape_of
 from qaprune_lib.progress import tqdm
-from qaprune_lib.training.finetune import collator_for
 from qaprune_lib.training.objectives import CrossEntropy, model_inputs
 
 _COLUMNS = ("input_ids", "token_type_ids", *LABELS)
@@ -30,35 +30,29 @@ _COLUMNS = ("input_ids", "token_type_ids", *LABELS)
 def frozen(model: QuestionAnsweringModel) -> Iterator[None]:
     """No gradient for any weight, dropout off; both as before afterwards."""
     flags = [(weights, weights.requires_grad) for weights in model.parameters()]
-    training = [module for module in model.modules() if module.training]
-    model.eval().requires_grad_(False)
+    model.requires_grad_(False)
     try:
-        yield
+        with evaluating(model):
+            yield
     finally:
         for weights, flag in flags:
             weights.requires_grad_(flag)
-        model.eval()
-        for module in training:
-            module.training = True
 
 
-def labelled_batches(
-    model: QuestionAnsweringModel, features: Dataset, *, max_tokens: int, description: str
-) -> Iterator[dict[str, Tensor]]:
-    """Batches of windows with labels on the model's device, under a progress bar.
-
-    Raises:
-        DataError: there are no windows.
-    """
-    if len(features) == 0:
-        raise DataError("no windows to score gates on: the data set is empty")
-    collator = collator_for(model)
-    rows = features.select_columns([name for name in _COLUMNS if name in features.column_names])
-    with tqdm(total=len(features), desc=description, unit="window", mininterval=1.0) as bar:
-        for indices in batches_by_tokens(features["length"], max_tokens):
-            batch = collator([rows[index] for index in indices])
-            yield {name: tensor.to(model.device) for name, tensor in batch.items()}
-            bar.update(len(indices))
+def summed_gradients(
+    model: QuestionAnsweringModel,
+    features: Dataset,
+    kinds: Sequence[str],
+    of_each: Callable[[Tensor], Tensor],
+    description: str,
+) -> dict[str, np.ndarray]:
+    """Sum over windows of a function of ∂ loss / ∂ γ, element by element; float64 by kind."""
+    shape = shape_of(model.config)
+    totals = {kind: np.zeros(shape.gates(kind)) for kind in kinds}
+    for gradients in gate_gradients(model, features, kinds, description=description):
+        for kind, gradient in gradients.items():
+            totals[kind] += of_each(gradient).sum(0).double().cpu().numpy()
+    return totals
 
 
 def gate_gradients(
@@ -84,12 +78,14 @@ def gate_gradients(
         For each batch and kind a tensor [batch, ...gates of the kind].
     """
     objective, shape = CrossEntropy(), shape_of(model.config)
-    dtype = next(model.parameters()).dtype
-    with frozen(model):
-        batches = labelled_batches(model, features, max_tokens=max_tokens, description=description)
-        for batch in batches:
-            n_rows = len(batch["input_ids"])
-            masks = Masks.ones(shape, kinds, batch=n_rows, device=model.device, dtype=dtype)
+    dtype, collator = next(model.parameters()).dtype, Collator.of(model.tokenizer)
+    inputs = features.select_columns([name for name in _COLUMNS if name in features.column_names])
+    bar = tqdm(total=len(features), desc=description, unit="window", mininterval=1.0)
+    with bar, frozen(model):
+        for rows in batches_by_tokens(column(features, "length"), max_tokens):
+            batch = collator(take_rows(inputs, rows))
+            batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+            masks = Masks.ones(shape, kinds, batch=len(rows), device=model.device, dtype=dtype)
             if closed is not None:
                 masks.get(closed[0]).flatten(1)[:, closed[1]] = 0.0
             gates = {kind: masks.get(kind).requires_grad_() for kind in kinds}
@@ -98,3 +94,4 @@ def gate_gradients(
                 # zeros where a pruned model has no slice of a kind left
                 gradients = torch.autograd.grad(loss, list(gates.values()), materialize_grads=True)
             yield dict(zip(gates, gradients, strict=True))
+            bar.update(len(rows))

@@ -13,21 +13,20 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
+from qaprune_lib.data.tasks import QuestionData
+from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import SettingsError
 from qaprune_lib.gates.hard_concrete import HardConcrete, PenaltyOn
 from qaprune_lib.gates.masks import Masks, apply_masks
-from qaprune_lib.models.architecture import KINDS, shape_of
-from qaprune_lib.models.load import weights_digest
-from qaprune_lib.models.pruned import QuestionAnsweringModel
+from qaprune_lib.models import KINDS, QuestionAnsweringModel, shape_of
 from qaprune_lib.scorers.gradients import frozen
+from qaprune_lib.scorers.registry import scorer
 from qaprune_lib.scorers.scores import GateScores, check_kinds, without_absent
 from qaprune_lib.training.bert_adam import BertAdam
-from qaprune_lib.training.checkpoints import working_folder
-from qaprune_lib.training.finetune import collator_for, objective_for
 from qaprune_lib.training.objectives import Distillation
 from qaprune_lib.training.settings import TrainingSettings, with_hyperparameters
-from qaprune_lib.training.trainer import SpanTrainer, dropout_set, run_trainer
-from qaprune_lib.training.windows import TrainingData, training_windows, with_teacher
+from qaprune_lib.training.trainer import SpanTrainer, dropout_set
+from qaprune_lib.training.training_set import TrainingSet
 
 
 def _gate_training() -> TrainingSettings:
@@ -133,8 +132,9 @@ class GateTrainer(SpanTrainer):
     ) -> None:
         self.penalty = penalty
         self.micro_step = (-1, -1)
-        super().__init__(gated, *arguments, **keywords)
-        gated.frozen_model[0].to(self.args.device)  # type: ignore[arg-type]
+        (model,) = gated.frozen_model
+        super().__init__(gated, *arguments, device=model.device, **keywords)
+        model.to(self.args.device)  # type: ignore[arg-type]
 
     def compute_loss(
         self,
@@ -155,17 +155,16 @@ class GateTrainer(SpanTrainer):
         return loss
 
 
+@scorer("L0", order=4)
 def l0(
     model: QuestionAnsweringModel,
-    dataset: TrainingData,
+    dataset: QuestionData,
     *,
     penalty: Mapping[str, float],
     teacher: QuestionAnsweringModel | None = None,
     distillation: Distillation | None = None,
     settings: GateSettings | None = None,
-    max_length: int | None = None,
-    doc_stride: int = 128,
-    null_rate: float | None = None,
+    windows: Windows | None = None,
     folder: Path | None = None,
     **hyperparameters: Any,
 ) -> GateScores:
@@ -176,7 +175,7 @@ def l0(
     answer type); λ depends on that.
 
     Args:
-        model: fine-tuned; stays as it is, and gets no gradient.
+        model: fine-tuned; stays as and where it is, and gets no gradient.
         dataset: questions to train the gates on, in SQuAD's form or Natural Questions.
         penalty: λ per kind, as {"attn": 2e-2}. The paper runs one kind at a time; several kinds
             make a joint run.
@@ -184,8 +183,7 @@ def l0(
         distillation: weight and temperature, with a teacher.
         settings: `GateSettings`; single hyper-parameters, of it or of its `training`, can be given
             as keywords (`seed=1`, `max_steps=300`, `penalty_on="one"`).
-        max_length, doc_stride, null_rate: of the windows, as for `training_windows`.
-        folder: keeps checkpoints, as in `finetune`.
+        windows, folder: as for `finetune`.
 
     Returns:
         Scores to cut at `threshold=0.0`; `open_mean` holds E[γ] for folding, and
@@ -195,68 +193,50 @@ def l0(
         SettingsError: a λ that is negative or not a number, no or an unknown kind, an unknown
             hyper-parameter, or a folder of another run.
         DataError: an empty data set.
+
+    >>> from qaprune_lib import load_model, load_squad
+    >>> model, train = load_model("embedded-small", device="cpu"), load_squad("embedded")["train"]
+    >>> options = {"penalty": {"attn": 0.02}, "max_steps": 1, "windows": Windows(96)}
+    >>> l0(model, train.select(range(4)), **options).settings["report"]["steps"]
+    1
     """
     settings = _with_hyperparameters(settings or GateSettings(), hyperparameters)
     _check_penalty(penalty)
-    windows = training_windows(
-        model, dataset, max_length=max_length, doc_stride=doc_stride, null_rate=null_rate
-    )
-    features = windows.features
-    objective = objective_for(teacher, distillation)
-    teacher_digest = None
-    if teacher is not None:
-        features = with_teacher(windows, model, teacher)
-        teacher_digest = weights_digest(teacher)
+    training_set = TrainingSet.of(model, dataset, windows, teacher, distillation)
     kinds = [kind for kind in KINDS if kind in penalty]
-    gated = GatedModel(model, kinds, settings)
-    training = settings.training
-    described = {
-        "penalty": dict(penalty),
-        "objective": type(objective).__name__,
-        "distillation": None if teacher is None else asdict(objective),
-        "windows": list(windows.settings),
-        **asdict(settings),
-    }
-    identity = {
-        **described,
-        "data": windows.data_digest,
-        "weights": weights_digest(model),
-        "teacher": teacher_digest,
-    }
+    gated, training = GatedModel(model, kinds, settings), settings.training
+    described = {"penalty": dict(penalty), **asdict(settings)}
     device = model.device
-    with working_folder(folder) as working, frozen(model), dropout_set(model, training.dropout):
+    with frozen(model), dropout_set(model, training.dropout):
         model.train(training.dropout)
-        trainer = GateTrainer(
-            gated,
-            features,
-            objective,
-            training,
-            collator_for(model),
-            penalty=dict(penalty),
-            folder=working,
-            keep_checkpoints=folder is not None,
-            description="gates " + " ".join(f"{kind} λ={penalty[kind]:g}" for kind in kinds),
-            optimizer=_optimizer(gated, settings),
-        )
-        report = run_trainer(trainer, working if folder else None, identity)
-        model.to(device)  # type: ignore[arg-type]
-    described["report"] = {
-        **asdict(report),
-        "open": {
-            kind: float(gated.open_gates(kind).detach() / gated.present[kind].sum().clamp(min=1))
-            for kind in kinds
-        },
+        try:
+            trainer = GateTrainer(
+                gated,
+                training_set,
+                training,
+                folder,
+                "gates " + " ".join(f"{kind} λ={penalty[kind]:g}" for kind in kinds),
+                optimizer=_optimizer(gated, settings),
+                penalty=dict(penalty),
+            )
+            report = trainer.run(described)
+        finally:
+            model.to(device)  # type: ignore[arg-type]
+    shares = {
+        kind: float(gated.open_gates(kind).detach() / gated.present[kind].sum().clamp(min=1))
+        for kind in kinds
     }
-    log_alpha = {kind: gated.gate(kind).log_alpha.detach().double().cpu().numpy() for kind in kinds}
-    return GateScores(
-        shape=shape_of(model.config),
-        method="l0",
+    identity = training_set.identity
+    shown = {name: identity[name] for name in ("objective", "distillation", "windows")}
+    return GateScores.of(
+        "l0",
+        model,
+        {kind: gated.gate(kind).log_alpha.detach().double().cpu().numpy() for kind in kinds},
+        dataset,
         seed=training.seed,
-        data_digest=windows.data_digest,
-        settings=described,
+        settings={**described, **shown, "report": {**asdict(report), "open": shares}},
         additive=False,
         open_mean={kind: gated.gate(kind).mean().double().cpu().numpy() for kind in kinds},
-        **without_absent(model, log_alpha),
     )
 
 

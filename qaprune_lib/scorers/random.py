@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from qaprune_lib.models.architecture import shape_of
-from qaprune_lib.models.pruned import QuestionAnsweringModel
-from qaprune_lib.scorers.scores import GateScores, check_kinds, without_absent
+from qaprune_lib.models import QuestionAnsweringModel, shape_of
+from qaprune_lib.scorers.registry import scorer
+from qaprune_lib.scorers.scores import GateScores, check_kinds
 
 
+@scorer("random", order=1, questions=None)
 def random(
     model: QuestionAnsweringModel, *, kinds: Sequence[str] = ("attn", "ff"), seed: int = 0
 ) -> GateScores:
@@ -18,14 +19,15 @@ def random(
 
     Cut at `threshold=1 - p` each gate stays with probability p (Bernoulli, as in the paper); cut
     at `fraction=` exactly that share goes.
+
+    Raises:
+        SettingsError: an unknown kind.
+
+    >>> from qaprune_lib import load_model
+    >>> random(load_model("embedded-small", device="cpu"), seed=1).kinds()
+    ['attn', 'ff']
     """
     check_kinds(kinds)
-    generator = np.random.default_rng(seed)
-    shape = shape_of(model.config)
-    return GateScores(
-        shape=shape,
-        method="random",
-        seed=seed,
-        data_digest="",
-        **without_absent(model, {kind: generator.random(shape.gates(kind)) for kind in kinds}),
-    )
+    generator, shape = np.random.default_rng(seed), shape_of(model.config)
+    scores = {kind: generator.random(shape.gates(kind)) for kind in kinds}
+    return GateScores.of("random", model, scores, seed=seed)

@@ -13,9 +13,11 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from qaprune_lib.cache import write_atomically
+from qaprune_lib.data.tasks import QuestionData, task_of
 from qaprune_lib.errors import GateError, SettingsError
-from qaprune_lib.models.architecture import KINDS, ModelShape
-from qaprune_lib.models.topology import Topology
+from qaprune_lib.models import KINDS, ModelShape, Topology, shape_of
+
+_PLAIN = ("method", "seed", "data_digest", "settings", "additive")  # fields as JSON has them
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,23 @@ class GateScores:
                 )
             if not (scores < np.inf).all():
                 raise GateError(f"scores {kind!r} of {self.method!r} hold NaN or infinity")
+
+    @classmethod
+    def of(
+        cls,
+        method: str,
+        model: PreTrainedModel,
+        scores: Mapping[str, np.ndarray],
+        data: QuestionData | None = None,
+        **fields: Any,
+    ) -> GateScores:
+        """Scores of a model by kind, −inf where a pruned model has no such slice any more."""
+        return cls(
+            shape=shape_of(model.config),
+            method=method,
+            data_digest="" if data is None else task_of(data).digest(data),
+            **{"seed": 0, **fields, **without_absent(model, scores)},
+        )
 
     def kinds(self) -> list[str]:
         """The kinds of gates that were scored."""
@@ -95,11 +114,7 @@ class GateScores:
         """Write one JSON file, atomically."""
         content = {
             "shape": self.shape.model_dump(),
-            "method": self.method,
-            "seed": self.seed,
-            "data_digest": self.data_digest,
-            "settings": dict(self.settings),
-            "additive": self.additive,
+            **{name: getattr(self, name) for name in _PLAIN},
             "scores": {kind: _to_lists(self.get(kind)) for kind in self.kinds()},
             "open_mean": {kind: _to_lists(m) for kind, m in (self.open_mean or {}).items()},
         }
@@ -114,15 +129,12 @@ class GateScores:
         """
         try:
             content = json.loads(Path(path).read_text())
+            fields: dict[str, Any] = {name: content[name] for name in _PLAIN}
+            fields |= {kind: _from_lists(scores) for kind, scores in content["scores"].items()}
             return cls(
                 shape=ModelShape(**content["shape"]),
-                method=content["method"],
-                seed=content["seed"],
-                data_digest=content["data_digest"],
-                settings=content["settings"],
-                additive=content["additive"],
                 open_mean={k: _from_lists(m) for k, m in content["open_mean"].items()} or None,
-                **{kind: _from_lists(scores) for kind, scores in content["scores"].items()},
+                **fields,
             )
         except FileNotFoundError as error:
             raise GateError(f"{path}: no such file of gate scores") from error
@@ -132,15 +144,14 @@ class GateScores:
 
 def _to_lists(scores: np.ndarray) -> list[Any]:
     # JSON has no infinity: null stands for the −inf of a slice that is not there any more
-    if scores.ndim == 2:
-        return [_to_lists(row) for row in scores]
-    return [float(score) if np.isfinite(score) else None for score in scores]
+    found = scores.astype(object)
+    found[~np.isfinite(scores)] = None
+    return found.tolist()
 
 
 def _from_lists(scores: list[Any]) -> np.ndarray:
-    if scores and isinstance(scores[0], list):
-        return np.stack([_from_lists(row) for row in scores])
-    return np.array([-np.inf if score is None else score for score in scores], dtype=np.float64)
+    found = np.array(scores, dtype=np.float64)
+    return np.where(np.isnan(found), -np.inf, found)
 
 
 def without_absent(model: PreTrainedModel, scores: Mapping[str, np.ndarray]) -> dict[str, Any]:

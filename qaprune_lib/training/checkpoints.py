@@ -8,9 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,16 +61,3 @@ def mark_complete(folder: Path) -> None:
     sync(folder)
     (folder / COMPLETE).touch()
     sync(folder)
-
-
-@contextmanager
-def working_folder(folder: Path | None) -> Iterator[Path]:
-    """The folder itself, or a temporary one that is removed afterwards."""
-    if folder is not None:
-        yield Path(folder)
-        return
-    temporary = tempfile.mkdtemp(prefix="qaprune-")
-    try:
-        yield Path(temporary)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

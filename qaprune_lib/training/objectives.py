@@ -11,14 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from qaprune_lib.errors import SettingsError
-from qaprune_lib.models.heads import HEADS
+from qaprune_lib.models import HEADS
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 TARGETS: Mapping[str, str] = {
@@ -38,14 +37,6 @@ def model_inputs(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def teacher_column(logits: str) -> str:
     """The column of windows that holds a teacher's logits."""
     return f"teacher_{logits}"
-
-
-class Objective(Protocol):
-    """A loss of each window, [batch]; what is trained is its mean over the batch."""
-
-    def __call__(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
-        """Loss of each window from a model's outputs: those that `TARGETS` names."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from qaprune_lib.errors import SettingsError
+from qaprune_lib.errors import SettingsError, check_counts
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,8 @@ class TrainingSettings:
     checkpoint_steps: int = 200
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulation", "checkpoint_steps", "max_steps"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise SettingsError(f"{name}={value!r} must be an integer of at least 1")
+        counts = ("epochs", "batch_size", "accumulation", "checkpoint_steps", "max_steps")
+        check_counts(**{name: getattr(self, name) for name in counts})
         for name in ("learning_rate", "warmup", "weight_decay", "max_grad_norm"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:

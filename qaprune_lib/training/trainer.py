@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,18 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
 from torch import nn
-from torch.utils.data import Sampler
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from qaprune_lib.data.batching import LABELS, Collator, length_grouped_order
+from qaprune_lib.data.arrow_cache import column
+from qaprune_lib.data.batching import LABELS, length_grouped_order
 from qaprune_lib.errors import DataError, ModelError, SettingsError
 from qaprune_lib.progress import tqdm
 from qaprune_lib.training.checkpoints import claim, mark_complete, newest_complete_checkpoint
-from qaprune_lib.training.objectives import TARGETS, Objective, model_inputs, teacher_column
+from qaprune_lib.training.objectives import TARGETS, model_inputs, teacher_column
 from qaprune_lib.training.settings import TrainingSettings
+from qaprune_lib.training.training_set import TrainingSet
 
 _COLUMNS = ("input_ids", "token_type_ids", *LABELS, *map(teacher_column, TARGETS))
 
@@ -48,85 +49,39 @@ class TrainingReport:
     seconds_per_step: float | None
 
 
-def _world_size() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-class _FixedOrder(Sampler[int]):
-    def __init__(self, order: list[int]) -> None:
-        self.order = order
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.order)
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-
-class _ProgressBar(TrainerCallback):
-    """One bar with the current loss, on the first process; and an error if the loss is lost."""
-
-    def __init__(self, description: str) -> None:
-        self.description = description
-        self.bar: tqdm | None = None
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.is_world_process_zero:
-            self.bar = tqdm(
-                total=state.max_steps,
-                initial=state.global_step,
-                desc=self.description,
-                unit="step",
-                mininterval=1.0,
-            )
-
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **_: Any
-    ) -> None:
-        loss = (logs or {}).get("loss")
-        if loss is None:
-            return
-        if not math.isfinite(loss):
-            raise ModelError(
-                f"the loss became {loss} at step {state.global_step}; lower the learning rate"
-            )
-        if self.bar is not None:
-            self.bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-            self.bar.update(state.global_step - self.bar.n)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-
-def _epoch_order(lengths: list[int], batch_size: int, seed: int, epoch: int) -> list[int]:
-    order = length_grouped_order(lengths, batch_size, seed=seed, epoch=epoch)
-    return order[: len(order) - len(order) % batch_size]
-
-
 class SpanTrainer(Trainer):
-    """Trains a module on windows with a given objective, in a fixed order of batches."""
+    """Trains a module with a given objective, in a fixed order of batches.
+
+    Args:
+        model: trained in place, on its own device; several processes have a GPU each.
+        training_set: windows and their loss.
+        settings: hyper-parameters.
+        folder: where checkpoints are kept, or None for a run that keeps none.
+        description: of the progress bar.
+        optimizer: by default AdamW.
+        device: where it trains; by default the model's.
+    """
 
     def __init__(
         self,
         model: nn.Module,
-        features: Dataset,
-        objective: Objective,
+        training_set: TrainingSet,
         settings: TrainingSettings,
-        collator: Collator,
-        *,
-        folder: Path,
-        keep_checkpoints: bool,
+        folder: Path | None,
         description: str,
+        *,
         optimizer: torch.optim.Optimizer | None = None,
+        device: torch.device | None = None,
     ) -> None:
+        features = training_set.features
         if len(features) == 0:
             raise DataError("the training data is empty: not one window to train on")
-        n_parts = settings.accumulation * _world_size()
+        n_processes = int(os.environ.get("WORLD_SIZE", "1"))
+        n_parts = settings.accumulation * n_processes
         if settings.batch_size % n_parts:
             raise SettingsError(
                 f"batch_size={settings.batch_size} is not a multiple of accumulation="
-                f"{settings.accumulation} times {_world_size()} processes"
+                f"{settings.accumulation} times {n_processes} processes"
             )
         batch_size = min(settings.batch_size, len(features))
         if batch_size < settings.batch_size and n_parts > 1:
@@ -136,17 +91,19 @@ class SpanTrainer(Trainer):
         per_epoch = len(features) // batch_size
         max_steps = settings.epochs * per_epoch
         max_steps = min(max_steps, settings.max_steps or max_steps)
-        lengths = features.select_columns(["length"]).with_format("numpy")[:]["length"].tolist()
+        lengths = column(features, "length")
         self.order = [
             row
             for epoch in range(-(-max_steps // per_epoch))
-            for row in _epoch_order(lengths, batch_size, settings.seed, epoch)
+            for row in length_grouped_order(lengths, batch_size, seed=settings.seed, epoch=epoch)[
+                : per_epoch * batch_size
+            ]
         ][: max_steps * batch_size]
-        self.objective: Objective = objective
-        self.folder = folder
-        columns = [name for name in _COLUMNS if name in features.column_names]
+        self.training_set, self.folder, self.description = training_set, folder, description
+        self.scratch = tempfile.TemporaryDirectory(prefix="qaprune-")
+        device = device or next(model.parameters()).device
         arguments = TrainingArguments(
-            output_dir=str(folder),
+            output_dir=str(folder or self.scratch.name),
             max_steps=max_steps,
             per_device_train_batch_size=batch_size // n_parts,
             gradient_accumulation_steps=settings.accumulation,
@@ -157,8 +114,8 @@ class SpanTrainer(Trainer):
             max_grad_norm=settings.max_grad_norm,
             optim="adamw_torch_fused",
             seed=settings.seed,
-            use_cpu=not torch.cuda.is_available(),
-            save_strategy="steps" if keep_checkpoints else "no",
+            use_cpu=device.type == "cpu",
+            save_strategy="no" if folder is None else "steps",
             save_steps=settings.checkpoint_steps,
             save_total_limit=2,
             logging_strategy="steps",
@@ -167,7 +124,7 @@ class SpanTrainer(Trainer):
             remove_unused_columns=False,
             report_to="none",
             disable_tqdm=True,
-            dataloader_pin_memory=torch.cuda.is_available(),
+            dataloader_pin_memory=device.type == "cuda",
             ddp_find_unused_parameters=False,
         )
         if arguments.n_gpu > 1:
@@ -177,17 +134,54 @@ class SpanTrainer(Trainer):
         super().__init__(
             model=model,
             args=arguments,
-            train_dataset=features.select_columns(columns),
-            data_collator=collator,
+            train_dataset=features.select_columns(
+                [name for name in _COLUMNS if name in features.column_names]
+            ),
+            data_collator=training_set.collator,
             optimizers=(optimizer, None),
-            callbacks=[_ProgressBar(description)],
         )
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
         self.model_accepts_loss_kwargs = False  # our loss is a mean: divide it by accumulation
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        return _FixedOrder(self.order)
+    def run(self, identity: Mapping[str, Any]) -> TrainingReport:
+        """Train, resuming from the newest complete checkpoint in the folder.
+
+        Args:
+            identity: what makes the run, beside its training set.
+
+        Raises:
+            SettingsError: the folder holds checkpoints of another run.
+        """
+        started, checkpoint, done = time.perf_counter(), None, 0
+        if self.folder is not None:
+            claim(self.folder, {**self.training_set.identity, **identity})
+            checkpoint = newest_complete_checkpoint(self.folder)
+            done = 0 if checkpoint is None else int(checkpoint.name.rpartition("-")[2])
+        self.bar = tqdm(
+            total=self.args.max_steps, initial=done, desc=self.description, unit="step",
+            mininterval=1.0, disable=not self.is_world_process_zero(),
+        )  # fmt: skip
+        with self.scratch, self.bar:
+            self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        losses = tuple(entry["loss"] for entry in self.state.log_history if "loss" in entry)
+        seconds, steps = time.perf_counter() - started, self.state.global_step
+        per_step = seconds / (steps - done) if steps > done else None
+        return TrainingReport(steps, losses, seconds, per_step)
+
+    def log(self, logs: dict[str, float], *arguments: Any, **keywords: Any) -> None:
+        """Show the loss of a step; ModelError if it is lost."""
+        super().log(logs, *arguments, **keywords)
+        loss, step = logs.get("loss"), self.state.global_step
+        if loss is None:
+            return
+        if not math.isfinite(loss):
+            raise ModelError(f"the loss became {loss} at step {step}; lower the learning rate")
+        self.bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+        self.bar.update(step - self.bar.n)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        return self.order
 
     def compute_loss(
         self,
@@ -197,38 +191,13 @@ class SpanTrainer(Trainer):
         num_items_in_batch: Any = None,
     ) -> torch.Tensor:
         """Mean of the objective over the windows of a micro-batch."""
-        return self.objective(model(**model_inputs(inputs)), inputs).mean()
+        return self.training_set.objective(model(**model_inputs(inputs)), inputs).mean()
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
-        if self.args.should_save:
+        if self.args.should_save and self.folder is not None:
             mark_complete(self.folder / f"checkpoint-{self.state.global_step}")
-
-
-def run_trainer(
-    trainer: SpanTrainer, folder: Path | None, identity: Mapping[str, Any]
-) -> TrainingReport:
-    """Train, resuming from the newest complete checkpoint in `folder`.
-
-    Args:
-        trainer: built with `folder=` the same folder (or a temporary one).
-        folder: where checkpoints are kept, or None for a run that keeps none.
-        identity: what makes the run: data, settings, initial weights.
-
-    Raises:
-        SettingsError: the folder holds checkpoints of another run.
-    """
-    started = time.perf_counter()
-    checkpoint = None
-    if folder is not None:
-        claim(folder, identity)
-        checkpoint = newest_complete_checkpoint(folder)
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    losses = tuple(entry["loss"] for entry in trainer.state.log_history if "loss" in entry)
-    seconds, steps = time.perf_counter() - started, trainer.state.global_step
-    done = steps - (0 if checkpoint is None else int(checkpoint.name.rpartition("-")[2]))
-    return TrainingReport(steps, losses, seconds, seconds / done if done else None)
 
 
 @contextmanager

@@ -42,11 +42,12 @@ def files_of(
     if files:
         return [path / name for name in files]
 
-    from qaprune_lib.data import natural_questions, squad
+    from qaprune_lib.data.natural_questions import stream
+    from qaprune_lib.data.squad import questions
 
     if task == "squad":
-        return sorted(squad._files_of_folder(path, version).values())
-    return sorted(natural_questions._files_of_folder(path))
+        return sorted(questions.files_of_folder(path, version).values())
+    return sorted(stream.files_of_folder(path))
 
 
 def origin_of(source: str, files: Sequence[Path]) -> str:

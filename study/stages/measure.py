@@ -12,9 +12,14 @@ import numpy as np
 from datasets import Dataset
 
 from qaprune_lib.cache import write_atomically
-from qaprune_lib.data.natural_questions import NaturalQuestions
-from qaprune_lib.evaluation.decode import Prediction, predict
-from qaprune_lib.evaluation.squad import fit_threshold, per_question_f1, score_predictions
+from qaprune_lib.data.natural_questions.stream import NaturalQuestions
+from qaprune_lib.evaluation.predict import predict
+from qaprune_lib.evaluation.squad import (
+    Prediction,
+    fit_threshold,
+    per_question_f1,
+    score_predictions,
+)
 from qaprune_lib.models.load import parameter_count
 from qaprune_lib.models.pruned import QuestionAnsweringModel
 from qaprune_lib.models.topology import Topology

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from qaprune_lib.data.natural_questions import NaturalQuestions
+from qaprune_lib.data.natural_questions.stream import NaturalQuestions
 from qaprune_lib.evaluation.natural_questions import (
     NaturalQuestionsPrediction,
     NaturalQuestionsScorer,
     word_overlap,
     write_predictions,
 )
-from qaprune_lib.evaluation.natural_questions_predict import predict_natural_questions
+from qaprune_lib.evaluation.predict import predict_natural_questions
 from qaprune_lib.models.pruned import QuestionAnsweringModel
 
 

@@ -12,8 +12,9 @@ from typing import TypeVar
 import numpy as np
 from datasets import Dataset, DatasetDict
 
-from qaprune_lib.data.natural_questions import NaturalQuestions, load_natural_questions
-from qaprune_lib.data.squad import Version, data_digest, load_squad
+from qaprune_lib.data.natural_questions.stream import NaturalQuestions, load_natural_questions
+from qaprune_lib.data.squad.official import Version
+from qaprune_lib.data.squad.questions import data_digest, load_squad
 from qaprune_lib.errors import DataError
 from study.plan.parameters import StageParameters
 

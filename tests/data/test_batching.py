@@ -15,7 +15,6 @@ from qaprune_lib.data.batching import (
     MEGABATCH,
     Collator,
     batches_by_tokens,
-    collate,
     length_grouped_order,
 )
 from qaprune_lib.errors import SettingsError
@@ -39,7 +38,7 @@ def test_each_row_is_kept_and_the_rest_is_padding(lengths: list[int]) -> None:
         window(length, start_position=1, end_position=2, teacher_start_logits=[0.5] * length)
         for length in lengths
     ]
-    batch = collate(rows, pad_token_id=77)
+    batch = Collator(pad_token_id=77, token_type_ids=True)(rows)
     longest = max(lengths)
     minimum = torch.finfo(torch.float32).min
     for index, (row, length) in enumerate(zip(rows, lengths, strict=True)):
@@ -74,8 +73,8 @@ def test_arrays_and_tensors_are_taken_as_lists_are() -> None:
             }
             for row in plain
         ]
-        batch = collate(rows, pad_token_id=0)
-        for name, value in collate(plain, pad_token_id=0).items():
+        batch = Collator(0, token_type_ids=True)(rows)
+        for name, value in Collator(0, token_type_ids=True)(plain).items():
             assert torch.equal(batch[name], value)
 
 

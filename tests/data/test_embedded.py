@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from qaprune_lib.data.embedded import generate_articles, generate_squad
-from qaprune_lib.data.embedded_domains import load_domains
+from qaprune_lib.data.embedded.articles import generate_articles, generate_squad
+from qaprune_lib.data.embedded.domains import load_domains
 from qaprune_lib.errors import SettingsError
 
 Corpus = dict[str, Any]

@@ -8,17 +8,17 @@ from itertools import islice
 
 import pytest
 
-from qaprune_lib.data.embedded_natural_questions import EmbeddedPages
-from qaprune_lib.data.embedded_pages import generate_pages
-from qaprune_lib.data.natural_questions import NaturalQuestions, load_natural_questions
-from qaprune_lib.data.natural_questions_example import (
+from qaprune_lib.data.embedded.annotations import EmbeddedPages
+from qaprune_lib.data.embedded.pages import generate_pages
+from qaprune_lib.data.natural_questions.example import (
     AnswerType,
     Example,
     tag_name,
     target,
 )
+from qaprune_lib.data.natural_questions.stream import NaturalQuestions, load_natural_questions
 from qaprune_lib.errors import SettingsError
-from qaprune_lib.evaluation import (
+from qaprune_lib.evaluation.natural_questions import (
     NaturalQuestionsPrediction,
     score_natural_questions,
     word_overlap,

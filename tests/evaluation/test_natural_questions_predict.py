@@ -8,18 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from qaprune_lib.data.natural_questions import NaturalQuestions
-from qaprune_lib.data.natural_questions_features import make_natural_questions_features
+from qaprune_lib.data.features import make_features
+from qaprune_lib.data.natural_questions.stream import NaturalQuestions
+from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import ModelError
-from qaprune_lib.evaluation import (
-    WindowLogits,
-    decode_natural_questions,
-    evaluate_natural_questions,
-    logits,
-    natural_questions_decode,
-    predict_natural_questions,
-    score_natural_questions,
-)
+from qaprune_lib.evaluation import decode, logits
+from qaprune_lib.evaluation.decode import decode_natural_questions
+from qaprune_lib.evaluation.natural_questions import score_natural_questions
+from qaprune_lib.evaluation.predict import evaluate_natural_questions, predict_natural_questions
+from qaprune_lib.evaluation.timing import time_decoding
 from qaprune_lib.models import QuestionAnsweringModel, shape_of
 from qaprune_lib.pruning import prune
 from tests.models.tiny import random_topology, tiny_model
@@ -39,12 +36,12 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> NaturalQuestions:
 
 def literally(model: QuestionAnsweringModel, examples: NaturalQuestions) -> list[Any]:
     """Window by window, each by itself."""
-    features = make_natural_questions_features(examples, model.tokenizer, **SIZES)
+    features = make_features(examples, model.tokenizer, **SIZES)
     rows = []
     for inputs, _ in single_pages(model, features):
         with torch.no_grad():
             output = model(**inputs)
-        rows.append(WindowLogits(*(output[name][0].numpy() for name in model.head.logits)))
+        rows.append([output[name][0].numpy() for name in model.head.logits])
     return list(decode_natural_questions(examples, features, rows))
 
 
@@ -77,7 +74,7 @@ def test_answers_come_before_all_windows_are_read(
     examples: NaturalQuestions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logits, "_CHUNK", 4)
-    monkeypatch.setattr(natural_questions_decode, "_CHUNK", 4)
+    monkeypatch.setattr(decode, "_CHUNK", 4)
     model = small_reader().train()
     calls: list[bool] = []
     model.register_forward_hook(lambda *_: calls.append(model.training))
@@ -92,6 +89,15 @@ def test_answers_come_before_all_windows_are_read(
     assert not any(calls)
 
 
+def test_times_are_of_the_windows_that_are_scored(examples: NaturalQuestions) -> None:
+    model = small_reader(max_position_embeddings=512)
+    for windows in (None, Windows(32, 12, null_rate=0.3)):
+        scored = len(make_features(examples, model.tokenizer, windows))
+        (timing,) = time_decoding([model], examples, repeats=1, windows=windows, progress=False)
+        assert timing.windows == scored
+    assert scored > 15
+
+
 def test_scores_are_the_official_ones(examples: NaturalQuestions) -> None:
     pytest.importorskip("natural_questions", reason="the extra nq is not installed")
     model = small_reader()
@@ -103,7 +109,7 @@ def test_scores_are_the_official_ones(examples: NaturalQuestions) -> None:
 
 
 def test_a_model_without_answer_types_is_refused(examples: NaturalQuestions) -> None:
-    with pytest.raises(ModelError, match=r"no answer-type layer: load it with"):
+    with pytest.raises(ModelError, match=r"one for 'squad'.* for 'natural_questions': load it"):
         predict_natural_questions(small_bert(), examples)
     model = small_reader()
     del model.tokenizer

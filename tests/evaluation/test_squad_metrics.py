@@ -18,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qaprune_lib.errors import DataError, ModelError, SettingsError
-from qaprune_lib.evaluation.decode import Prediction
+from qaprune_lib.evaluation.predict import evaluate
 from qaprune_lib.evaluation.squad import (
+    Prediction,
     SquadResult,
-    evaluate,
     fit_threshold,
     normalize_answer,
     per_question_f1,
@@ -332,13 +332,13 @@ def test_evaluate_fits_the_threshold_on_the_other_data(monkeypatch: pytest.Monke
         seen.append(given)
         return as_predictions(cases[dataset["answers"][0]["text"][0]])
 
-    monkeypatch.setattr("qaprune_lib.evaluation.decode.predict", predict)
+    monkeypatch.setattr("qaprune_lib.evaluation.predict.predict", predict)
     model: Any = None
-    result = evaluate(model, as_dataset(dev), threshold_from=as_dataset(other), max_length=128)
+    result = evaluate(model, as_dataset(dev), threshold_from=as_dataset(other), progress=False)
     assert (result.threshold, result.f1) == (1.5, 100.0)
     assert result.at_zero.f1 == 50.0
-    assert evaluate(model, as_dataset(dev), max_length=128).fitted is None
-    assert seen == [{"max_length": 128}] * 3
+    assert evaluate(model, as_dataset(dev), progress=False).fitted is None
+    assert seen == [{"progress": False}] * 3
 
 
 def test_metrics_import_without_torch() -> None:
@@ -346,7 +346,7 @@ def test_metrics_import_without_torch() -> None:
         "import sys\n"
         "for name in ('torch', 'transformers', 'datasets', 'pyarrow'): sys.modules[name] = None\n"
         "import qaprune_lib.evaluation.squad as squad\n"
-        "from qaprune_lib.evaluation import Prediction\n"
+        "from qaprune_lib.evaluation.squad import Prediction\n"
         "data = {'id': ['x'], 'answers': [{'text': ['cat'], 'answer_start': [0]}]}\n"
         "assert squad.score_predictions(data, [Prediction('x', 'cat', 0, 3, 1.0, 0.0)]).f1 == 100\n"
     )
@@ -355,7 +355,7 @@ def test_metrics_import_without_torch() -> None:
 
 
 def test_official_dev_set_agrees_with_the_slow_implementation(shared_data: Path) -> None:
-    from qaprune_lib.data.squad import load_squad
+    from qaprune_lib.data.squad.questions import load_squad
 
     dev = load_squad(shared_data / "squad" / "dev-v2.0.json.gz")["dev"]
     dev = dev.select(range(0, len(dev), 8))  # the slow best threshold takes quadratic time

@@ -21,9 +21,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoTokenizer, BertConfig, PreTrainedTokenizerFast
 
 from qaprune_lib.data.features import make_features
+from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import ModelError, SettingsError
-from qaprune_lib.evaluation import timed_windows, timing
-from qaprune_lib.evaluation.decode import Prediction, decode, predict
+from qaprune_lib.evaluation import timing
+from qaprune_lib.evaluation.decode import decode
+from qaprune_lib.evaluation.predict import predict
+from qaprune_lib.evaluation.squad import Prediction
 from qaprune_lib.evaluation.timing import Timing, time_decoding, weights_mib
 from qaprune_lib.models.architecture import Encoder, ModelShape
 from qaprune_lib.models.pruned import QuestionAnsweringModel, full_class
@@ -32,7 +35,8 @@ from qaprune_lib.pruning.slicing import prune
 from tests.models.tiny import TESTED, random_topology, tiny_model
 
 SHAPE = ModelShape(n_layers=2, n_heads=2, head_size=4, d_intermediate=12, d_embedding=8)
-SIZES: dict[str, Any] = {"max_length": 24, "doc_stride": 6, "progress": False}
+WINDOWS = Windows(24, 6)
+SIZES: dict[str, Any] = {"windows": WINDOWS, "progress": False}
 WORDS = "the river rises in spring and falls when the long summer ends near the old stone town"
 
 
@@ -113,8 +117,7 @@ def test_turns_and_arithmetic(
     dataset: Dataset,
     tmp_path: Path,
 ) -> None:
-    sizes = {"max_length": SIZES["max_length"], "doc_stride": SIZES["doc_stride"]}
-    n_windows = len(make_features(dataset, model.tokenizer, cache_dir=tmp_path, **sizes))
+    n_windows = len(make_features(dataset, model.tokenizer, WINDOWS, cache_dir=tmp_path))
     n_batches = -(-n_windows // 2)
     assert n_batches > 1
 
@@ -181,10 +184,10 @@ def test_promise_for_every_architecture(
 ) -> None:
     full = tiny_model(architecture)
     small = prune(full, random_topology(Encoder(full).shape, 0))
-    sizes = {"max_length": 60, "doc_stride": 20}
-    lengths = make_features(dataset, full.tokenizer, cache_dir=tmp_path, **sizes)["length"]
+    windows = Windows(60, 20)
+    lengths = make_features(dataset, full.tokenizer, windows, cache_dir=tmp_path)["length"]
     result = time_decoding(
-        [full, small], dataset, repeats=1, cache_dir=tmp_path, progress=False, **sizes
+        [full, small], dataset, repeats=1, cache_dir=tmp_path, progress=False, windows=windows
     )[1]
     macs = [sum(map(Topology.of(model).macs, lengths)) for model in (full, small)]
     assert result.macs_ratio == pytest.approx(macs[0] / macs[1], rel=1e-12)
@@ -210,7 +213,7 @@ def test_decodes_what_predict_gives(
         decoded.append(decode(*arguments, **settings))
         return decoded[-1]
 
-    monkeypatch.setattr(timed_windows, "decode", spy)
+    monkeypatch.setitem(timing.DECODERS, "squad", spy)  # type: ignore[arg-type]
     model.train()
     time_decoding(
         [model], dataset, repeats=2, batch_size=3, max_answer_length=4, cache_dir=tmp_path, **SIZES
@@ -259,7 +262,7 @@ def test_each_tokenizer_makes_its_own_windows(
     small.tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]"
     )
-    sizes = {**SIZES, "max_length": 16, "doc_stride": 3}
+    sizes = {**SIZES, "windows": Windows(16, 3)}
     one, other = time_decoding([model, small], dataset, repeats=1, cache_dir=tmp_path, **sizes)
     alone = [
         time_decoding([each], dataset, repeats=1, cache_dir=tmp_path, **sizes)[0].windows

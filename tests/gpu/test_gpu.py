@@ -46,23 +46,21 @@ SCORERS: dict[str, Callable[[QuestionAnsweringModel], GateScores]] = {
     "l0": lambda m: l0(m, QUESTIONS, **{**GATES, "penalty": dict.fromkeys(KINDS, 0.01)}),
 }
 
-TrainOn = Callable[[str], None]
-
 
 @pytest.fixture(autouse=True)
-def train_on(
+def new_cache(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[TrainOn]:
-    """Says where the library trains from now on, with an empty cache; at first on the GPU."""
+) -> Iterator[Callable[[], None]]:
+    """Gives the library an empty cache, now and whenever it is called."""
 
-    def switch(device: str) -> None:
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: device == "cuda")
+    def renew() -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: DEVICE == "cuda")
         monkeypatch.setenv("QAPRUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
 
     # TF32 would be off by one part in a thousand; nothing of the library switches it on
     assert not torch.backends.cuda.matmul.allow_tf32
-    switch(DEVICE)
-    yield switch
+    renew()
+    yield renew
     assert not torch.backends.cuda.matmul.allow_tf32
 
 
@@ -147,14 +145,13 @@ def test_answers_are_those_of_the_cpu(architecture: str) -> None:
 @pytest.mark.parametrize("architecture", ["bert", "mpnet"])
 @pytest.mark.parametrize("name", SCORERS)
 def test_scores_are_those_of_the_cpu(
-    name: str, architecture: str, is_pruned: bool, train_on: TrainOn
+    name: str, architecture: str, is_pruned: bool, new_cache: Callable[[], None]
 ) -> None:
     model = tiny_model(architecture)
     if is_pruned:
         model = prune(model, random_topology(shape_of(model.config), seed=2))
-    train_on("cpu")
     expected = SCORERS[name](model)
-    train_on(DEVICE)
+    new_cache()
     found = SCORERS[name](moved(model))
     assert weights_are(model) == {(DEVICE, torch.float32)}
     assert found.kinds() == expected.kinds()
@@ -190,22 +187,23 @@ def test_a_stopped_run_ends_as_if_nothing_had_been(
     kind: str, devices: list[str], tmp_path: Path
 ) -> None:
     """With dropout, whose random state is the device's own."""
-    uninterrupted = start(kind, None)
+    uninterrupted = start(kind, None, device=DEVICE)
     with pytest.MonkeyPatch.context() as patch:
         interrupt(patch, "training_step", PER_STEP * (2 * CHECKPOINT_STEPS + 2))
         with pytest.raises(Interrupted):
-            start(kind, tmp_path)
+            start(kind, tmp_path, device=DEVICE)
     devices.clear()
-    assert losses_of(start(kind, tmp_path)) == pytest.approx(losses_of(uninterrupted), abs=1e-4)
+    found = start(kind, tmp_path, device=DEVICE)
+    assert losses_of(found) == pytest.approx(losses_of(uninterrupted), abs=1e-4)
     assert devices == [DEVICE] * PER_STEP * (STEPS - 2 * CHECKPOINT_STEPS)
 
 
 @pytest.mark.parametrize("home", sorted({DEVICE, "cpu"}))
-def test_distillation(home: str, devices: list[str], train_on: TrainOn) -> None:
-    """The teacher runs on the GPU, once; the student trains there and comes home."""
+def test_distillation(home: str, devices: list[str], new_cache: Callable[[], None]) -> None:
+    """The teacher runs on the GPU, once; the student trains where it is."""
 
     def distil(device: str, home: str) -> tuple[QuestionAnsweringModel, list[str]]:
-        train_on(device)
+        new_cache()
         teacher, whole = small_model(device), small_bert(seed=1)
         student = moved(prune(whole, random_topology(shape_of(whole.config), seed=4)), home)
         passes: list[str] = []
@@ -217,7 +215,7 @@ def test_distillation(home: str, devices: list[str], train_on: TrainOn) -> None:
 
     found, passes = distil(DEVICE, home)
     assert passes == [DEVICE]  # of the second run the logits are read
-    assert devices == [DEVICE] * 12
+    assert devices == [home] * 12
     expected, _ = distil("cpu", "cpu")
     assert losses_of(found) == pytest.approx(losses_of(expected), rel=1e-3)
 

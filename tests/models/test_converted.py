@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import BertModel, RobertaTokenizer
 
-from qaprune_lib.data.embedded import generate_articles
-from qaprune_lib.data.natural_questions_windows import MARKUP, markup_ids
+from qaprune_lib.data.embedded.articles import generate_articles
+from qaprune_lib.data.natural_questions.documents import MARKUP, markup_ids
 from qaprune_lib.models import (
     PACKAGED,
     QuestionAnsweringModel,

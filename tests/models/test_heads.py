@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import BertConfig, BertForPreTraining
 
-from qaprune_lib.data.natural_questions_windows import MARKUP, markup_ids
+from qaprune_lib.data.natural_questions.documents import MARKUP, markup_ids
 from qaprune_lib.errors import ModelError
 from qaprune_lib.models import (
     HEADS,

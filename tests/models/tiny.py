@@ -24,7 +24,7 @@ from transformers import (
     RobertaTokenizer,
 )
 
-from qaprune_lib.data.natural_questions_windows import MARKUP
+from qaprune_lib.data.natural_questions.documents import MARKUP
 from qaprune_lib.models import (
     ModelShape,
     QuestionAnsweringModel,

@@ -65,10 +65,7 @@ def scaled_loss(
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "mpnet", "distilbert"])
 def test_gain_and_fisher_equal_a_loop_over_single_windows(architecture: str) -> None:
     model = tiny_model(architecture).double()
-    found, squares = (
-        scorer(model, QUESTIONS, kinds=KINDS, **WINDOWS)  # type: ignore[operator]
-        for scorer in (gain, fisher)
-    )
+    found, squares = (scorer(model, QUESTIONS, kinds=KINDS, **WINDOWS) for scorer in (gain, fisher))
     for kind in KINDS:
         literal = literal_gradients(model, kind)
         np.testing.assert_allclose(found.get(kind), np.abs(literal).mean(0), rtol=0, atol=1e-6)
@@ -78,7 +75,7 @@ def test_gain_and_fisher_equal_a_loop_over_single_windows(architecture: str) -> 
 
 def test_gain_in_single_precision_is_as_exact_as_it_allows() -> None:
     model = tiny_model("bert")
-    found = gain(model, QUESTIONS, **WINDOWS)  # type: ignore[arg-type]
+    found = gain(model, QUESTIONS, **WINDOWS)
     for kind in ("attn", "ff"):
         literal = np.abs(literal_gradients(tiny_model("bert").double(), kind)).mean(0)
         largest = literal.max(-1, keepdims=True)
@@ -89,7 +86,7 @@ def test_gain_in_single_precision_is_as_exact_as_it_allows() -> None:
 def test_gain_equals_finite_differences_of_scaled_weights(kind: str, layer: int, gate: int) -> None:
     model, step = small_bert().double(), 1e-5
     for at in (0, 1):
-        found = gain(model, QUESTIONS, kinds=[kind], at=at, **WINDOWS)  # type: ignore[arg-type]
+        found = gain(model, QUESTIONS, kinds=[kind], at=at, **WINDOWS)
         above = scaled_loss(model, kind, layer, gate, at + step)
         below = scaled_loss(model, kind, layer, gate, at - step)
         expected = np.abs((above - below) / (2 * step)).mean()
@@ -98,26 +95,26 @@ def test_gain_equals_finite_differences_of_scaled_weights(kind: str, layer: int,
 
 def test_gain_at_zero_equals_a_loop_and_differs_from_gain_at_one() -> None:
     model = small_bert().double()
-    found = gain(model, QUESTIONS, kinds=["attn"], at=0, **WINDOWS)  # type: ignore[arg-type]
+    found = gain(model, QUESTIONS, kinds=["attn"], at=0, **WINDOWS)
     literal = np.zeros(found.get("attn").size)
     for head in range(len(literal)):
         gradients = literal_gradients(model, "attn", closed=head)
         literal[head] = np.abs(gradients.reshape(len(gradients), -1)[:, head]).mean()
     np.testing.assert_allclose(found.get("attn").ravel(), literal, rtol=0, atol=1e-6)
-    at_one = gain(model, QUESTIONS, kinds=["attn"], **WINDOWS)  # type: ignore[arg-type]
+    at_one = gain(model, QUESTIONS, kinds=["attn"], **WINDOWS)
     assert not np.allclose(found.get("attn"), at_one.get("attn"), rtol=0.05)
 
 
 def test_gain_at_zero_refuses_more_gates_than_passes_are_sensible_for() -> None:
     model = small_bert(intermediate_size=300)
     with pytest.raises(SettingsError, match="600"):
-        gain(model, QUESTIONS, kinds=["ff"], at=0, **WINDOWS)  # type: ignore[arg-type]
+        gain(model, QUESTIONS, kinds=["ff"], at=0, **WINDOWS)
 
 
 def test_normalised_gain_has_layers_of_unit_length() -> None:
     model = small_bert()
-    plain = gain(model, QUESTIONS, **WINDOWS)  # type: ignore[arg-type]
-    normalised = gain(model, QUESTIONS, normalize=True, **WINDOWS)  # type: ignore[arg-type]
+    plain = gain(model, QUESTIONS, **WINDOWS)
+    normalised = gain(model, QUESTIONS, normalize=True, **WINDOWS)
     for kind in ("attn", "ff"):
         expected = np.stack([row / np.sqrt((row**2).sum()) for row in plain.get(kind)])
         np.testing.assert_allclose(normalised.get(kind), expected, rtol=1e-12)
@@ -144,7 +141,7 @@ def test_slices_that_a_pruned_model_lacks_score_lowest_and_the_rest_as_in_its_ma
     model = tiny_model("bert").double()
     topology = random_topology(shape_of(model.config), seed=1, emb=False)
     small = prune(model, topology)
-    found = gain(small, QUESTIONS, **WINDOWS)  # type: ignore[arg-type]
+    found = gain(small, QUESTIONS, **WINDOWS)
     for kind in ("attn", "ff"):
         kept = topology.mask(kind)
         assert (found.get(kind)[~kept] == -np.inf).all()
@@ -156,7 +153,7 @@ def test_a_model_without_any_head_can_be_scored() -> None:
     model = small_bert()
     shape = shape_of(model.config)
     none = Topology.from_masks(shape, {"attn": np.zeros(shape.gates("attn"), dtype=bool)})
-    found = fisher(prune(model, none), QUESTIONS, **WINDOWS)  # type: ignore[arg-type]
+    found = fisher(prune(model, none), QUESTIONS, **WINDOWS)
     assert (found.get("attn") == -np.inf).all()
     assert (found.get("ff") > 0).any()
 
@@ -169,4 +166,4 @@ def test_wrong_arguments_are_named(scorer: Any) -> None:
     with pytest.raises(SettingsError, match="heads"):
         scorer(model, QUESTIONS, kinds=["heads"], **WINDOWS)
     with pytest.raises(SettingsError, match="at=2"):
-        gain(model, QUESTIONS, at=2, **WINDOWS)  # type: ignore[arg-type]
+        gain(model, QUESTIONS, at=2, **WINDOWS)

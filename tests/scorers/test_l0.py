@@ -14,7 +14,7 @@ from qaprune_lib.gates import Masks, apply_masks
 from qaprune_lib.models import Encoder, QuestionAnsweringModel, Topology, shape_of
 from qaprune_lib.pruning import prune
 from qaprune_lib.scorers import GateScores, GateSettings, l0
-from qaprune_lib.scorers.l0 import GatedModel
+from qaprune_lib.scorers.l0 import GatedModel, GateTrainer
 from qaprune_lib.training import Distillation, TrainingSettings
 from qaprune_lib.training.trainer import TrainingReport
 from tests.models.tiny import random_topology
@@ -92,7 +92,7 @@ def test_with_cross_entropy_no_useless_gate_stays_and_the_loss_is_no_worse() -> 
     questions = answered_by(model, QUESTIONS)
     settings = {"batch_size": 12, "epochs": 100, "max_steps": 100, "learning_rate": 0.2}
     penalty = {"attn": 2e-3, "ff": 5e-4}
-    scores = l0(model, questions, penalty=penalty, **settings, **WINDOWS)  # type: ignore[arg-type]
+    scores = l0(model, questions, penalty=penalty, **settings, **WINDOWS)
     assert all((scores.get(kind)[~useful[kind]] < 0).all() for kind in penalty)
     kept = Masks.from_topology(Topology.from_scores(scores, threshold=0.0))
     everything = Masks.ones(shape_of(model.config), ["attn", "ff"])
@@ -180,15 +180,14 @@ def test_embedding_gates_train(norm: str) -> None:
 
 
 def reports(monkeypatch: pytest.MonkeyPatch) -> list[TrainingReport]:
-    """What `run_trainer` gives `l0`, for this test."""
-    module, seen = importlib.import_module("qaprune_lib.scorers.l0"), []
-    original = module.run_trainer
+    """What training gives `l0`, for this test."""
+    original, seen = GateTrainer.run, []
 
     def spy(*arguments: Any) -> TrainingReport:
         seen.append(original(*arguments))
         return seen[-1]
 
-    monkeypatch.setattr(module, "run_trainer", spy)
+    monkeypatch.setattr(GateTrainer, "run", spy)
     return seen
 
 

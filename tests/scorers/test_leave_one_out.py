@@ -30,8 +30,8 @@ def literal_scores(model: QuestionAnsweringModel, questions: Any) -> np.ndarray:
     features = toy_windows(model, questions)
 
     def f1() -> float:
-        start, end = window_logits(model, features, progress=False)
-        return score_predictions(questions, decode(questions, features, start, end)).at_zero.f1
+        logits = window_logits(model, features, progress=False)
+        return score_predictions(questions, decode(questions, features, logits)).at_zero.f1
 
     shape, whole = shape_of(model.config), f1()
     scores = np.full(shape.gates("attn"), -np.inf)

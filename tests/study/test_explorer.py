@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from qaprune_lib.errors import DataError
-from qaprune_lib.evaluation.decode import Answer
+from qaprune_lib.evaluation.predict import Answer
 from study.explorer import Reply, SavedModel, compare, question_box, replies_html, saved_pairs
 from study.frames import SERIES
 from study.operating_points import (
@@ -174,7 +174,7 @@ def test_compare_asks_all_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (question, context, windows) == ("When?", CONTEXT, {"max_length": 64})
         return ANSWER
 
-    monkeypatch.setattr("qaprune_lib.evaluation.decode.ask", ask)
+    monkeypatch.setattr("qaprune_lib.evaluation.predict.ask", ask)
     models: Any = {"full": "F", "pruned": "P"}
     cuts = {"full": -4.5, "pruned": 0.0}
     replies = compare(models, "When?", CONTEXT, thresholds=cuts, repeats=2, max_length=64)
@@ -206,7 +206,7 @@ def test_box_asks_the_chosen_pair_once_loaded(monkeypatch: pytest.MonkeyPatch) -
             raise DataError("the question is empty")
         return ANSWER
 
-    monkeypatch.setattr("qaprune_lib.evaluation.decode.ask", ask)
+    monkeypatch.setattr("qaprune_lib.evaluation.predict.ask", ask)
     full = SavedModel("full", "F")
     pairs = {source: [full, SavedModel("pruned", source)] for source in ("P1", "P2")}
     box: Any = question_box(pairs, load, context=CONTEXT, questions=["When?"])

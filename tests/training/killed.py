@@ -22,9 +22,11 @@ from tests.training.toy import DROPOUT, WINDOWS, small_bert, toy_questions
 STEPS, CHECKPOINT_STEPS = 12, 3
 
 
-def start(kind: str, folder: Path | None, **changes: Any) -> QuestionAnsweringModel | GateScores:
+def start(
+    kind: str, folder: Path | None, *, device: str = "cpu", **changes: Any
+) -> QuestionAnsweringModel | GateScores:
     """One run of 12 optimizer steps of 2 micro-steps, with dropout, a checkpoint every 3."""
-    model, questions = small_bert(**DROPOUT), toy_questions(14)
+    model, questions = small_bert(**DROPOUT).to(device), toy_questions(14)
     settings: dict[str, Any] = {
         "batch_size": 4,
         "accumulation": 2,

@@ -13,20 +13,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qaprune_lib.data.features import make_features
-from qaprune_lib.data.natural_questions_features import make_natural_questions_features
-from qaprune_lib.data.windows import WindowCutter, WindowSettings
+from qaprune_lib.data.tasks import SQUAD
+from qaprune_lib.data.windows import WindowCutter, Windows
 from qaprune_lib.errors import ModelError, SettingsError
+from qaprune_lib.evaluation.logits import window_logits
 from qaprune_lib.models import load_model
 from qaprune_lib.models.architecture import Encoder
 from qaprune_lib.models.packaged import PACKAGED
 from qaprune_lib.training import retrain
-from qaprune_lib.training.aligned_windows import align_pages, align_windows
-from qaprune_lib.training.alignment import NO_MASS, Alignment, carry
-from qaprune_lib.training.distillation import with_teacher_logits
+from qaprune_lib.training.alignment import align_pages, align_windows
+from qaprune_lib.training.teacher import NO_MASS, aligned_logits, carry
 from tests.data.test_features import SCRIPTS, TOKENIZERS
 from tests.models.tiny import tiny_model
 from tests.training.toy import WINDOWS, small_bert, toy_questions, toy_windows
-from tests.training.toy_pages import SIZES, small_reader, toy_features, toy_natural_questions
+from tests.training.toy_pages import TRAINING, small_reader, toy_features, toy_natural_questions
 
 KINDS = list(TOKENIZERS)
 TEXTS = st.lists(
@@ -48,13 +48,13 @@ def rows(questions: list[str], contexts: list[str]) -> Dataset:
 
 @cache
 def cutter_of(kind: str) -> WindowCutter:
-    return WindowCutter(TOKENIZERS[kind], WindowSettings())
+    return WindowCutter(SQUAD, TOKENIZERS[kind], Windows(384))
 
 
 def windows_of(dataset: Dataset, kind: str, max_length: int) -> Dataset:
     cutter = cutter_of(kind)
-    cutter.settings = WindowSettings(max_length, 7, 12)
-    return Dataset(cutter(dataset.data.table, list(range(len(dataset)))))
+    cutter.windows = Windows(max_length, 7, 12)
+    return Dataset(cutter(0, dataset[:]))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -123,17 +123,17 @@ def test_mass_adds_up_and_is_nowhere_else() -> None:
     np.testing.assert_allclose(np.exp(found).sum(), np.exp(logits).sum(), rtol=1e-6)
 
 
+def assert_equal(found: list[Any], expected: list[Any]) -> None:
+    for ours, theirs in zip(found, expected, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "mpnet"])
-def test_a_teacher_aligned_to_itself_says_what_it_says(architecture: str, tmp_path: Any) -> None:
+def test_a_teacher_aligned_to_itself_says_what_it_says(architecture: str) -> None:
     teacher, questions = tiny_model(architecture), toy_questions(8)
     features = toy_windows(teacher, questions)
-    plain = with_teacher_logits(features, teacher, cache_dir=tmp_path, progress=False)
-    alignment = Alignment(teacher.tokenizer, questions)
-    aligned = with_teacher_logits(
-        features, teacher, alignment=alignment, cache_dir=tmp_path, progress=False
-    )
-    assert aligned.to_list() == plain.to_list()
-    assert len(list((tmp_path / "teacher").iterdir())) == 2
+    aligned = aligned_logits(features, questions, teacher.tokenizer, teacher, progress=False)
+    assert_equal(aligned, window_logits(teacher, features, progress=False))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
@@ -151,7 +151,7 @@ def test_a_student_learns_from_a_teacher_with_another_tokenizer(temperature: flo
             batch_size=4,
             epochs=8,
             learning_rate=3e-3,
-            **WINDOWS,  # type: ignore[arg-type]
+            **WINDOWS,
         )
         losses = np.array(trained.training_report.losses)
         assert np.isfinite(losses).all()
@@ -163,7 +163,7 @@ def test_windows_that_are_too_long_for_the_teacher() -> None:
     assert Encoder(teacher).longest_input() == 28
     assert Encoder(tiny_model("bert")).longest_input() == 80
     with pytest.raises(SettingsError, match=r"a window takes \d+ of the teacher's tokens.* 28"):
-        retrain(small_bert(), toy_questions(8), teacher=teacher, **WINDOWS)  # type: ignore[arg-type]
+        retrain(small_bert(), toy_questions(8), teacher=teacher, **WINDOWS)
 
 
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "mpnet"])
@@ -171,12 +171,8 @@ def test_a_teacher_of_natural_questions_aligned_to_itself(architecture: str, tmp
     examples = toy_natural_questions(tmp_path, 10)
     teacher = small_reader(architecture)
     features = toy_features(teacher, examples)
-    plain = with_teacher_logits(features, teacher, cache_dir=tmp_path, progress=False)
-    alignment = Alignment(teacher.tokenizer, examples)
-    aligned = with_teacher_logits(
-        features, teacher, alignment=alignment, cache_dir=tmp_path, progress=False
-    )
-    assert aligned.to_list() == plain.to_list()
+    aligned = aligned_logits(features, examples, teacher.tokenizer, teacher, progress=False)
+    assert_equal(aligned, window_logits(teacher, features, progress=False))
     (window, *_) = align_pages(features, examples, teacher.tokenizer, teacher.tokenizer)
     assert window.input_ids.tolist() == features[0]["input_ids"]
 
@@ -187,8 +183,7 @@ def test_words_of_pages_go_to_themselves(ours: str, theirs: str, tmp_path: Any) 
     student, teacher = (tiny_model(a, task="natural_questions") for a in (ours, theirs))
     features = toy_features(student, examples, null_rate=1.0)
     listed = list(examples)
-    wide = {"max_length": 200, "doc_stride": 200}
-    whole = make_natural_questions_features(examples, teacher.tokenizer, **wide)
+    whole = make_features(examples, teacher.tokenizer, Windows(200, 200))
     windows = list(align_pages(features, examples, student.tokenizer, teacher.tokenizer))
     assert len(windows) == len(features) > 15
     for row, window in zip(features, windows, strict=True):
@@ -223,7 +218,7 @@ def test_a_student_of_natural_questions_learns_from_another_tokenizer(tmp_path: 
     teacher = small_reader("roberta", max_position_embeddings=200)
     trained = retrain(
         small_reader(), examples, teacher=teacher, batch_size=8, epochs=12, learning_rate=3e-3,
-        null_rate=0.3, **SIZES,
+        **TRAINING,
     )  # fmt: skip
     losses = np.array(trained.training_report.losses)
     assert np.isfinite(losses).all()

@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 
-from qaprune_lib.data.natural_questions import NaturalQuestions
-from qaprune_lib.data.natural_questions_example import AnswerType
+from qaprune_lib.data.natural_questions.example import AnswerType
+from qaprune_lib.data.natural_questions.stream import NaturalQuestions
+from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import DataError, ModelError, SettingsError
 from qaprune_lib.gates import Masks, apply_masks
 from qaprune_lib.models import QuestionAnsweringModel, Topology, shape_of, weights_digest
 from qaprune_lib.pruning import prune
 from qaprune_lib.scorers import fisher, gain, l0, leave_one_out
 from qaprune_lib.training import Distillation, finetune, retrain
-from qaprune_lib.training.distillation import with_teacher_logits
+from qaprune_lib.training.teacher import with_teacher_logits
 from tests.models.tiny import random_topology
 from tests.training.toy import WINDOWS, small_bert, toy_questions
 from tests.training.toy_pages import (
-    NULL_RATE,
     SIZES,
+    TRAINING,
     literal_loss,
     single_pages,
     small_reader,
     toy_features,
     toy_natural_questions,
 )
-
-TRAINING: dict[str, Any] = {**SIZES, "null_rate": NULL_RATE}
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +78,11 @@ def test_training_learns_all_three(examples: NaturalQuestions) -> None:
 def test_null_windows_are_drawn_once_for_all_runs(examples: NaturalQuestions) -> None:
     model = small_reader()
     default = toy_features(model, examples, null_rate=0.02)
-    for options in ({}, {"null_rate": 0.02}):
-        found = gain(model, examples, **SIZES, **options)
+    for rate in (None, 0.02):
+        found = gain(model, examples, windows=Windows(32, 12, null_rate=rate))
         assert found.settings["windows"] == len(default)
-    assert gain(model, examples, null_rate=1.0, **SIZES).settings["windows"] > len(default)
+    every = gain(model, examples, windows=Windows(32, 12, null_rate=1.0))
+    assert every.settings["windows"] > len(default)
 
 
 def literal_gradients(model: QuestionAnsweringModel, kind: str, features: Any) -> np.ndarray:
@@ -139,22 +141,27 @@ def test_distillation_is_the_mean_divergence_of_three(examples: NaturalQuestions
 def test_teacher_logits_are_read_back(examples: NaturalQuestions, tmp_path: Path) -> None:
     teacher = small_reader()
     features = toy_features(teacher, examples)
-    found = with_teacher_logits(features, teacher, cache_dir=tmp_path, progress=False)
+
+    def taught() -> Dataset:
+        options: dict[str, Any] = {"cache_dir": tmp_path, "progress": False}
+        return with_teacher_logits(features, examples, teacher.tokenizer, teacher, **options)
+
+    found = taught()
     for row, (inputs, _) in zip(found, single_pages(teacher, features), strict=True):
         with torch.no_grad():
             outputs = teacher(**inputs)
         for name, logits in outputs.items():
             np.testing.assert_allclose(row[f"teacher_{name}"], logits[0], atol=1e-5)
-    (folder,) = (tmp_path / "teacher").iterdir()
+    (folder,) = (path for path in (tmp_path / "teacher").iterdir() if path.is_dir())
     names = ["answer_type.npy", "end.npy", "start.npy"]
     assert sorted(path.name for path in folder.iterdir()) == names
     calls: list[int] = []
     teacher.register_forward_hook(lambda *_: calls.append(1))
-    again = with_teacher_logits(features, teacher, cache_dir=tmp_path, progress=False)
+    again = taught()
     assert again.to_list() == found.to_list()
     assert not calls
     (folder / "answer_type.npy").unlink()
-    with_teacher_logits(features, teacher, cache_dir=tmp_path, progress=False)
+    taught()
     assert calls
 
 
@@ -178,7 +185,7 @@ def test_gates_are_trained_on_natural_questions(
         assert (free.get(kind) > 0).any()
     assert weights_digest(model) == digest
     assert pressed.data_digest == examples.digest()
-    assert pressed.settings["windows"] == [32, 12, NULL_RATE]
+    assert pressed.settings["windows"] == asdict(TRAINING["windows"])
 
 
 def test_a_pruned_model_is_trained_further(examples: NaturalQuestions) -> None:
@@ -201,7 +208,7 @@ def test_a_killed_run_resumes(examples: NaturalQuestions, tmp_path: Path) -> Non
     resumed = finetune(model, examples, folder=tmp_path, **settings)
     assert weights_digest(resumed) == weights_digest(whole)
     with pytest.raises(SettingsError, match="another run"):
-        finetune(model, examples, folder=tmp_path, **(settings | {"null_rate": 0.5}))
+        finetune(model, examples, folder=tmp_path, **(settings | SIZES))
     with pytest.raises(SettingsError, match="another run"):
         finetune(model, examples.sample(0.9), folder=tmp_path, **settings)
 
@@ -218,16 +225,15 @@ CALLS: dict[str, Callable[..., Any]] = {
 @pytest.mark.parametrize("name", CALLS)
 def test_model_and_data_of_different_tasks(name: str, examples: NaturalQuestions) -> None:
     call = CALLS[name]
-    with pytest.raises(ModelError, match="no layer for: load it with"):
+    with pytest.raises(ModelError, match=r"one for 'squad'.* for 'natural_questions': load it"):
         call(small_bert(), examples, **SIZES)
     with pytest.raises(ModelError, match="is one for 'natural_questions'"):
         call(small_reader(), toy_questions(4), **WINDOWS)
     with pytest.raises(SettingsError, match="is for Natural Questions alone"):
-        call(small_bert(), toy_questions(4), null_rate=0.5, **WINDOWS)
-    with pytest.raises(SettingsError, match="null_rate=2"):
-        call(small_reader(), examples, null_rate=2)
-    with pytest.raises(SettingsError, match="max_length=0"):
-        call(small_reader(), examples, max_length=0)
+        call(small_bert(), toy_questions(4), **TRAINING)
+    for data, shown in ({"train": toy_questions(4)}, "dict.*'train'"), ("squad", "str"):
+        with pytest.raises(DataError, match=f"a {shown}.* is no set of questions"):
+            call(small_bert(), data)
 
 
 def test_a_teacher_for_another_task(examples: NaturalQuestions) -> None:
@@ -237,4 +243,4 @@ def test_a_teacher_for_another_task(examples: NaturalQuestions) -> None:
 
 def test_leave_one_out_is_for_squad(examples: NaturalQuestions) -> None:
     with pytest.raises(DataError, match="leave-one-out"):
-        leave_one_out(small_reader(), examples)  # type: ignore[arg-type]
+        leave_one_out(small_reader(), examples)

@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import SettingsError
 from qaprune_lib.scorers import GateScores
 from qaprune_lib.training.checkpoints import newest_complete_checkpoint
@@ -161,7 +162,7 @@ def test_only_torn_checkpoints_means_from_the_start(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_folder_of_another_run_is_refused(kind: str, tmp_path: Path) -> None:
     start(kind, tmp_path, max_steps=1)
-    for changes in ({"max_steps": 2}, {"learning_rate": 2e-2}, {"max_length": 26}):
+    for changes in ({"max_steps": 2}, {"learning_rate": 2e-2}, {"windows": Windows(26, 10)}):
         with pytest.raises(SettingsError, match="another run"):
             start(kind, tmp_path, **{"max_steps": 1, **changes})
     (tmp_path / "run.json").write_text("{")

@@ -129,10 +129,26 @@ def test_training_learns_and_repeats_itself() -> None:
         assert not same_weights(other, runs[0]), changes
 
 
+def test_a_model_on_the_cpu_trains_there_though_there_is_a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    devices: list[torch.device] = []
+    original = SpanTrainer.training_step
+
+    def recording(self: Any, model: Any, *arguments: Any) -> Any:
+        devices.extend([self.args.device, self.accelerator.device, next(model.parameters()).device])
+        return original(self, model, *arguments)
+
+    monkeypatch.setattr(SpanTrainer, "training_step", recording)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    train(small_bert(), max_steps=1)
+    assert set(devices) == {torch.device("cpu")}
+
+
 def test_a_pruned_model_trains() -> None:
     model = small_bert()
     small = prune(model, random_topology(shape_of(model.config), seed=4))
-    trained = retrain(small, QUESTIONS, batch_size=4, learning_rate=1e-2, **WINDOWS)  # type: ignore[arg-type]
+    trained = retrain(small, QUESTIONS, batch_size=4, learning_rate=1e-2, **WINDOWS)
     assert trained.config.topology == small.config.topology
     assert not same_weights(trained, small)
 
@@ -144,7 +160,7 @@ def test_the_progress_bar_says_what_runs(what: str, capsys: pytest.CaptureFixtur
         train(model)
     else:
         teacher = model if what == "distil" else None
-        retrain(model, QUESTIONS, teacher=teacher, batch_size=4, **WINDOWS)  # type: ignore[arg-type]
+        retrain(model, QUESTIONS, teacher=teacher, batch_size=4, **WINDOWS)
     bars = capsys.readouterr().err
     assert f"{what}: 100%" in bars
     assert "loss=" in bars

@@ -11,11 +11,12 @@ import torch
 from datasets import Dataset
 
 from qaprune_lib.data.features import make_features
-from qaprune_lib.evaluation.decode import predict
+from qaprune_lib.data.windows import Windows
+from qaprune_lib.evaluation.predict import predict
 from qaprune_lib.models import QuestionAnsweringModel
 from tests.models.tiny import tiny_model
 
-WINDOWS = {"max_length": 30, "doc_stride": 10}
+WINDOWS: dict[str, Any] = {"windows": Windows(30, 10)}
 DROPOUT = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
 
 
@@ -42,7 +43,7 @@ def toy_questions(n: int = 10, seed: int = 0) -> Dataset:
 
 def answered_by(model: QuestionAnsweringModel, questions: Dataset) -> Dataset:
     """The questions with the model's own best spans for answers."""
-    found = predict(model, questions, progress=False, **WINDOWS)  # type: ignore[arg-type]
+    found = predict(model, questions, progress=False, **WINDOWS)
     answers = [{"text": [p.text], "answer_start": [p.start]} for p in found]
     return questions.remove_columns("answers").add_column("answers", answers)
 

@@ -12,14 +12,16 @@ import torch
 from datasets import Dataset
 from torch.nn import functional
 
-from qaprune_lib.data.natural_questions import NaturalQuestions, load_natural_questions
-from qaprune_lib.data.natural_questions_features import make_natural_questions_features
+from qaprune_lib.data.features import make_features
+from qaprune_lib.data.natural_questions.stream import NaturalQuestions, load_natural_questions
+from qaprune_lib.data.windows import Windows
 from qaprune_lib.models import QuestionAnsweringModel
 from tests.data.pages import annotation, page, simplified, write
 from tests.models.tiny import tiny_model
 
-SIZES: dict[str, Any] = {"max_length": 32, "doc_stride": 12}
 NULL_RATE = 0.3
+SIZES: dict[str, Any] = {"windows": Windows(32, 12)}
+TRAINING: dict[str, Any] = {"windows": Windows(32, 12, null_rate=NULL_RATE)}
 
 
 def toy_natural_questions(folder: Path, n: int = 10, seed: int = 0) -> NaturalQuestions:
@@ -70,7 +72,8 @@ def small_reader(
 def toy_features(
     model: QuestionAnsweringModel, examples: NaturalQuestions, null_rate: float = NULL_RATE
 ) -> Dataset:
-    return make_natural_questions_features(examples, model.tokenizer, null_rate=null_rate, **SIZES)
+    windows = Windows(32, 12, null_rate=null_rate)
+    return make_features(examples, model.tokenizer, windows, training=True)
 
 
 def single_pages(

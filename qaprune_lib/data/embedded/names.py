@@ -27,7 +27,7 @@ class Names:
     """The names of "train" or "dev". Each draw is new until :meth:`forget` is called."""
 
     def __init__(self, split: str, seed: int, rng: Random) -> None:
-        table = read_table("embedded_names.toml")
+        table = read_table("names.toml")
         self._rng = rng
         self._used: set[str] = set()
         self._given = {pronoun: names.split() for pronoun, names in table["given"].items()}

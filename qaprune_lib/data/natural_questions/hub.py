@@ -8,6 +8,7 @@ from typing import Any
 
 import datasets
 
+from qaprune_lib.data.sources import hub_errors, hub_splits
 from qaprune_lib.errors import DataError
 
 DOWNLOAD = (
@@ -46,23 +47,13 @@ def open_hub(source: str) -> dict[str, HubSplit]:
     """The splits ``train`` and ``dev`` that a data set on the Hub has; raises DataError."""
     from huggingface_hub import HfApi
 
-    try:
+    with hub_errors(source, DOWNLOAD):
         revision = str(HfApi().dataset_info(source).sha)
         loaded = datasets.load_dataset(source, revision=revision, streaming=True)
-    except Exception as error:  # the Hub's client raises its own, httpx's and requests' errors
-        raise DataError(
-            f"{source!r} is no file or folder here, and the Hugging Face Hub did not give it "
-            f"({type(error).__name__}: {error}). Without network, {DOWNLOAD}"
-        ) from error
-    names = {"train": "train", "dev": "validation"}
-    splits = {
-        split: HubSplit(source, revision, name, loaded[name])
-        for split, name in names.items()
-        if name in loaded
+    return {
+        split: HubSplit(source, revision, name, rows)
+        for split, (name, rows) in hub_splits(source, loaded).items()
     }
-    if not splits:
-        raise DataError(f"{source!r} has neither a train nor a validation split: {list(loaded)}")
-    return splits
 
 
 def _official(row: Mapping[str, Any]) -> dict[str, Any]:

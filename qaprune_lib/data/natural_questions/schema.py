@@ -8,22 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from qaprune_lib.data.natural_questions_example import (
-    Annotation,
-    Candidate,
-    Example,
-    Span,
-    YesNo,
-)
-from qaprune_lib.data.squad_checks import Strict, Text
-
-
-class Fault(Exception):
-    """What is wrong with one example, and its id where it has one."""
-
-    def __init__(self, what: str, identity: Any = None) -> None:
-        super().__init__(what)
-        self.what, self.identity = what, identity
+from qaprune_lib.data.natural_questions.example import Annotation, Candidate, Example, Span, YesNo
+from qaprune_lib.data.sources import Fault, Strict, Text, first_error
 
 
 class _Span(Strict):
@@ -181,10 +167,5 @@ def _schema_fault(error: ValidationError, raw: bytes | Mapping[str, Any]) -> Fau
         return Fault(f"not JSON: {first['ctx']['error']}")
     if isinstance(raw, bytes):
         raw = json.loads(raw)
-    place = "".join(
-        f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]
-    ).lstrip(".")
-    found = repr(first["input"])
-    found = found if len(found) <= 80 else found[:79] + "…"
     identity = raw.get("example_id") if isinstance(raw, Mapping) else None
-    return Fault(f"{place or 'the line'}: {first['msg']}, where {found} stands", identity)
+    return Fault(first_error(error, "the line"), identity)

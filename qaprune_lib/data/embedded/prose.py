@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, field
 from random import Random
 
-from qaprune_lib.data.embedded_domains import Attribute, Domain
-from qaprune_lib.data.embedded_names import Names
+from qaprune_lib.data.embedded.domains import Attribute, Domain
+from qaprune_lib.data.embedded.names import Names
 
 _PRONOUNS = {"it": ("it", "its", "it"), "she": ("she", "her", "her"), "he": ("he", "his", "him")}
 _FORMS = ("e", "es", "o")  # subject, possessive, object: the order of a pronoun's forms

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random
+from typing import Annotated, Literal
 
-from qaprune_lib.data.embedded_names import Names
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
-Kind = Callable[[Random, Names, int], str]
+from qaprune_lib.data.embedded.names import Names
 
 _MONTHS = (
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-)
-_NUMERALS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    "January", "February", "March", "April", "May", "June", "July", "August", "September",
+    "October", "November", "December",
+)  # fmt: skip
+_NUMERALS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 
 
 @dataclass(frozen=True)
 class Year:
     """A year between ``low`` and ``high`` years after the entity's beginning."""
 
+    type: Literal["year"]
     low: int
     high: int
 
@@ -40,12 +31,16 @@ class Year:
 
 
 @dataclass(frozen=True)
-class Date(Year):
+class Date:
     """A day in such a year, as 4 May 1902."""
+
+    type: Literal["date"]
+    low: int
+    high: int
 
     def __call__(self, rng: Random, names: Names, era: int) -> str:
         """Draw a day."""
-        year = super().__call__(rng, names, era)
+        year = era + rng.randint(self.low, self.high)
         return f"{rng.randint(1, 28)} {rng.choice(_MONTHS)} {year}"
 
 
@@ -53,6 +48,7 @@ class Date(Year):
 class Number:
     """``low`` plus a multiple of ``step``, at most ``high``, followed by its unit if it has one."""
 
+    type: Literal["number"]
     low: int
     high: int
     unit: str = ""
@@ -69,6 +65,7 @@ class Number:
 class Named:
     """A name made by a pattern with fields such as {place}."""
 
+    type: Literal["named"]
     pattern: str
 
     def __call__(self, rng: Random, names: Names, era: int) -> str:
@@ -80,6 +77,7 @@ class Named:
 class Phrase:
     """A short noun phrase: of each part one of the options that slashes separate."""
 
+    type: Literal["phrase"]
     parts: tuple[str, ...]
 
     def __call__(self, rng: Random, names: Names, era: int) -> str:
@@ -87,6 +85,4 @@ class Phrase:
         return " ".join(rng.choice(part.split("/")) for part in self.parts)
 
 
-KINDS: dict[str, Callable[..., Kind]] = {
-    kind.__name__.lower(): kind for kind in (Year, Date, Number, Named, Phrase)
-}
+Kind = Annotated[Year | Date | Number | Named | Phrase, Field(discriminator="type")]

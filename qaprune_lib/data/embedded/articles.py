@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from qaprune_lib.data.embedded_domains import Attribute, Domain, load_domains
-from qaprune_lib.data.embedded_names import Names
-from qaprune_lib.data.embedded_prose import Clause, Entity, Fact, Prose, draw_entity
+from qaprune_lib.data.embedded.domains import Attribute, Domain, load_domains
+from qaprune_lib.data.embedded.names import Names
+from qaprune_lib.data.embedded.prose import Clause, Entity, Fact, Prose, draw_entity
 from qaprune_lib.errors import SettingsError
 
 ARTICLES: dict[str, int] = {"train": 320, "dev": 48}

@@ -13,7 +13,7 @@ import torch
 from qaprune_lib.errors import ModelError, SettingsError
 from qaprune_lib.models import QuestionAnsweringModel
 from qaprune_lib.training import Distillation, retrain
-from qaprune_lib.training.distillation import with_teacher_logits
+from qaprune_lib.training.teacher import with_teacher_logits
 from tests.models.tiny import tiny_model
 from tests.training.toy import (
     DROPOUT,
@@ -34,6 +34,16 @@ def counted(model: QuestionAnsweringModel) -> list[int]:
     return calls
 
 
+def taught(teacher: QuestionAnsweringModel, features: Any, cache_dir: Path) -> Any:
+    return with_teacher_logits(
+        features, QUESTIONS, teacher.tokenizer, teacher, cache_dir=cache_dir, progress=False
+    )
+
+
+def folders(cache: Path) -> list[Path]:
+    return [path for path in (cache / "teacher").iterdir() if path.is_dir()]
+
+
 def columns(windows: Any) -> list[np.ndarray]:
     names = ("teacher_start_logits", "teacher_end_logits")
     return [np.concatenate([np.asarray(row) for row in windows[name]]) for name in names]
@@ -45,7 +55,7 @@ def test_logits_are_those_of_single_windows_without_dropout(
 ) -> None:
     teacher = tiny_model(architecture, **DROPOUT).train()
     features = toy_windows(teacher, QUESTIONS)
-    found = with_teacher_logits(features, teacher, cache_dir=tmp_path, progress=False)
+    found = taught(teacher, features, tmp_path)
     assert teacher.training
     assert found["input_ids"][:] == features["input_ids"][:]
     teacher.eval()
@@ -62,7 +72,7 @@ def test_the_teacher_runs_once_for_each_teacher_and_data(tmp_path: Path) -> None
     calls, other_calls = counted(teacher), counted(other)
 
     def logits(model: QuestionAnsweringModel, windows: Any) -> list[np.ndarray]:
-        return columns(with_teacher_logits(windows, model, cache_dir=tmp_path, progress=False))
+        return columns(taught(model, windows, tmp_path))
 
     first = logits(teacher, features)
     n_passes = len(calls)
@@ -112,15 +122,15 @@ def test_damaged_files_are_made_again(
 ) -> None:
     teacher = small_bert()
     features = toy_windows(teacher, QUESTIONS)
-    whole = columns(with_teacher_logits(features, teacher, cache_dir=tmp_path, progress=False))
-    (folder,) = (tmp_path / "teacher").iterdir()
+    whole = columns(taught(teacher, features, tmp_path))
+    (folder,) = folders(tmp_path)
     damage(folder / file)
     calls = counted(teacher)
     for _ in range(2):
-        found = columns(with_teacher_logits(features, teacher, cache_dir=tmp_path, progress=False))
+        found = columns(taught(teacher, features, tmp_path))
         assert all(np.array_equal(a, b) for a, b in zip(whole, found, strict=True))
     assert len(calls) == 1  # made again once, then read
-    assert list((tmp_path / "teacher").iterdir()) == [folder]
+    assert folders(tmp_path) == [folder]
 
 
 def test_a_teacher_without_finite_logits_is_refused(tmp_path: Path) -> None:
@@ -129,22 +139,22 @@ def test_a_teacher_without_finite_logits_is_refused(tmp_path: Path) -> None:
     with torch.no_grad():
         teacher.qa_outputs.bias += np.nan
     with pytest.raises(ModelError, match="finite"):
-        with_teacher_logits(features, teacher, cache_dir=tmp_path, progress=False)
+        taught(teacher, features, tmp_path)
     assert not list(tmp_path.rglob("*.npy"))
 
 
 def test_distillation_needs_a_teacher() -> None:
     with pytest.raises(SettingsError, match="teacher"):
-        retrain(small_bert(), QUESTIONS, distillation=Distillation(), **WINDOWS)  # type: ignore[arg-type]
+        retrain(small_bert(), QUESTIONS, distillation=Distillation(), **WINDOWS)
 
 
 def test_distillation_brings_a_student_nearer_to_its_teacher_and_itself_nowhere() -> None:
     teacher, student = small_bert(), small_bert(seed=1)
     settings = {"batch_size": 4, "epochs": 6, "learning_rate": 3e-3, "weight_decay": 0.0}
-    trained = retrain(student, QUESTIONS, teacher=teacher, **settings, **WINDOWS)  # type: ignore[arg-type]
+    trained = retrain(student, QUESTIONS, teacher=teacher, **settings, **WINDOWS)
     losses = trained.training_report.losses
     assert np.mean(losses[-3:]) < 0.5 * np.mean(losses[:3])
     settings["learning_rate"] = 1e-6  # Adam makes steps of rounding errors
-    same = retrain(teacher, QUESTIONS, teacher=teacher, **settings, **WINDOWS)  # type: ignore[arg-type]
+    same = retrain(teacher, QUESTIONS, teacher=teacher, **settings, **WINDOWS)
     assert same.training_report.losses[0] == 0
     assert max(map(abs, same.training_report.losses)) < 1e-6

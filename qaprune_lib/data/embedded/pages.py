@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
 
-from qaprune_lib.data.embedded import group_clauses
-from qaprune_lib.data.embedded_domains import Attribute, Domain, load_domains
-from qaprune_lib.data.embedded_names import Names
-from qaprune_lib.data.embedded_prose import Clause, Entity, Prose, draw_entity
+from qaprune_lib.data.embedded.articles import group_clauses
+from qaprune_lib.data.embedded.domains import Attribute, Domain, load_domains
+from qaprune_lib.data.embedded.names import Names
+from qaprune_lib.data.embedded.prose import Clause, Entity, Prose, draw_entity
 
 QUESTIONS = 4  # a page
 PARAGRAPHS = (5, 8)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
+from weakref import WeakKeyDictionary
 
 import datasets
 import numpy as np
 from datasets import Dataset, DatasetDict
 
-from qaprune_lib.data.squad_checks import (
+from qaprune_lib.data.sources import OnBad, hub_errors, hub_splits, may_be_hub_id
+from qaprune_lib.data.squad.official import (
     DOWNLOAD,
-    OnBad,
     Questions,
     Version,
     add_rows,
@@ -25,6 +25,8 @@ from qaprune_lib.data.squad_checks import (
 from qaprune_lib.errors import DataError, SettingsError
 
 _DEV_NAMES = ("dev", "test", "validation")
+_COLUMNS = ["id", "context", "question", "answers"]
+_DIGESTS: WeakKeyDictionary[Dataset, str] = WeakKeyDictionary()
 
 
 def load_squad(
@@ -57,6 +59,9 @@ def load_squad(
     Raises:
         DataError: a file or question that does not say what it claims to say.
         SettingsError: an argument out of range.
+
+    >>> load_squad("embedded")["dev"][1]["answers"]["text"]
+    ['Anna Valdon']
     """
     if not 0 <= heldout < 1:
         raise SettingsError(f"heldout={heldout} is not a share: it must lie in [0, 1)")
@@ -68,12 +73,6 @@ def load_squad(
     read = {}
     for split, questions in _read_source(source, version, on_bad).items():
         read[split] = questions.dataset()
-        if questions.n_dropped:
-            warnings.warn(
-                f"{questions.n_dropped} bad questions dropped, {len(read[split])} kept; the first: "
-                f"{questions.first_fault}",
-                stacklevel=2,
-            )
     splits = DatasetDict()
     if "train" in read:
         splits.update(_split_by_article(read["train"], heldout, seed))
@@ -82,36 +81,52 @@ def load_squad(
     return splits
 
 
+def batches(dataset: Dataset) -> Iterator[dict[str, list[Any]]]:
+    """Ids, contexts, questions and answers of a thousand rows at a time, as plain columns.
+
+    Raises:
+        DataError: a column is missing.
+    """
+    missing = [name for name in _COLUMNS if name not in dataset.column_names]
+    if missing:
+        raise DataError(f"the questions have no column {', '.join(missing)}")
+    rows = dataset.select_columns(_COLUMNS).with_format("arrow")
+    for table in rows.iter(batch_size=1000):
+        yield table.to_pydict()
+
+
 def data_digest(dataset: Dataset) -> str:
     """SHA-256 (hex) of ids, contexts, questions and answers, in order.
 
-    Depends on the content alone, not on how it is cached, chunked or indexed.
+    Depends on the content alone, not on how it is cached, chunked or indexed. It is remembered as
+    long as the data set is in memory.
+
+    Raises:
+        DataError: a column is missing.
     """
-    digest = hashlib.sha256()
-    encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-    columns = ["id", "context", "question", "answers"]
-    for batch in dataset.select_columns(columns).with_format(None).iter(batch_size=1000):
-        answers = batch["answers"]
-        if isinstance(answers, dict):
-            answers = [
-                dict(zip(answers, values, strict=True))
-                for values in zip(*answers.values(), strict=True)
-            ]
-        rows = (
-            [identity, context, question, answer["text"], answer["answer_start"]]
-            for identity, context, question, answer in zip(
-                batch["id"], batch["context"], batch["question"], answers, strict=True
+    if dataset not in _DIGESTS:
+        digest = hashlib.sha256()
+        encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+        for columns in batches(dataset):
+            # each row as JSON; questions on the same context often follow each other
+            contexts = {text: encode(text) for text in dict.fromkeys(columns["context"])}
+            rows = (
+                f"[{encode(identity)},{contexts[context]},{encode(question)},"
+                f"{encode(answer['text'])},{encode(answer['answer_start'])}]\n"
+                for identity, context, question, answer in zip(
+                    *(columns[name] for name in _COLUMNS), strict=True
+                )
             )
-        )
-        digest.update("\n".join(map(encode, rows)).encode() + b"\n")
-    return digest.hexdigest()
+            digest.update("".join(rows).encode())
+        _DIGESTS[dataset] = digest.hexdigest()
+    return _DIGESTS[dataset]
 
 
 def _read_source(
     source: str | Path, version: Version | None, on_bad: OnBad
 ) -> dict[str, Questions]:
     if source == "embedded":
-        from qaprune_lib.data.embedded import generate_squad
+        from qaprune_lib.data.embedded.articles import generate_squad
 
         return {
             split: read_official(raw, f"embedded {split}", version, on_bad)
@@ -119,27 +134,20 @@ def _read_source(
         }
     path = Path(source).expanduser()
     if path.is_dir():
-        files = _files_of_folder(path, version)
+        files = files_of_folder(path, version)
     elif path.is_file():
         files = {"dev" if path.name.lower().startswith(_DEV_NAMES) else "train": path}
-    elif isinstance(source, Path) or not _may_be_hub_id(source):
+    elif not may_be_hub_id(source):
         raise DataError(f"{path}: no such file or folder; {DOWNLOAD}")
     else:
-        return _read_hub(source, version, on_bad)
+        return _read_hub(str(source), version, on_bad)
     return {
         split: read_official(load_json(file), str(file), version, on_bad)
         for split, file in files.items()
     }
 
 
-def _may_be_hub_id(source: str) -> bool:
-    is_id = re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", source) is not None
-    parent = Path(source).parent
-    is_mistyped = source.endswith((".json", ".gz")) or (parent != Path() and parent.is_dir())
-    return is_id and not is_mistyped
-
-
-def _files_of_folder(folder: Path, version: Version | None) -> dict[str, Path]:
+def files_of_folder(folder: Path, version: Version | None) -> dict[str, Path]:
     """The training and the dev file of a folder, of one version."""
     found = {}
     for split in ("train", "dev"):
@@ -163,21 +171,12 @@ def _files_of_folder(folder: Path, version: Version | None) -> dict[str, Path]:
 
 
 def _read_hub(source: str, version: Version | None, on_bad: OnBad) -> dict[str, Questions]:
-    try:
+    with hub_errors(source, DOWNLOAD):
         loaded = datasets.load_dataset(source)
-    except Exception as error:  # the Hub's client raises its own, httpx's and requests' errors
-        raise DataError(
-            f"{source!r} is no file or folder here, and the Hugging Face Hub did not give it "
-            f"({type(error).__name__}: {error}). Without network, {DOWNLOAD}"
-        ) from error
     read = {}
-    for split, name in (("train", "train"), ("dev", "validation")):
-        if name in loaded:
-            questions = Questions(f"{source} {name}", version, on_bad)
-            add_rows(loaded[name], questions)
-            read[split] = questions
-    if not read:
-        raise DataError(f"{source!r} has neither a train nor a validation split: {list(loaded)}")
+    for split, (name, rows) in hub_splits(source, loaded).items():
+        read[split] = Questions(f"{source} {name}", version, on_bad)
+        add_rows(rows, read[split])
     return read
 
 

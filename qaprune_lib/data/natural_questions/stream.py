@@ -6,26 +6,25 @@ import codecs
 import gzip
 import hashlib
 import re
-import warnings
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset, Features, List, Value
 
-from qaprune_lib.cache import cache_root
-from qaprune_lib.data.arrow_cache import read_or_build, write_stream
-from qaprune_lib.data.embedded_natural_questions import PAGES, EmbeddedPages
-from qaprune_lib.data.features import source_digest
-from qaprune_lib.data.natural_questions_checks import Fault, read_example
-from qaprune_lib.data.natural_questions_example import Example
-from qaprune_lib.data.natural_questions_hub import DOWNLOAD, open_hub
-from qaprune_lib.data.squad_checks import OnBad
+from qaprune_lib.cache import file_digest
+from qaprune_lib.data.arrow_cache import kept_dataset
+from qaprune_lib.data.embedded.annotations import PAGES, EmbeddedPages
+from qaprune_lib.data.natural_questions.example import Example
+from qaprune_lib.data.natural_questions.hub import DOWNLOAD, open_hub
+from qaprune_lib.data.natural_questions.schema import read_example
+from qaprune_lib.data.sources import Fault, Faults, OnBad, may_be_hub_id
 from qaprune_lib.errors import DataError, SettingsError
 
 _SPAN = {"start": Value("int32"), "end": Value("int32")}
@@ -42,37 +41,28 @@ _DEV = re.compile(r"(^|[-_.])(dev|test|validation)([-_.]|$)", re.IGNORECASE)
 _ROWS = 200  # examples that are written to disk together
 
 
-class _Source(Protocol):
-    """Where raw examples come from: each with a place to name in messages."""
-
-    @property
-    def name(self) -> str: ...
-
-    def raw_examples(self) -> Iterator[tuple[str, bytes | Mapping[str, Any]]]: ...
-
-    def digest(self) -> str: ...
-
-
 class NaturalQuestions:
     """Examples of one split, read and checked anew in each pass.
 
-    A pass holds one document and the ids seen so far in memory. After a pass, ``n_examples`` and
-    ``n_dropped`` say what came of it, and ``first_fault`` what was wrong first.
+    A pass holds one document and the ids seen so far in memory. After a pass, ``n_examples`` says
+    how many came of it, and ``faults`` what was wrong.
+
+    Args:
+        source: has ``name``, ``digest()`` and ``raw_examples()``, each with a place to name.
+        on_bad: what to do about a bad example.
+        samples: shares that are drawn, and the seeds that draw them.
     """
 
     def __init__(
-        self,
-        source: _Source,
-        on_bad: OnBad = "raise",
-        samples: tuple[tuple[float, int], ...] = (),
+        self, source: Any, on_bad: OnBad = "raise", samples: tuple[tuple[float, int], ...] = ()
     ) -> None:
         self.source, self.on_bad, self.samples = source, on_bad, samples
-        self.n_examples, self.n_dropped, self.first_fault = 0, 0, ""
+        self.n_examples, self.faults = 0, Faults(on_bad)
 
     def __iter__(self) -> Iterator[Example]:
         """Yield the examples in order; raises DataError naming file, line, example and fault."""
         ids: set[int] = set()
-        n_examples, n_dropped, first_fault = 0, 0, ""
+        n_examples, faults = 0, Faults(self.on_bad)
         for place, raw in self.source.raw_examples():
             try:
                 example = read_example(raw)
@@ -80,29 +70,16 @@ class NaturalQuestions:
                     raise Fault("an earlier example has the same id", example.id)
             except Fault as fault:
                 identity = "" if fault.identity is None else f", example {fault.identity!r}"
-                message = f"{place}{identity}: {fault.what}."
-                if self.on_bad == "raise":
-                    raise DataError(
-                        f"{message} Correct the data, or pass on_bad='drop' to leave such "
-                        f"examples out."
-                    ) from fault
-                n_dropped += 1
-                first_fault = first_fault or message
+                faults.add(f"{place}{identity}: {fault.what}.")
                 continue
             ids.add(example.id)
             if self._is_drawn(example.id):
                 n_examples += 1
                 yield example
-        self.n_examples, self.n_dropped, self.first_fault = n_examples, n_dropped, first_fault
-        dropped = f"{n_dropped} bad examples dropped, {len(ids)} kept; the first: {first_fault}"
-        if not ids:
-            raise DataError(
-                f"{self.source.name}: there are no examples" + f": {dropped}" * bool(n_dropped)
-            )
+        self.n_examples, self.faults = n_examples, faults
+        faults.report(self.source.name, len(ids), stacklevel=3)
         if not n_examples:
             raise DataError(f"{self.source.name}: none of the {len(ids)} examples is drawn")
-        if n_dropped:
-            warnings.warn(dropped, stacklevel=2)
 
     def sample(self, share: float, *, seed: int = 0) -> NaturalQuestions:
         """About this share of the examples, each drawn by its id and the seed alone.
@@ -134,11 +111,8 @@ class NaturalQuestions:
 
         Columns are the fields of `Example`; an annotation without a long answer has null there.
         """
-        key = hashlib.sha256(f"{self.digest()} {source_digest()}".encode()).hexdigest()[:40]
-        return read_or_build(
-            cache_root(cache_dir) / "natural_questions" / key,
-            lambda file: write_stream(file, NATURAL_QUESTIONS_FEATURES, self._tables()),
-        )
+        features, tables = NATURAL_QUESTIONS_FEATURES, self._tables()
+        return kept_dataset("examples", {"data": self.digest()}, features, tables, cache_dir)
 
     def _tables(self) -> Iterator[pa.Table]:
         examples = iter(self)
@@ -166,6 +140,10 @@ def load_natural_questions(
         DataError: no such file, several data sets in one folder, or a Hub out of reach; what is
             wrong inside of a file shows while the examples are read.
         SettingsError: an argument out of range.
+
+    >>> example = next(iter(load_natural_questions("embedded")["dev"]))
+    >>> example.question, len(example.candidates), len(example.annotations)
+    ('What is the height of Stockcliff Lighthouse?', 18, 5)
     """
     if on_bad not in get_args(OnBad):
         raise SettingsError(f"on_bad={on_bad!r} is unknown; choose one of {get_args(OnBad)}")
@@ -176,12 +154,13 @@ def load_natural_questions(
     else:
         path = Path(source).expanduser()
         if path.is_dir():
-            files = _files_of_folder(path)
-        elif path.is_file() or isinstance(source, Path) or not _may_be_hub_id(source):
+            files = files_of_folder(path)
+        elif path.is_file() or not may_be_hub_id(source):
             files = [path]
         else:
             return {
-                split: NaturalQuestions(rows, on_bad) for split, rows in open_hub(source).items()
+                split: NaturalQuestions(rows, on_bad)
+                for split, rows in open_hub(str(source)).items()
             }
     missing = [str(file) for file in files if not file.is_file()]
     if missing or not files:
@@ -221,11 +200,17 @@ class _Files:
         digest = hashlib.sha256()
         for path in self.paths:
             try:
-                with path.open("rb") as file:
-                    digest.update(hashlib.file_digest(file, "sha256").digest())
+                state = path.stat()
+                digest.update(bytes.fromhex(_known_digest(path, state.st_size, state.st_mtime_ns)))
             except OSError as error:
                 raise DataError(f"{path}: cannot be read: {error}") from error
         return digest.hexdigest()
+
+
+@lru_cache(maxsize=1000)
+def _known_digest(path: Path, *_: int) -> str:
+    """Of a file that is read again once its size or its time of change is another."""
+    return file_digest(path)
 
 
 def _open(path: Path) -> Any:
@@ -255,7 +240,7 @@ def _split_of(file: Path) -> str:
     return "dev" if _DEV.search(file.name) else "train"
 
 
-def _files_of_folder(folder: Path) -> list[Path]:
+def files_of_folder(folder: Path) -> list[Path]:
     """The shards of at most one training and one dev set."""
     files = sorted([*folder.glob("*.jsonl"), *folder.glob("*.jsonl.gz")])
     for split in ("train", "dev"):
@@ -268,13 +253,3 @@ def _files_of_folder(folder: Path) -> list[Path]:
     if not files:
         raise DataError(f"{folder}: no *.jsonl[.gz] in it; {DOWNLOAD}")
     return files
-
-
-def _may_be_hub_id(source: str) -> bool:
-    is_id = re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", source) is not None
-    parent = Path(source).parent
-    return (
-        is_id
-        and not source.endswith((".jsonl", ".gz", ".json"))
-        and (parent == Path() or not parent.is_dir())
-    )

@@ -5,19 +5,18 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import datasets
 import pyarrow as pa
 from datasets import Dataset, Features, List, Value
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from qaprune_lib.data.sources import Fault, Faults, OnBad, Strict, Text, first_error, short
 from qaprune_lib.errors import DataError
 
 Version = Literal["1.1", "2.0"]
-OnBad = Literal["raise", "drop"]
 
 SQUAD_FEATURES = Features(
     {
@@ -32,20 +31,6 @@ DOWNLOAD = (
     "download the official JSON files (https://rajpurkar.github.io/SQuAD-explorer/) "
     "and pass their folder"
 )
-
-
-def _encodable(text: str) -> str:
-    text.encode()  # JSON can spell half of a surrogate pair, which is no text
-    return text
-
-
-Text = Annotated[str, AfterValidator(_encodable)]
-
-
-class Strict(BaseModel):
-    """A part of a file, whose values are taken as they stand: "1" is no number."""
-
-    model_config = ConfigDict(strict=True)
 
 
 class _Answer(Strict):
@@ -75,88 +60,71 @@ class _File(Strict):
     data: list[_Article]
 
 
-@dataclass
 class Questions:
-    """The good questions of one file; the first bad one raises, or all bad ones are counted."""
+    """The good questions of one file."""
 
-    file: str
-    version: str | None
-    on_bad: OnBad
-    columns: dict[str, list[Any]] = field(
-        default_factory=lambda: {name: [] for name in SQUAD_FEATURES}
-    )
-    ids: set[str] = field(default_factory=set)
-    n_dropped: int = 0
-    first_fault: str = ""
+    def __init__(self, file: str, version: str | None, on_bad: OnBad) -> None:
+        self.file, self.version, self.faults = file, version, Faults(on_bad)
+        self.columns: dict[str, list[Any]] = {name: [] for name in SQUAD_FEATURES}
+        self.ids: set[str] = set()
 
     def add(self, title: str, context: str, number: int, raw: Any) -> None:
         """Check one question in the official form and keep it."""
         try:
-            question = _Question.model_validate(raw)
-            fault = self._fault(context, question)
-        except ValidationError as error:
-            fault = _first_error(error)
-        if fault is None:
-            self.ids.add(question.id)
-            answers = {
-                "text": [answer.text for answer in question.answers],
-                "answer_start": [answer.answer_start for answer in question.answers],
-            }
-            row = (question.id, title, context, question.question, answers)
-            for column, value in zip(self.columns.values(), row, strict=True):
-                column.append(value)
+            question = self._checked(context, raw)
+        except Fault as fault:
+            identity = raw.get("id") if isinstance(raw, dict) else None
+            name = f"number {number} of its paragraph" if identity is None else repr(identity)
+            self.faults.add(f"{self.file}: article {title!r}, question {name}: {fault.what}.")
             return
-        identity = raw.get("id") if isinstance(raw, dict) else None
-        name = f"number {number} of its paragraph" if identity is None else repr(identity)
-        message = f"{self.file}: article {title!r}, question {name}: {fault}."
-        if self.on_bad == "raise":
-            raise DataError(
-                f"{message} Correct the data, or pass on_bad='drop' to leave such questions out."
-            )
-        self.n_dropped += 1
-        self.first_fault = self.first_fault or message
+        self.ids.add(question.id)
+        answers = {
+            "text": [answer.text for answer in question.answers],
+            "answer_start": [answer.answer_start for answer in question.answers],
+        }
+        row = (question.id, title, context, question.question, answers)
+        for column, value in zip(self.columns.values(), row, strict=True):
+            column.append(value)
 
-    def _fault(self, context: str, question: _Question) -> str | None:
+    def _checked(self, context: str, raw: Any) -> _Question:
+        try:
+            question = _Question.model_validate(raw)
+        except ValidationError as error:
+            raise Fault(first_error(error)) from error
         if not question.id:
-            return "the id is empty"
+            raise Fault("the id is empty")
         if question.id in self.ids:
-            return "an earlier question has the same id"
+            raise Fault("an earlier question has the same id")
         if not context.strip():
-            return f"the context is empty: {context!r}"
+            raise Fault(f"the context is empty: {context!r}")
         if not question.question.strip():
-            return f"the question is empty: {question.question!r}"
+            raise Fault(f"the question is empty: {question.question!r}")
         if question.is_impossible and self.version == "1.1":
-            return "it has no answer, which SQuAD 1.1 does not know"
+            raise Fault("it has no answer, which SQuAD 1.1 does not know")
         if question.is_impossible and question.answers:
-            answer = _short(question.answers[0].text)
-            return f"is_impossible is true, but an answer stands there: {answer}"
+            answer = short(question.answers[0].text)
+            raise Fault(f"is_impossible is true, but an answer stands there: {answer}")
         if not question.is_impossible and not question.answers:
-            return "it has no answers, but is not marked is_impossible"
+            raise Fault("it has no answers, but is not marked is_impossible")
         for start, text in ((answer.answer_start, answer.text) for answer in question.answers):
             if not text.strip():
-                return f"an answer is empty: {text!r} at {start}"
+                raise Fault(f"an answer is empty: {text!r} at {start}")
             if not 0 <= start < len(context):
-                return (
-                    f"answer {_short(text)} is said to start at {start}, outside of the context "
+                raise Fault(
+                    f"answer {short(text)} is said to start at {start}, outside of the context "
                     f"of {len(context)} characters"
                 )
             if not context.startswith(text, start):
-                found = context[start : start + len(text)]
-                return (
-                    f"answer {_short(text)} is not at offset {start}, where {_short(found)} stands"
-                )
-        return None
+                found = short(context[start : start + len(text)])
+                raise Fault(f"answer {short(text)} is not at offset {start}, where {found} stands")
+        return question
 
     def dataset(self) -> Dataset:
         """The questions that were kept; the description says how many were not."""
-        n_kept = len(self.ids)
-        if not n_kept:
-            raise DataError(
-                f"{self.file}: there are no questions; {self.n_dropped} bad ones were dropped"
-                + f", the first: {self.first_fault}" * bool(self.n_dropped)
-            )
+        self.faults.report(self.file, len(self.ids), stacklevel=4)
         info = datasets.DatasetInfo(
-            description=f"{n_kept} questions read, {self.n_dropped} bad questions dropped",
+            description=f"{len(self.ids)} questions read, {self.faults.count} bad questions "
+            f"dropped",
             features=SQUAD_FEATURES,
         )
         return Dataset(pa.table(self.columns, schema=SQUAD_FEATURES.arrow_schema), info=info)
@@ -180,7 +148,7 @@ def load_json(file: Path) -> Any:
     except json.JSONDecodeError as error:
         raise DataError(
             f"{file}: not JSON: line {error.lineno}, column {error.colno}: {error.msg}, where "
-            f"{_short(error.doc[error.pos : error.pos + 40])} stands"
+            f"{short(error.doc[error.pos : error.pos + 40])} stands"
         ) from error
 
 
@@ -194,7 +162,7 @@ def read_official(raw: Any, file: str, version: Version | None, on_bad: OnBad) -
         if len(place) > 1 and isinstance(raw["data"][place[1]], dict):
             article = f"article {raw['data'][place[1]].get('title')!r}: "
         raise DataError(
-            f"{file}: {article}{_first_error(error)}. Official SQuAD JSON is {{'version', 'data': "
+            f"{file}: {article}{first_error(error)}. Official SQuAD JSON is {{'version', 'data': "
             f"[{{'title', 'paragraphs': [{{'context', 'qas': [...]}}]}}]}}; {DOWNLOAD}"
         ) from error
     declared = (content.version or "").lstrip("v")
@@ -220,7 +188,7 @@ def add_rows(rows: Dataset, questions: Questions) -> None:
         except (TypeError, KeyError, ValueError) as error:
             raise DataError(
                 f"{questions.file}: row {number}: answers are not {{'text': [...], "
-                f"'answer_start': [...]}} of equal lengths: {_short(answers)}"
+                f"'answer_start': [...]}} of equal lengths: {short(answers)}"
             ) from error
         raw = {
             "id": row["id"],
@@ -229,16 +197,3 @@ def add_rows(rows: Dataset, questions: Questions) -> None:
             "is_impossible": not pairs,
         }
         questions.add(row["title"], row["context"], number, raw)
-
-
-def _first_error(error: ValidationError) -> str:
-    first = error.errors()[0]
-    place = "".join(
-        f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]
-    ).lstrip(".")
-    return f"{place or 'the top level'}: {first['msg']}, where {_short(first['input'])} stands"
-
-
-def _short(value: Any, width: int = 80) -> str:
-    text = repr(value)
-    return text if len(text) <= width else text[: width - 1] + "…"

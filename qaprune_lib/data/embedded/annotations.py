@@ -17,12 +17,7 @@ from itertools import islice
 from random import Random
 from typing import Any
 
-from qaprune_lib.data.embedded_pages import (
-    Page,
-    PageQuestion,
-    Span,
-    generate_pages,
-)
+from qaprune_lib.data.embedded.pages import Page, PageQuestion, Span, generate_pages
 from qaprune_lib.errors import SettingsError
 
 PAGES: dict[str, int] = {"train": 600, "dev": 60}

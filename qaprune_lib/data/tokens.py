@@ -1,0 +1,153 @@
+"""What a tokenizer makes of texts: tokens, the characters they stand for, and special tokens."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
+
+import numpy as np
+from tokenizers import Encoding, Tokenizer
+from transformers import PreTrainedTokenizerBase
+
+from qaprune_lib.errors import SettingsError
+
+_IS_SPACE = np.array([chr(code).isspace() for code in range(0x3002)])  # no space lies beyond
+_MARKS = {"Mn", "Mc", "Me", "Cf"}  # Unicode categories: combining marks and joiners
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Ids of a text's tokens, and where in the text each begins and ends: [n_tokens] int32 each.
+
+    Places count characters, or words where the text is a page of Natural Questions.
+    """
+
+    ids: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+
+    def __getitem__(self, part: slice) -> Tokens:
+        """Some of them."""
+        return Tokens(self.ids[part], self.start[part], self.end[part])
+
+
+def read_texts(backend: Tokenizer, texts: Iterable[str]) -> dict[str, Tokens]:
+    """The tokens of each distinct text, located by `locate_tokens`."""
+    distinct = list(dict.fromkeys(texts))
+    encodings = backend.encode_batch(distinct)
+    return {text: locate_tokens(e, text) for text, e in zip(distinct, encodings, strict=True)}
+
+
+def locate_tokens(encoding: Encoding, text: str) -> Tokens:
+    """Tokens with the characters they stand for: never empty, no space at the edges.
+
+    Marks that the tokenizer drops (accents, vowel points, joiners) belong to the token before,
+    so that an answer keeps them.
+    """
+    ids = np.array(encoding.ids, np.int32)
+    offsets = np.fromiter(chain.from_iterable(encoding.offsets), np.int32).reshape(-1, 2)
+    start = np.minimum(offsets[:, 0], len(text) - 1)
+    end = np.maximum(offsets[:, 1], start + 1)
+    codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+    is_space = _IS_SPACE[np.minimum(codes, len(_IS_SPACE) - 1)]
+    if is_space[start].any() or is_space[end - 1].any():
+        start, end = _trim(start, end, is_space)
+    marks: list[int] = []
+    if not text.isascii():
+        marks = [ord(char) for char in set(text) if unicodedata.category(char) in _MARKS]
+    if marks and len(ids):
+        after = _next(~np.isin(codes, marks))
+        following = np.append(start[1:], len(text))
+        end = np.maximum(end, np.minimum(after[end], following)).astype(np.int32)
+    return Tokens(ids, start, end)
+
+
+def _next(flags: np.ndarray) -> np.ndarray:
+    """For each position [n + 1] the first one from there on whose flag [n] is set, or n."""
+    positions = np.where(np.append(flags, True), np.arange(len(flags) + 1), len(flags))
+    return np.minimum.accumulate(positions[::-1])[::-1]
+
+
+def _trim(
+    start: np.ndarray, end: np.ndarray, is_space: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    n = len(is_space)
+    inner_start = _next(~is_space)[start]
+    inner_end = n - _next(~is_space[::-1])[n - end]
+    has_text = inner_start < inner_end
+    return (
+        np.where(has_text, inner_start, start).astype(np.int32),
+        np.where(has_text, inner_end, end).astype(np.int32),
+    )
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a tokenizer puts around a question and its context, and their token types.
+
+    types: int8, of the prefix, the question, the middle, the context and the suffix.
+    """
+
+    prefix: np.ndarray
+    middle: np.ndarray
+    suffix: np.ndarray
+    types: np.ndarray
+
+    @property
+    def n_special(self) -> int:
+        """Special tokens of a window."""
+        return len(self.prefix) + len(self.middle) + len(self.suffix)
+
+
+def tokenizer_state(tokenizer: PreTrainedTokenizerBase) -> tuple[str, bool]:
+    """All that windows depend on: a fast tokenizer as JSON, and whether it gives token types.
+
+    The truncation and padding of its latest call are no part of it.
+
+    Raises:
+        SettingsError: the tokenizer is not a fast one.
+    """
+    if not tokenizer.is_fast:
+        raise SettingsError(
+            f"{type(tokenizer).__name__} is not a fast tokenizer, so it gives no offsets; load it "
+            f"with AutoTokenizer.from_pretrained(...) from a folder with a tokenizer.json"
+        )
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    has_types = "token_type_ids" in tokenizer.model_input_names
+    return json.dumps(state | {"truncation": None, "padding": None}), has_types
+
+
+def split_tokenizer(tokenizer: PreTrainedTokenizerBase) -> tuple[Tokenizer, Layout]:
+    """A tokenizer that adds no special tokens, and where they belong."""
+    return _split(*tokenizer_state(tokenizer))
+
+
+@lru_cache(maxsize=4)  # parsing a vocabulary takes longer than tokenising one question
+def _split(state: str, has_types: bool) -> tuple[Tokenizer, Layout]:
+    backend = Tokenizer.from_str(state)
+    layout = _layout(backend, has_types)
+    # It would also trim the offsets of some tokens to nothing; `locate_tokens` knows better.
+    backend.post_processor = None
+    return backend, layout
+
+
+def _layout(backend: Tokenizer, has_types: bool) -> Layout:
+    pair = backend.encode("a", "a")
+    sequence = pair.sequence_ids
+    order = [number for number in sequence if number is not None]
+    if order != sorted(order) or set(order) != {0, 1} or sequence[0] is not None:
+        raise SettingsError(
+            "the tokenizer does not put a first special token, the question and the context in "
+            f"this order: a pair of texts gives {pair.tokens}"
+        )
+    question, context = sequence.index(0), sequence.index(1)
+    middle, suffix = question + order.count(0), context + order.count(1)
+    ids = np.array(pair.ids, np.int32)
+    # Positions that stand for their part; an empty middle or suffix repeats its type no times.
+    at = (0, question, middle, context, min(suffix, len(ids) - 1))
+    types = np.array([pair.type_ids[i] if has_types else 0 for i in at], np.int8)
+    return Layout(ids[:question], ids[middle:context], ids[suffix:], types)
