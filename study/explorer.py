@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ipywidgets import Widget
     from transformers import PreTrainedModel
 
+    from qaprune_lib.data.windows import Windows
     from qaprune_lib.evaluation.predict import Answer
 
 
@@ -34,13 +35,13 @@ class SavedModel:
         name: for readers.
         source: its folder, or what else `load_model` takes.
         threshold: null score − score above which there is no answer, from the run's record.
-        windows: `max_length` and `doc_stride`, as in the run.
+        sizes: of windows, as in the run: `max_length` and `doc_stride`.
     """
 
     name: str
     source: str
     threshold: float = 0.0
-    windows: Mapping[str, int] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def compare(
     *,
     thresholds: Mapping[str, float],
     repeats: int = 3,
-    **windows: int,
+    windows: Windows | None = None,
 ) -> list[Reply]:
     """Ask all models one question, in turns after a warm-up of each, and time them.
 
@@ -91,19 +92,21 @@ def compare(
         question, context: as for `qaprune_lib.ask`.
         thresholds: of "no answer", by name.
         repeats: rounds of which the median time is reported.
-        windows: `max_length`, `doc_stride` and so on, as for `qaprune_lib.ask`.
+        windows: as for `qaprune_lib.ask`.
 
     Raises:
         DataError: question or context is empty.
     """
     from qaprune_lib.evaluation.predict import ask
 
-    answers = {name: ask(model, question, context, **windows) for name, model in models.items()}
+    answers = {
+        name: ask(model, question, context, windows=windows) for name, model in models.items()
+    }
     seconds: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(repeats):
         for name, model in models.items():
             start = time.perf_counter()
-            ask(model, question, context, **windows)
+            ask(model, question, context, windows=windows)
             seconds[name].append(time.perf_counter() - start)
     return [
         Reply(
@@ -151,7 +154,9 @@ def question_box(
                     loaded[saved.source] = load(saved.source)
             models = {saved.name: loaded[saved.source] for saved in chosen.value}
             asked = models, question.value, passage.value
-            replies = compare(*asked, thresholds=thresholds, **chosen.value[0].windows)
+            sizes = chosen.value[0].sizes
+            windows = Windows(**sizes) if sizes else None
+            replies = compare(*asked, thresholds=thresholds, windows=windows)
             shown.value = replies_html(passage.value, replies, thresholds)
         except QapruneError as error:
             shown.value = fill("<p>{{ error }}</p>", error=error)

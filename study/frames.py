@@ -148,11 +148,7 @@ def points_of(runs: Runs, record: Record) -> Iterator[dict[str, Any]]:
     unpruned, variant = metrics["unpruned"], runs.variant_of(record)
     is_l0 = parameters["scorer"] == "l0"
     tuned: Any = runs.find(runs.finetune_of(record), record)
-    label = SCORERS[parameters["scorer"]]
-    if parameters["scorer"] == "gain":
-        options = parameters.get("options", {})
-        label += " at 0" if options.get("at") == 0 else ""
-        label += ", normalised" if options.get("normalize") else ""
+    label = metrics["label"]
     common = {
         **_place(runs, record),
         **({name: parameters[name] for name in SETTINGS} if is_l0 else {}),

@@ -13,6 +13,7 @@ from datasets import Dataset
 
 from qaprune_lib.cache import write_atomically
 from qaprune_lib.data.natural_questions.stream import NaturalQuestions
+from qaprune_lib.data.windows import Windows
 from qaprune_lib.evaluation.predict import predict
 from qaprune_lib.evaluation.squad import (
     Prediction,
@@ -37,7 +38,7 @@ LOSS_POINTS = 50
 
 
 def dev_scores(
-    model: QuestionAnsweringModel, questions: Questions, folder: Path, **windows: int
+    model: QuestionAnsweringModel, questions: Questions, folder: Path, windows: Windows
 ) -> dict[str, Any]:
     """Scores on dev, and sizes.
 
@@ -50,18 +51,18 @@ def dev_scores(
     }
     if isinstance(questions.dev, NaturalQuestions):
         file = folder / "dev_predictions.json"
-        dev = natural_questions_scores(model, questions.dev, file, **windows)
+        dev = natural_questions_scores(model, questions.dev, file, windows)
         others = {
             name: natural_questions_scores(
-                model, examples, file.with_name(f"{name}_predictions.json"), **windows
+                model, examples, file.with_name(f"{name}_predictions.json"), windows
             )
             for name, examples in questions.other_dev.items()
         }
         return {"dev": dev, **({"other_dev": others} if others else {}), **sizes}
     heldout = cast(Dataset, questions.heldout)
-    on_heldout = predict(model, heldout, **cast(Any, windows))
+    on_heldout = predict(model, heldout, windows=windows)
     threshold = fit_threshold(heldout, on_heldout)
-    on_dev = predict(model, questions.dev, **cast(Any, windows))
+    on_dev = predict(model, questions.dev, windows=windows)
     write_predictions(folder / "dev_predictions.jsonl", on_dev)
     return {
         "heldout": scores(heldout, on_heldout, threshold),
@@ -99,7 +100,7 @@ def curve(
     kind: str,
     questions: Dataset | NaturalQuestions,
     fractions: Sequence[float],
-    **windows: int,
+    windows: Windows,
 ) -> list[dict[str, Any]]:
     """F1 against the share of one kind removed (Figures 1 and 2).
 
@@ -115,19 +116,19 @@ def curve(
         {
             "removed": topology.removed(kind),
             "own_threshold": own,
-            **curve_point(prune(model, topology), questions, **windows),
+            **curve_point(prune(model, topology), questions, windows),
         }
         for topology, own in cuts
     ]
 
 
 def curve_point(
-    model: QuestionAnsweringModel, questions: Dataset | NaturalQuestions, **windows: int
+    model: QuestionAnsweringModel, questions: Dataset | NaturalQuestions, windows: Windows
 ) -> dict[str, Any]:
     """The best F1 that a threshold can reach on these questions, and F1 without one."""
     if isinstance(questions, NaturalQuestions):
-        return natural_questions_point(natural_questions_scores(model, questions, None, **windows))
-    predictions = predict(model, questions, **cast(Any, windows), progress=False)
+        return natural_questions_point(natural_questions_scores(model, questions, None, windows))
+    predictions = predict(model, questions, windows=windows, progress=False)
     result = score_predictions(questions, predictions)
     f1 = per_question_f1(questions, predictions, result.attainable_f1_threshold)
     return {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qaprune_lib.data.natural_questions.stream import NaturalQuestions
+from qaprune_lib.data.windows import Windows
 from qaprune_lib.evaluation.natural_questions import (
     NaturalQuestionsPrediction,
     NaturalQuestionsScorer,
@@ -19,15 +20,16 @@ from qaprune_lib.models.pruned import QuestionAnsweringModel
 
 
 def natural_questions_scores(
-    model: QuestionAnsweringModel, examples: NaturalQuestions, file: Path | None, **windows: int
+    model: QuestionAnsweringModel, examples: NaturalQuestions, file: Path | None, windows: Windows
 ) -> dict[str, Any]:
     """The official scores of a model's answers, the F1 of short answers first.
 
     That F1 is at the threshold where it is largest on these very questions, as the official
     evaluator gives it. The answers are written to `file`.
     """
-    settings: dict[str, Any] = {**windows, "progress": file is not None}
-    predictions = list(predict_natural_questions(model, examples, **settings))
+    predictions = list(
+        predict_natural_questions(model, examples, windows=windows, progress=file is not None)
+    )
     if file is not None:
         write_predictions(file, predictions)
     return score(examples, iter(predictions))

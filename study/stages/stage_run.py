@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from qaprune_lib.cache import write_atomically
+from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import RecordError
 from qaprune_lib.models.load import load_model
 from qaprune_lib.models.pruned import QuestionAnsweringModel
@@ -81,17 +82,10 @@ class StageRun(Generic[P]):
         return cls(parameters, questions, described(source, files), folder, made)
 
     @property
-    def windows(self) -> dict[str, int]:
-        """Size and step of windows, as keywords."""
-        return {
-            "max_length": self.parameters.max_length,
-            "doc_stride": self.parameters.doc_stride,
-        }
-
-    @property
-    def training_windows(self) -> dict[str, Any]:
-        """Those, and the share of windows without an answer that models train on."""
-        return {**self.windows, "null_rate": self.parameters.null_rate}
+    def windows(self) -> Windows:
+        """Of training, of scoring and of timing alike."""
+        settings = self.parameters
+        return Windows(settings.max_length, settings.doc_stride, null_rate=settings.null_rate)
 
     @property
     def checkpoints(self) -> Path | None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.test_stage_notebooks import SCORED, Chain, check_training
 
 from qaprune_lib.data.natural_questions.stream import NaturalQuestions
 from study.plan.parameters import DecodeTime, Finetune, Prune, Retrain, ScoreGates
