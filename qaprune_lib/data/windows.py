@@ -122,8 +122,10 @@ class Task:
         """The windows, by default the task's; so is a `null_rate` that is not given.
 
         Raises:
-            SettingsError: a `null_rate` for SQuAD, where all windows are kept.
+            SettingsError: no windows, or a `null_rate` for SQuAD, where all are kept.
         """
+        if not isinstance(windows, Windows | None):
+            raise SettingsError(f"windows={windows!r} must be a value such as Windows(384, 128)")
         windows, default = windows or self.windows, self.windows.null_rate
         if windows.null_rate is None:
             return replace(windows, null_rate=default)

@@ -492,6 +492,12 @@ def test_sizes_without_meaning_are_refused(arguments: dict[str, Any]) -> None:
         Windows(**{"max_length": 384, **arguments})
 
 
+def test_windows_that_are_none_are_refused() -> None:
+    for windows in ({"max_length": 384}, 384):
+        with pytest.raises(SettingsError, match=r"such as Windows\(384, 128\)"):
+            make_features(example(), TOKENIZERS["wordpiece"], windows)  # type: ignore[arg-type]
+
+
 def test_no_process_cannot_work(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="num_proc=0"):
         make_features(example(), TOKENIZERS["wordpiece"], num_proc=0, cache_dir=tmp_path)
