@@ -146,6 +146,8 @@ def question_box(
     loaded: dict[str, Any] = {}
 
     def answer(_: Any) -> None:
+        from qaprune_lib.data.windows import Windows
+
         shown.value = "<p>thinking …</p>"
         thresholds = {saved.name: saved.threshold for saved in chosen.value}
         try:

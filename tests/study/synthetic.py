@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from study.frames import SCORERS
 from study.plan.parameters import (
     DecodeTime,
     Finetune,
@@ -141,7 +142,9 @@ class Sweep:
             for kind in values["kinds"]
             for seed in seeds
         ]
-        metrics = {"unpruned": point(0.0, 0.0), "curves": curves}
+        options = [f"{name} {value}" for name, value in values.get("options", {}).items()]
+        label = " ".join([SCORERS[values["scorer"]], *options])
+        metrics = {"label": label, "unpruned": point(0.0, 0.0), "curves": curves}
         return self.run(ScoreGates, {**metrics, "scoring": {"seconds": 30.0}}, **asked)
 
     def l0(self, model: str, kind: str, penalty: float, seed: int = 0, **values: Any) -> str:
@@ -150,6 +153,7 @@ class Sweep:
         curve = self._curve("l0", kind, seed, [100 * share for share in FRACTIONS])
         curve["points"].append(point(removed, lost("l0", kind, removed, seed), own_threshold=True))
         metrics = {
+            "label": SCORERS["l0"],
             "unpruned": point(0.0, 0.0),
             "curves": [curve],
             "scoring": {"seconds": 80.0},

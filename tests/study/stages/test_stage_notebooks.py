@@ -154,7 +154,8 @@ def test_the_stages_one_after_the_other(tmp_path: Path, monkeypatch: pytest.Monk
     )
     metrics = record.metrics
     assert set(metrics) == {
-        *("unpruned", "curves", "scoring", "training", "open", "kept", "removed", "scores")
+        *("label", "unpruned", "curves", "scoring", "training"),
+        *("open", "kept", "removed", "scores"),
     }
     check_training(metrics["training"], 12)
     [curve] = metrics["curves"]
