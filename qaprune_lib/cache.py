@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO, TypeVar
+from uuid import uuid4
 
 from qaprune_lib.errors import QapruneError
 
@@ -43,12 +44,13 @@ def open_atomically(path: str | os.PathLike[str]) -> Iterator[TextIO]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary = target.with_name(f".{target.name}.{uuid4().hex}")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        with temporary.open("x", encoding="utf-8") as file:
             yield file
         sync(temporary)
         os.replace(temporary, target)
+        sync(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -8,7 +8,7 @@ import sys
 COMMANDS = {
     "run": ("study.stages.run", "one stage's notebook, its parameters checked"),
     "graph": ("study.plan.graph", "all runs of a profile, through Snakemake"),
-    "side-by-side": ("study.plan.side_by_side", "runs of a profile, for so many minutes"),
+    "side-by-side": ("study.stages.side_by_side", "runs of a profile, for so many minutes"),
     "bundle": ("study.plan.bundle", "all that runs need on a machine without a network"),
     "merge": ("study.records.merge", "take in what a bundle has left"),
     "status": ("study.plan.status", "which runs a profile has, and which it lacks"),

@@ -95,9 +95,11 @@ def scored_models(records: Iterable[Record], dev_set: str = "dev") -> pd.DataFra
     `floor` is the F1 of answering nothing. Sizes are numbers of weights, removed shares and scores
     percent, `seconds` the decoding time of the model's topology at the smallest batch that was
     timed, `speedup` over the same model before it was pruned. Cells that do not apply are missing.
+    Fine-tuning runs that only settings were chosen from are left out.
     """
     runs = Runs(records)
-    scored = runs.of("finetune", "prune", "retrain")
+    passed_over = runs.passed_over()
+    scored = [r for r in runs.of("finetune", "prune", "retrain") if r.id not in passed_over]
     rows = [_model(runs, r, dev_set) for r in scored if dev_set in _dev_sets(r)]
     return _frame(rows, MODEL_COLUMNS)
 

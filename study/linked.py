@@ -47,6 +47,16 @@ class Runs:
         """The records of some stages, in their order."""
         return [record for record in self.records if record.stage in stages]
 
+    def passed_over(self) -> set[str]:
+        """Ids of fine-tuning runs that only settings were chosen from: other runs go on from
+        another one of the same model and questions."""
+        begun = {
+            (_sweep(run), run.parameters["model"], run.id): run for run in self.of("finetune")
+        }
+        gone_on = {self.finetune_of(run) for run in self.records if run.stage != "finetune"}
+        chosen = {key[:2] for key in begun if key[2] in gone_on}
+        return {key[2] for key in begun if key[:2] in chosen and key[2] not in gone_on}
+
     def find(self, name: object, beside: Record) -> Record | None:
         """The record that an id, or a reference `run:<id>`, names in the profile of another one."""
         bare = str(name).removeprefix("run:")

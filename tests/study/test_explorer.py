@@ -13,6 +13,7 @@ import ipywidgets as widgets
 import numpy as np
 import pytest
 
+from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import DataError
 from qaprune_lib.evaluation.predict import Answer
 from study.explorer import Reply, SavedModel, compare, question_box, replies_html, saved_pairs
@@ -163,21 +164,21 @@ def test_pairs_are_those_whose_folders_are_there(records: list[Record], tmp_path
     assert Path(pruned.source) == tmp_path / "embedded" / "tiny" / row["run"] / "model"
     tuned = next(r for r in records if r.id == row["finetune"])
     assert full.threshold == tuned.metrics["dev"]["threshold"]  # type: ignore[index, call-overload]
-    assert full.windows == {"max_length": 128, "doc_stride": 64}
+    assert full.sizes == {"max_length": 128, "doc_stride": 64}
 
 
 def test_compare_asks_all_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def ask(model: Any, question: str, context: str, **windows: int) -> Answer:
+    def ask(model: Any, question: str, context: str, *, windows: Windows) -> Answer:
         asked.append(model)
-        assert (question, context, windows) == ("When?", CONTEXT, {"max_length": 64})
+        assert (question, context, windows) == ("When?", CONTEXT, Windows(64))
         return ANSWER
 
     monkeypatch.setattr("qaprune_lib.evaluation.predict.ask", ask)
     models: Any = {"full": "F", "pruned": "P"}
     cuts = {"full": -4.5, "pruned": 0.0}
-    replies = compare(models, "When?", CONTEXT, thresholds=cuts, repeats=2, max_length=64)
+    replies = compare(models, "When?", CONTEXT, thresholds=cuts, repeats=2, windows=Windows(64))
     assert asked == ["F", "P"] * 3
     assert [reply.name for reply in replies] == ["full", "pruned"]
     assert [reply.answered for reply in replies] == [False, True]  # 1 − 5 = −4 > −4.5

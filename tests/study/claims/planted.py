@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from study.claims import CLAIMS, Judgement, gather_evidence, judge
+from study.frames import SCORERS
 from study.plan.parameters import (
     DecodeTime,
     Finetune,
@@ -61,7 +62,12 @@ class Planted(Sweep):
         """F1 lost at each percentage removed."""
         points = [self.point(removed, loss) for removed, loss in losses.items()]
         curve = {"kind": kind, "seed": 0, "points": points}
-        metrics = {"unpruned": self.point(0, 0), "curves": [curve], "scoring": {"seconds": 72.0}}
+        metrics = {
+            "label": SCORERS[scorer],
+            "unpruned": self.point(0, 0),
+            "curves": [curve],
+            "scoring": {"seconds": 72.0},
+        }
         asked = {"model": model, "scorer": scorer, "kinds": [kind], "penalty_attn": None}
         return self.run(ScoreGates, metrics, **{**asked, **values})
 
@@ -76,6 +82,7 @@ class Planted(Sweep):
         metrics = {
             "unpruned": self.point(0, 0),
             "curves": [curve],
+            "label": SCORERS["l0"],
             "scoring": {"seconds": 80.0, "questions": questions},
             "training": {
                 "seconds": values.pop("seconds", 80.0),

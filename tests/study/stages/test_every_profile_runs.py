@@ -11,9 +11,9 @@ import pytest
 from study.plan.parameters import STAGES, ScoreGates, StageParameters
 from study.plan.plan import Planner
 from study.plan.profile import Profile
-from study.plan.side_by_side import execute
 from study.plan.strict_yaml import read_yaml
 from study.records.record import read_record
+from study.stages.side_by_side import execute
 from tests.models.tiny import tiny_model
 
 ROOT = Path(__file__).parents[3]

@@ -10,8 +10,8 @@ import pytest
 
 from study.plan.plan import Planner
 from study.plan.select import selected_points
-from study.plan.side_by_side import SideBySide, main
 from study.records.record import FINISHED
+from study.stages.side_by_side import SideBySide, main
 from tests.study.plan.graph_folder import write_notebooks
 from tests.study.plan.made_records import planner
 from tests.study.plan.stand_in import events
@@ -92,7 +92,7 @@ def test_a_selection_that_fails_ends_what_follows_from_it(
     def fail(*_: Any) -> None:
         raise RuntimeError("told to fail")
 
-    monkeypatch.setattr("study.plan.side_by_side.record_selection", fail)
+    monkeypatch.setattr("study.stages.side_by_side.record_selection", fail)
     [selection] = small.selections().values()
     assert work(small).failed == {selection.id}
 
@@ -106,7 +106,7 @@ def test_what_has_not_ended_in_time_is_stopped(
     small: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.setenv("STAND_IN_SECONDS", "99-99")
-    monkeypatch.setattr("study.plan.side_by_side.UNKNOWN", 0)
+    monkeypatch.setattr("study.stages.side_by_side.UNKNOWN", 0)
     work(small, minutes=0.1)
     [begun] = events(tmp_path, "begin")
     assert f"stopped: {begun}" in capsys.readouterr().out
