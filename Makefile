@@ -33,7 +33,7 @@ links: book ## follow the book's links to other hosts
 	$(BOOK_RUN) -c 'from jupyter_book.cli.main import main; main()' build . \
 		--builder linkcheck --path-output _build/links
 
-status: $(STAMP) ## which runs of the embedded profile there are, lack, or are stale
+status: $(STAMP) ## which runs of the embedded profile there are, and which lack
 	$(RUN) -m study status profiles/embedded.yml
 
 test: lint ## lint, check types, run all tests (JOBS=2 processes)

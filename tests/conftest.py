@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,13 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 def _seeds() -> None:
     random.seed(0)
     torch.manual_seed(0)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """An example of the library that needs the extra nq is skipped without it."""
+    for item in items:
+        if item.name.endswith("evaluate_natural_questions") and not find_spec("natural_questions"):
+            item.add_marker(pytest.mark.skip(reason="the extra nq is not installed"))
 
 
 @pytest.fixture(scope="session")

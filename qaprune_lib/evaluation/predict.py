@@ -168,6 +168,12 @@ def evaluate_natural_questions(
     """Score a model's answers with the official evaluator, in one pass over the windows.
 
     The examples have the annotations of several annotators; settings and errors are those of
-    `predict_natural_questions` and `score_natural_questions`.
+    `predict_natural_questions` and `score_natural_questions`. It needs the extra `nq`.
+
+    >>> from qaprune_lib import load_model, load_natural_questions
+    >>> model = load_model("embedded-small", layers=1, task="natural_questions", device="cpu")
+    >>> few = load_natural_questions("embedded")["dev"].sample(0.01)
+    >>> evaluate_natural_questions(model, few, windows=Windows(128), progress=False).n_examples
+    4
     """
     return score_natural_questions(examples, predict_natural_questions(model, examples, **settings))

@@ -28,6 +28,11 @@ class Masks:
     Shapes, in the numbering of the unpruned model: attn [n_layers, n_heads],
     ff [n_layers, d_intermediate], emb [d_embedding]. An optional leading batch dimension gives
     each example gates of its own.
+
+    >>> shape = ModelShape(n_layers=2, n_heads=4, head_size=8, d_intermediate=6, d_embedding=32)
+    >>> masks = Masks.ones(shape, ["attn", "emb"], batch=3)
+    >>> masks.kinds(), masks.get("attn").shape
+    (['attn', 'emb'], torch.Size([3, 2, 4]))
     """
 
     attn: torch.Tensor | None = None

@@ -36,7 +36,14 @@ class Parameters:
 
 @dataclass(frozen=True)
 class MACs:
-    """Keep at most this share of the encoder's multiply-accumulates at `length` tokens."""
+    """Keep at most this share of the encoder's multiply-accumulates at `length` tokens.
+
+    >>> from qaprune_lib import load_model, scorers
+    >>> scores = scorers.random(load_model("embedded-small", layers=1, device="cpu"))
+    >>> kept = Topology.from_scores(scores, budget=MACs(0.5))
+    >>> kept.macs(384) <= 0.5 * Topology.full(kept.shape).macs(384)
+    True
+    """
 
     share: float
     length: int = 384
@@ -57,6 +64,11 @@ class Speedup:
     Attributes:
         ratio: for instance 2.0.
         table: measured latencies; by default they are measured now, at `batch_size` x `length`.
+
+    >>> shape = ModelShape(n_layers=2, n_heads=4, head_size=8, d_intermediate=6, d_embedding=32)
+    >>> table = measure_latency(shape, length=16, repeats=1, device="cpu", progress=False)
+    >>> Speedup(2.0, table=table).costs(shape).attn.shape  # milliseconds of 0 to 4 heads
+    (5,)
     """
 
     ratio: float

@@ -90,6 +90,10 @@ def export_onnx(
     Raises:
         ModelError: a missing package, a folder with other content, a model that cannot be
             exported, or an exported file that differs from torch.
+
+    >>> from qaprune_lib import load_model
+    >>> export_onnx(load_model("embedded"), "onnx")  # doctest: +SKIP
+    PosixPath('onnx/model.onnx')
     """
     _require("onnx", "onnxscript", "onnxruntime")
     architecture_of(model.config)

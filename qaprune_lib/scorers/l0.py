@@ -50,6 +50,13 @@ class GateSettings:
             that log_alpha can move by about learning_rate · steps / 2: keep that at 15 or more.
             `training.seed` is the seed of the gates: of their initial values, their samples and
             the order of batches.
+
+    Raises:
+        SettingsError: an unknown name, or a mean that is not finite.
+
+    >>> settings = GateSettings(penalty_on="one", optimizer="bert_adam")
+    >>> settings.initial_mean, settings.training.learning_rate
+    (2.5, 0.1)
     """
 
     penalty_on: PenaltyOn = "nonzero"

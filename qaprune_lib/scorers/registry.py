@@ -23,6 +23,10 @@ class Scorer:
         kinds: of gates that it can score.
         questions: which ones it is for: training questions, others than those of a final figure
             ("dev") as it selects on them, or none.
+
+    >>> from qaprune_lib.scorers import SCORERS
+    >>> SCORERS["gain"].label, SCORERS["gain"].kinds, SCORERS["leave_one_out"].questions
+    ('gain', ('attn', 'ff', 'emb'), 'dev')
     """
 
     function: Callable[..., GateScores]
@@ -43,7 +47,19 @@ def scorer(
     kinds: Sequence[str] = KINDS,
     questions: Literal["train", "dev"] | None = "train",
 ) -> Callable[[F], F]:
-    """Decorator that enters a function that returns `GateScores` into `SCORERS`."""
+    """Decorator that enters a function that returns `GateScores` into `SCORERS`.
+
+    Arguments as for `Scorer`.
+
+    >>> import numpy as np
+    >>> from qaprune_lib.models import shape_of
+    >>> @scorer("layer by layer", kinds=["attn"], questions=None)
+    ... def by_layer(model):
+    ...     layers = np.arange(shape_of(model.config).n_layers, dtype=float)
+    ...     return GateScores.of("by_layer", model, {"attn": np.tile(layers, (12, 1)).T})
+    >>> SCORERS.pop("by_layer").label
+    'layer by layer'
+    """
 
     def enter(function: F) -> F:
         SCORERS[function.__name__] = Scorer(function, label, order, kinds, questions)

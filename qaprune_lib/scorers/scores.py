@@ -31,6 +31,13 @@ class GateScores:
         additive: scores are estimates of a loss (gain, Fisher, leave-one-out), so that a budget
             weighs them by what a slice costs; L0's log_alpha are log-odds, net of their penalty.
         open_mean: E[γ] of each gate where gates are random (L0), for folding into the weights.
+
+    >>> from qaprune_lib import load_model, scorers
+    >>> model = load_model("embedded-small", layers=1, device="cpu")
+    >>> attn, ff = (scorers.random(model, kinds=[kind]) for kind in ("attn", "ff"))
+    >>> both = attn.combine(ff)
+    >>> both.get("attn").shape, both.get("ff").shape
+    ((1, 12), (1, 1536))
     """
 
     shape: ModelShape
