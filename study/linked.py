@@ -53,7 +53,11 @@ class Runs:
         begun = {
             (_sweep(run), run.parameters["model"], run.id): run for run in self.of("finetune")
         }
-        gone_on = {self.finetune_of(run) for run in self.records if run.stage != "finetune"}
+        gone_on = {
+            self.finetune_of(run)
+            for run in self.records
+            if run.stage != "finetune" and "model" in run.parameters
+        }
         chosen = {key[:2] for key in begun if key[2] in gone_on}
         return {key[2] for key in begun if key[:2] in chosen and key[2] not in gone_on}
 
