@@ -205,10 +205,12 @@ def _to_indices(text: str, size: int) -> tuple[int, ...]:
     for run in text.split():
         match = re.fullmatch("([0-9]+)(?:-([0-9]+))?", run)
         if match is None:
-            raise TopologyError(f"{run!r} is not an index or a range of indices such as 3-7")
+            raise TopologyError(f"{run[:40]!r} is not an index or a range of indices such as 3-7")
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first or (indices and first <= indices[-1]):
-            raise TopologyError(f"indices {text!r} are not in ascending order without repetition")
+            raise TopologyError(
+                f"indices {text[:40]!r} are not in ascending order without repetition"
+            )
         if last >= size:
             raise TopologyError(f"index {last} is outside of a size of {size}")
         indices.extend(range(first, last + 1))
