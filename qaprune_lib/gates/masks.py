@@ -17,6 +17,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from qaprune_lib.errors import GateError
+from qaprune_lib.models.adopt import check_unwrapped
 from qaprune_lib.models.architecture import KINDS, Encoder, ModelShape
 from qaprune_lib.models.topology import Topology
 
@@ -130,6 +131,7 @@ def apply_masks(
     """
     if embedding_norm not in ("weighted", "plain"):
         raise GateError(f"embedding_norm={embedding_norm!r} must be 'weighted' or 'plain'")
+    check_unwrapped(model)
     encoder, topology = Encoder(model), Topology.of(model)
     masks.check(topology, values=check_values)
     consumed, expected = set[str](), set[str]()

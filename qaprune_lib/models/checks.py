@@ -108,7 +108,12 @@ def check_weights(
     )
     if unexpected:
         raise ModelError(f"{source}: unexpected weights, the first {unexpected[0]}")
+    check_finite(source, model)
+    return missing, sorted(report["unexpected_keys"])
+
+
+def check_finite(source: str | os.PathLike[str], model: nn.Module) -> None:
+    """Raise ModelError for a weight that is NaN or infinite."""
     for name, weights in model.named_parameters():
         if not torch.isfinite(weights).all():
             raise ModelError(f"{source}: weight {name} holds values that are not finite")
-    return missing, sorted(report["unexpected_keys"])

@@ -122,7 +122,7 @@ def load_model(
             raise ModelError(_explain(folder, error)) from error
     new, dropped = check_weights(folder, model, report, saved=saved)
     check_tokenizer(folder, model, tokenizer)
-    if (new and packaged is None) or dropped:
+    if packaged is None and (new or dropped):
         _say(folder, new, dropped, head_seed)
     if task == "natural_questions":
         _add_markup(model, tokenizer, head_seed)

@@ -20,7 +20,9 @@ from torch import nn
 
 from qaprune_lib.cache import sync
 from qaprune_lib.errors import ModelError
-from qaprune_lib.models.architecture import Encoder, architecture_of
+from qaprune_lib.evaluation.logits import tokenizer_of
+from qaprune_lib.models.adopt import check_own
+from qaprune_lib.models.architecture import Encoder
 from qaprune_lib.models.heads import Head, head_of
 
 if TYPE_CHECKING:
@@ -96,9 +98,8 @@ def export_onnx(
     PosixPath('onnx/model.onnx')
     """
     _require("onnx", "onnxscript", "onnxruntime")
-    architecture_of(model.config)
-    if getattr(model, "tokenizer", None) is None:
-        raise ModelError("the model carries no tokenizer: use load_model, or set model.tokenizer")
+    tokenizer_of(model)
+    check_own(model)
     target = Path(os.path.abspath(folder))
     if target.exists() and not _replaceable(target):
         raise ModelError(
