@@ -84,7 +84,7 @@ def check_unwrapped(model: Any) -> None:
 
 
 @lru_cache(maxsize=256)
-def _is_of_peft(kind: type[nn.Module]) -> bool:
+def _is_of_peft(kind: Any) -> bool:
     return any(base.__module__.partition(".")[0] == "peft" for base in kind.__mro__)
 
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from qaprune_lib.cache import sync
-from qaprune_lib.errors import ModelError
+from qaprune_lib.errors import ModelError, check_counts
 from qaprune_lib.evaluation.logits import tokenizer_of
 from qaprune_lib.models.adopt import check_own
 from qaprune_lib.models.architecture import Encoder
@@ -90,8 +90,9 @@ def export_onnx(
         The path of `model.onnx`.
 
     Raises:
-        ModelError: a missing package, a folder with other content, a model that cannot be
-            exported, or an exported file that differs from torch.
+        ModelError: a missing package, a folder with other content, an operator set that ONNX
+            Runtime refuses, a model that cannot be exported, or an exported file that differs
+            from torch.
 
     >>> from qaprune_lib import load_model
     >>> export_onnx(load_model("embedded"), "onnx")  # doctest: +SKIP
@@ -100,6 +101,7 @@ def export_onnx(
     _require("onnx", "onnxscript", "onnxruntime")
     tokenizer_of(model)
     check_own(model)
+    _check_opset(opset)
     target = Path(os.path.abspath(folder))
     if target.exists() and not _replaceable(target):
         raise ModelError(
@@ -272,6 +274,27 @@ def _same_argmax(found: Outputs, expected: Outputs, batches: list[Batch], head: 
             extra = padding if name in head.positions else 0
             same.append((a + extra).argmax(-1) == (b + extra).argmax(-1))
     return float(np.concatenate(same).mean())
+
+
+def _check_opset(opset: int | None) -> None:
+    """Let the runtime read a file of one node, before minutes go into one that it refuses."""
+    import onnx
+    import onnxruntime
+    from onnx import helper as make
+
+    check_counts(opset=opset)
+    if opset is None:
+        return
+    ends = [make.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy"]
+    graph = make.make_graph([make.make_node("Identity", ["x"], ["y"])], "probe", ends[:1], ends[1:])
+    probe = make.make_model(graph, opset_imports=[make.make_opsetid("", opset)], ir_version=8)
+    try:
+        onnxruntime.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises kinds of its own
+        reason = str(error).strip().rpartition(". ")[2]
+        raise ModelError(
+            f"opset={opset} is not one that onnxruntime {onnxruntime.__version__} runs: {reason}"
+        ) from error
 
 
 def _require(*packages: str) -> None:
