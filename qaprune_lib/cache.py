@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from uuid import uuid4
 from qaprune_lib.errors import QapruneError
 
 T = TypeVar("T")
+COMPLETE = "complete.json"  # digests of the other files of a folder
 
 
 def cache_root(folder: str | os.PathLike[str] | None = None) -> Path:
@@ -68,7 +70,7 @@ def read_or_build(
 
     Args:
         target: whole, or not there at all.
-        build: fills an empty folder.
+        build: fills an empty folder with files, whose digests are kept with them.
         read: gives None for a folder that is absent or damaged, which is then made again.
 
     Processes that ask for it at once wait for the first of them.
@@ -88,6 +90,8 @@ def read_or_build(
         partial.mkdir()
         try:
             build(partial)
+            digests = {path.name: file_digest(path) for path in partial.iterdir()}
+            (partial / COMPLETE).write_text(json.dumps(digests))
             for path in (*partial.iterdir(), partial):
                 sync(path)
             shutil.rmtree(target, ignore_errors=True)
@@ -101,8 +105,22 @@ def read_or_build(
     return found
 
 
+def is_complete(folder: Path) -> bool:
+    """Whether a folder that `read_or_build` made holds its files as they were written."""
+    try:
+        digests: dict[str, str] = json.loads((folder / COMPLETE).read_text())
+        return bool(digests) and all(
+            file_digest(folder / name) == digest for name, digest in digests.items()
+        )
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 def build_once(
-    target: Path, build: Callable[[Path], None], *, is_intact: Callable[[Path], bool] = Path.is_dir
+    target: Path,
+    build: Callable[[Path], None],
+    *,
+    is_intact: Callable[[Path], bool] = is_complete,
 ) -> Path:
     """The folder `target`, made first if it is not there or not intact, as in `read_or_build`."""
     return read_or_build(target, build, lambda folder: folder if is_intact(folder) else None)

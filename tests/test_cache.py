@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from qaprune_lib.cache import open_atomically, read_or_build, write_atomically
+from qaprune_lib.cache import (
+    build_once,
+    is_complete,
+    open_atomically,
+    read_or_build,
+    write_atomically,
+)
 from qaprune_lib.errors import QapruneError
 
 
@@ -56,6 +64,33 @@ def test_a_folder_is_built_once_however_many_ask(tmp_path: Path) -> None:
     assert ask(0) == "whole"
     assert len(built) == 2
     assert names(tmp_path) == ["kept"]
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("file", ["words", "numbers", "complete.json"])
+@pytest.mark.parametrize(
+    "damage",
+    [flip, Path.unlink, lambda file: os.truncate(file, 2), lambda file: file.write_text("[1]")],
+)
+def test_a_damaged_file_makes_the_folder_again(
+    file: str, damage: Callable[[Path], object], tmp_path: Path
+) -> None:
+    def build(folder: Path) -> None:
+        (folder / "words").write_text("whole")
+        (folder / "numbers").write_text("12345")
+
+    folder = build_once(tmp_path / "kept", build)
+    assert is_complete(folder)
+    damage(folder / file)
+    assert not is_complete(folder)
+    build_once(folder, build)
+    assert is_complete(folder)
+    assert (folder / "words").read_text() == "whole"
 
 
 def test_what_fails_leaves_no_folder(tmp_path: Path) -> None:

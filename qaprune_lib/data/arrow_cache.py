@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset, Features
 
-from qaprune_lib.cache import cache_root, file_digest, read_or_build
+from qaprune_lib.cache import cache_root, is_complete, read_or_build
 
-_ROWS, _COMPLETE = "rows.arrow", "complete.json"  # the latter has the digest of the former
+_ROWS = "rows.arrow"
 
 
 def kept_dataset(
@@ -45,7 +45,6 @@ def kept_dataset(
         ):
             for table in tables:
                 writer.write_table(table.cast(schema))
-        (folder / _COMPLETE).write_text(json.dumps({_ROWS: file_digest(folder / _ROWS)}))
 
     return read_or_build(cache_root(cache_dir) / kind / key, build, _read)
 
@@ -68,9 +67,6 @@ def source_digest() -> str:
 def _read(folder: Path) -> Dataset | None:
     """The data set in a folder, or None unless it is as it was written."""
     try:
-        digests: dict[str, str] = json.loads((folder / _COMPLETE).read_text())
-        if digests != {_ROWS: file_digest(folder / _ROWS)}:
-            return None
-        return Dataset.from_file(str(folder / _ROWS))
+        return Dataset.from_file(str(folder / _ROWS)) if is_complete(folder) else None
     except (OSError, ValueError):
         return None

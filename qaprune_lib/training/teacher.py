@@ -16,7 +16,7 @@ import pyarrow as pa
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from qaprune_lib.cache import cache_root, read_or_build
+from qaprune_lib.cache import cache_root, is_complete, read_or_build
 from qaprune_lib.data.arrow_cache import column
 from qaprune_lib.data.natural_questions.example import AnswerType
 from qaprune_lib.data.tasks import QuestionData, task_of
@@ -82,16 +82,11 @@ def with_teacher_logits(
     def read(folder: Path) -> dict[str, np.ndarray] | None:
         """Logits by name, or None where any are missing or damaged."""
         try:
-            found = {name: np.load(folder / _file(name), allow_pickle=False) for name in sizes}
-        except (OSError, ValueError, EOFError):
-            return None
-        is_whole = all(
-            flat.shape == (sizes[name].sum(),)
-            and flat.dtype == np.float32
-            and np.isfinite(flat).all()
-            for name, flat in found.items()
-        )
-        return found if is_whole else None
+            if is_complete(folder):
+                return {n: np.load(folder / _file(n), allow_pickle=False) for n in sizes}
+        except (OSError, ValueError):
+            pass
+        return None
 
     parts: list[Any] = [weights_digest(teacher), _windows_digest(features)]
     if is_aligned:
