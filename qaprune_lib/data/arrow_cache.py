@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset, Features
 
-from qaprune_lib.cache import cache_root, is_complete, read_or_build
+from qaprune_lib.cache import cache_root, read_or_build
 
 _ROWS = "rows.arrow"
 
@@ -46,7 +46,10 @@ def kept_dataset(
             for table in tables:
                 writer.write_table(table.cast(schema))
 
-    return read_or_build(cache_root(cache_dir) / kind / key, build, _read)
+    def read(folder: Path) -> Dataset:
+        return Dataset.from_file(str(folder / _ROWS))
+
+    return read_or_build(cache_root(cache_dir) / kind / key, build, read)
 
 
 def column(dataset: Dataset, name: str) -> np.ndarray:
@@ -62,11 +65,3 @@ def source_digest() -> str:
     for source in sorted([*folder.rglob("*.py"), *folder.rglob("*.toml")]):
         digest.update(str(source.relative_to(folder)).encode() + source.read_bytes())
     return digest.hexdigest()
-
-
-def _read(folder: Path) -> Dataset | None:
-    """The data set in a folder, or None unless it is as it was written."""
-    try:
-        return Dataset.from_file(str(folder / _ROWS)) if is_complete(folder) else None
-    except (OSError, ValueError):
-        return None

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import re
+import shutil
 import stat
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download
 from safetensors import safe_open
 
+from qaprune_lib.cache import sync
 from qaprune_lib.errors import ModelError
 from qaprune_lib.models.saved import MAX_JSON_BYTES, read_json
 
@@ -19,7 +23,11 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _OPENED = {".json", ".safetensors", ".txt", ".model", ".jinja"}
 _READ_HERE = ("config.json", "tokenizer_config.json", "special_tokens_map.json",
               "added_tokens.json", "topology.json", INDEX)  # fmt: skip
-_DOWNLOADED = [WEIGHTS, "model-*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
+_OF_MODELS = (
+    *("config.json", "generation_config.json", "topology.json", WEIGHTS, INDEX),
+    *("model-*.safetensors", "tokenizer*.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.*", "merges.txt", "*.model", "chat_template.*", "adapter_config.json"),
+)
 
 
 def is_local(source: str | os.PathLike[str]) -> bool:
@@ -38,7 +46,7 @@ def local_folder(source: str | os.PathLike[str]) -> Path:
     if is_local(source):
         return Path(source)
     name = os.fspath(source)
-    return Path(snapshot_download(name, allow_patterns=_DOWNLOADED, ignore_patterns=["*/*"]))
+    return Path(snapshot_download(name, allow_patterns=list(_OF_MODELS), ignore_patterns=["*/*"]))
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], list[Path]]:
@@ -137,3 +145,47 @@ def count_weights(files: list[Path]) -> int:
             for name in file.keys():  # noqa: SIM118
                 total += math.prod(file.get_slice(name).get_shape())
     return total
+
+
+def replace_folder(new: Path, target: Path) -> None:
+    """Let a model's new folder take the place of an earlier one, whose other files it takes over.
+
+    At any moment the target holds the old model or the new one: both names change in one step
+    where the system can do that, and file by file where a folder cannot be renamed.
+    """
+    for path in (*new.rglob("*"), new):
+        sync(path)
+    if not target.exists():
+        os.replace(new, target)
+        sync(target.parent)
+        return
+    stale = [
+        path
+        for path in target.iterdir()
+        if any(fnmatch(path.name, pattern) for pattern in _OF_MODELS)
+        and not (new / path.name).exists()
+    ]
+    if Path.cwd().is_relative_to(target) or not _exchange(new, target, stale):
+        for path in sorted(new.iterdir()):
+            os.replace(path, target / path.name)
+        for path in stale:
+            path.unlink()
+    sync(target)
+
+
+def _exchange(new: Path, target: Path, stale: list[Path]) -> bool:
+    """Swap two folders, if the system can; files of the target that are no model's are linked."""
+    try:
+        swap = ctypes.CDLL(None, use_errno=True).renameat2
+        for path in target.iterdir():
+            if path in stale or (new / path.name).exists():
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.copytree(path, new / path.name, symlinks=True, copy_function=os.link)
+            else:
+                os.link(path, new / path.name, follow_symlinks=False)
+        shutil.copymode(target, new)
+    except (OSError, AttributeError, shutil.Error):
+        return False
+    here, both_names = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return swap(here, os.fsencode(new), here, os.fsencode(target), both_names) == 0

@@ -18,11 +18,11 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
-from qaprune_lib.cache import sync
-from qaprune_lib.errors import ModelError, check_counts
+from qaprune_lib.errors import ModelError, SettingsError
 from qaprune_lib.evaluation.logits import tokenizer_of
 from qaprune_lib.models.adopt import check_own
 from qaprune_lib.models.architecture import Encoder
+from qaprune_lib.models.folder import replace_folder
 from qaprune_lib.models.heads import Head, head_of
 
 if TYPE_CHECKING:
@@ -109,12 +109,10 @@ def export_onnx(
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
-        new, old = Path(scratch) / "new", Path(scratch) / "old"
+        new = Path(scratch) / "new"
         new.mkdir()
         _write(model, new, int8=int8, opset=opset)
-        if target.exists():
-            os.replace(target, old)
-        os.replace(new, target)
+        replace_folder(new, target)
     return target / MODEL_FILE
 
 
@@ -157,8 +155,6 @@ def _write(model: QuestionAnsweringModel, folder: Path, *, int8: bool, opset: in
     (folder / REPORT_FILE).write_text(report.model_dump_json(indent=1) + "\n")
     model.config.save_pretrained(folder)
     model.tokenizer.save_pretrained(folder)
-    for path in (*folder.iterdir(), folder):
-        sync(path)
 
 
 class _Logits(nn.Module):
@@ -282,9 +278,10 @@ def _check_opset(opset: int | None) -> None:
     import onnxruntime
     from onnx import helper as make
 
-    check_counts(opset=opset)
     if opset is None:
         return
+    if type(opset) is not int or opset < 1:
+        raise SettingsError(f"opset={opset!r} must be an integer of at least 1")
     ends = [make.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy"]
     graph = make.make_graph([make.make_node("Identity", ["x"], ["y"])], "probe", ends[:1], ends[1:])
     probe = make.make_model(graph, opset_imports=[make.make_opsetid("", opset)], ir_version=8)

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from torch import nn
 from transformers import PreTrainedModel
 
-from qaprune_lib.errors import ModelError, TopologyError, check_counts
+from qaprune_lib.errors import ModelError, SettingsError, TopologyError
 from qaprune_lib.evaluation.timing import device_name, synchronize
 from qaprune_lib.models.architecture import Encoder, ModelShape, architecture_of
 from qaprune_lib.models.choose import BlockCosts
@@ -135,7 +135,12 @@ def measure_latency(
         SettingsError: a number below 1.
     """
     embedding = shape.d_embedding if embedding is None else embedding
-    check_counts(batch_size=batch_size, length=length, repeats=repeats, embedding=embedding)
+    for name, value in (
+        ("batch_size", batch_size), ("length", length), ("repeats", repeats),
+        ("embedding", embedding),
+    ):  # fmt: skip
+        if value < 1:
+            raise SettingsError(f"{name}={value} must be at least 1")
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     grid = np.linspace(0, shape.d_intermediate, WIDTHS - 1).round().astype(int)
     widths = sorted({1, *grid.tolist()})

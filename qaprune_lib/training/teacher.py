@@ -16,7 +16,7 @@ import pyarrow as pa
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from qaprune_lib.cache import cache_root, is_complete, read_or_build
+from qaprune_lib.cache import cache_root, read_or_build
 from qaprune_lib.data.arrow_cache import column
 from qaprune_lib.data.natural_questions.example import AnswerType
 from qaprune_lib.data.tasks import QuestionData, task_of
@@ -79,14 +79,8 @@ def with_teacher_logits(
                 )
             np.save(folder / _file(name), flat)
 
-    def read(folder: Path) -> dict[str, np.ndarray] | None:
-        """Logits by name, or None where any are missing or damaged."""
-        try:
-            if is_complete(folder):
-                return {n: np.load(folder / _file(n), allow_pickle=False) for n in sizes}
-        except (OSError, ValueError):
-            pass
-        return None
+    def read(folder: Path) -> dict[str, np.ndarray]:
+        return {name: np.load(folder / _file(name), allow_pickle=False) for name in sizes}
 
     parts: list[Any] = [weights_digest(teacher), _windows_digest(features)]
     if is_aligned:
