@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from qaprune_lib.evaluation.timing import time_decoding
     from qaprune_lib.gates.masks import Masks, apply_masks
+    from qaprune_lib.models.adopt import adopt
     from qaprune_lib.models.load import load_model
     from qaprune_lib.models.topology import Topology
     from qaprune_lib.pruning.budget import MACs, Parameters, Speedup
@@ -41,6 +42,7 @@ _HOME = {
     "Speedup": "pruning.budget",
     "Topology": "models.topology",
     "Windows": "data.windows",
+    "adopt": "models.adopt",
     "apply_masks": "gates.masks",
     "ask": "evaluation.predict",
     "evaluate": "evaluation.predict",
@@ -65,6 +67,7 @@ __all__ = [
     "Speedup",
     "Topology",
     "Windows",
+    "adopt",
     "apply_masks",
     "ask",
     "evaluate",

@@ -31,6 +31,10 @@ class SettingsError(QapruneError):
     """A parameter of a run that has no meaning: out of range, NaN, or contradictory."""
 
 
+class QapruneWarning(UserWarning):
+    """Done as asked, though it is likely not what was meant: the message says so in numbers."""
+
+
 def check_counts(**values: object) -> None:
     """Raise SettingsError for a value that is neither None nor an integer of at least 1."""
     for name, value in values.items():

@@ -20,6 +20,7 @@ from qaprune_lib.data.tasks import QuestionData, task_of
 from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import ModelError
 from qaprune_lib.models import head_of
+from qaprune_lib.models.adopt import ADOPT, check_unwrapped
 from qaprune_lib.progress import tqdm
 
 _CHUNK = 2048  # windows that are sorted by length together
@@ -41,23 +42,24 @@ def features_for(
     Raises:
         ModelError: a model for another task, or one that carries no tokenizer.
     """
-    task, head = task_of(data), head_of(model)
+    task, tokenizer = task_of(data), tokenizer_of(model)
+    head = head_of(model)
     if head.task != task.name:
         raise ModelError(
             f"this model is one for {head.task!r}, and these questions are for {task.name!r}: "
             f"load it with load_model(..., task={task.name!r}), and train it on such questions"
         )
-    tokenizer = tokenizer_of(model)
     return make_features(
         data, tokenizer, windows, training=training, num_proc=num_proc, cache_dir=cache_dir
     )
 
 
 def tokenizer_of(model: PreTrainedModel) -> PreTrainedTokenizerFast:
-    """The tokenizer that a model carries, or ModelError."""
+    """The tokenizer that a model carries; ModelError without one, or of a wrapped model."""
+    check_unwrapped(model)
     tokenizer = getattr(model, "tokenizer", None)
     if tokenizer is None:
-        raise ModelError("the model carries no tokenizer: use load_model, or set model.tokenizer")
+        raise ModelError(f"the model carries no tokenizer: {ADOPT}")
     return cast(PreTrainedTokenizerFast, tokenizer)
 
 

@@ -114,6 +114,8 @@ def time_decoding(
     if not models:
         raise SettingsError("there is no model to time")
     check_counts(repeats=repeats, batch_size=batch_size, max_questions=max_questions)
+    for model in models:
+        tokenizer_of(model)
     device, task = _common_device(models), task_of(dataset)
     if max_questions is not None:
         dataset = task.some(dataset, max_questions)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import get_ident
 from typing import Any, Literal
 
 import torch
@@ -17,6 +18,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from qaprune_lib.errors import GateError
+from qaprune_lib.models.adopt import check_unwrapped
 from qaprune_lib.models.architecture import KINDS, Encoder, ModelShape
 from qaprune_lib.models.topology import Topology
 
@@ -102,7 +104,9 @@ def apply_masks(
     embedding_norm: Literal["weighted", "plain"] = "weighted",
     check_values: bool = True,
 ) -> Iterator[None]:
-    """Run a model with masks, inside of a `with` block.
+    """Run a model with masks, inside of a `with` block, in the thread that entered it.
+
+    What other threads compute with the model meanwhile is without masks, or with their own.
 
     attn multiplies each head's context vector before the attention output projection, ff the
     activations after GeLU before the second linear layer. emb multiplies the embedding output and
@@ -127,20 +131,28 @@ def apply_masks(
     Raises:
         GateError: a mask of a wrong shape or value, or, after a forward pass, one that was not
             used.
+        ModelError: a wrapped model.
     """
     if embedding_norm not in ("weighted", "plain"):
         raise GateError(f"embedding_norm={embedding_norm!r} must be 'weighted' or 'plain'")
+    check_unwrapped(model)
     encoder, topology = Encoder(model), Topology.of(model)
     masks.check(topology, values=check_values)
-    consumed, expected = set[str](), set[str]()
+    consumed, expected, thread = set[str](), set[str](), get_ident()
 
     def verify(*_: Any) -> None:
+        if get_ident() != thread:
+            return
         missed = sorted(expected - consumed)
         if missed:
             raise GateError(
                 f"the forward pass did not use {len(missed)} of {len(expected)} masks, the first "
                 f"at {missed[0]}; was the module replaced, or only a part of the model run?"
             )
+
+    def clear(*_: Any) -> None:
+        if get_ident() == thread:
+            consumed.clear()
 
     with ExitStack() as hooks:
 
@@ -150,6 +162,8 @@ def apply_masks(
             expected.add(name)
 
             def counted(*arguments: Any) -> Any:
+                if get_ident() != thread:
+                    return None  # as without masks
                 consumed.add(name)
                 return hook(*arguments)
 
@@ -178,7 +192,7 @@ def apply_masks(
             hook = _gated_norm(gates, embedding_norm) if is_norm else _scale_output(gates)
             register("emb at the embeddings", module, hook, after=True)
         # a pass that failed half-way must not count for the next one
-        hooks.callback(model.register_forward_pre_hook(lambda *_: consumed.clear()).remove)
+        hooks.callback(model.register_forward_pre_hook(clear).remove)
         hooks.callback(model.register_forward_hook(verify).remove)
         yield
 

@@ -1,5 +1,6 @@
 """Models, stock and pruned; importing this registers the pruned classes with transformers."""
 
+from qaprune_lib.models.adopt import adopt
 from qaprune_lib.models.architecture import (
     ARCHITECTURES,
     KINDS,
@@ -27,6 +28,7 @@ __all__ = [
     "QuestionAnsweringModel",
     "Task",
     "Topology",
+    "adopt",
     "architecture_of",
     "full_class",
     "head_of",

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
@@ -22,8 +22,14 @@ KINDS = ("attn", "ff", "emb")
 PRUNED_PREFIX = "pruned-"
 
 
+MAX_LAYERS, MAX_GATES = 1000, 10**7
+"""Of a model: larger shapes are refused before anything of their size is made."""
+
+
 class ModelShape(BaseModel):
     """Sizes of the unpruned model (paper section 3.1): n_L, n_H, head size, d_I and d_E.
+
+    At most `MAX_LAYERS` layers, and `MAX_GATES` gates of a kind.
 
     >>> ModelShape(n_layers=2, n_heads=4, head_size=8, d_intermediate=6, d_embedding=32).gates("ff")
     (2, 6)
@@ -31,11 +37,17 @@ class ModelShape(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    n_layers: int = Field(gt=0)
+    n_layers: int = Field(gt=0, le=MAX_LAYERS)
     n_heads: int = Field(gt=0)
     head_size: int = Field(gt=0)
     d_intermediate: int = Field(gt=0)
-    d_embedding: int = Field(gt=0)
+    d_embedding: int = Field(gt=0, le=MAX_GATES)
+
+    @model_validator(mode="after")
+    def _check(self) -> ModelShape:
+        if self.n_layers * max(self.n_heads, self.d_intermediate) > MAX_GATES:
+            raise ValueError(f"more than {MAX_GATES} heads or activations")
+        return self
 
     def gates(self, kind: str) -> tuple[int, ...]:
         """Shape of the mask of one kind: [n_layers, n_heads], [n_layers, d_I] or [d_E]."""

@@ -4,35 +4,63 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import torch
-from transformers import PretrainedConfig
-from transformers.utils.hub import cached_file
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 from qaprune_lib.errors import ModelError, TopologyError
+from qaprune_lib.models.architecture import architecture_of
 from qaprune_lib.models.heads import Head
 from qaprune_lib.models.pruned import TOPOLOGY_FILE, QuestionAnsweringModel
 from qaprune_lib.models.topology import Topology
 
 
-def check_topology(source: str | os.PathLike[str], config: PretrainedConfig) -> None:
+def check_topology(folder: Path, config: PretrainedConfig) -> None:
     """Check that topology.json and the configuration of a pruned model agree and make sense.
 
     Raises:
         ModelError: the file is missing or damaged, or contradicts the configuration.
     """
     if config.topology is None:
-        raise ModelError(f"{source}: config.json holds no topology")
+        raise ModelError(f"{folder}: config.json holds no topology")
+    if not (folder / TOPOLOGY_FILE).is_file():
+        raise ModelError(f"{folder}: {TOPOLOGY_FILE} is missing from the pruned model")
     try:
-        file = cached_file(os.fspath(source), TOPOLOGY_FILE)
-        saved, in_config = Topology.load(file or TOPOLOGY_FILE), Topology.of(config)
-    except OSError as error:
-        raise ModelError(f"{source}: {TOPOLOGY_FILE} is missing from the pruned model") from error
+        saved, in_config = Topology.load(folder / TOPOLOGY_FILE), Topology.of(config)
     except TopologyError as error:
-        raise ModelError(f"{source}: malformed topology: {error}") from error
+        raise ModelError(f"{folder}: malformed topology: {error}") from error
     if saved != in_config:
-        raise ModelError(f"{source}: {TOPOLOGY_FILE} and the topology in config.json differ")
+        raise ModelError(f"{folder}: {TOPOLOGY_FILE} and the topology in config.json differ")
+
+
+def check_tokenizer(
+    source: str | os.PathLike[str],
+    model: QuestionAnsweringModel,
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    """Check that a tokenizer serves a model, and let it give what the model takes.
+
+    Raises:
+        ModelError: a slow tokenizer, one without a padding token, or one of more tokens than the
+            model has embeddings.
+    """
+    if not tokenizer.is_fast:
+        raise ModelError(f"{source}: only a slow tokenizer, which gives no character offsets")
+    if tokenizer.pad_token_id is None:
+        raise ModelError(f"{source}: the tokenizer has no pad token; set one and save it again")
+    n_rows = len(cast(nn.Embedding, model.get_input_embeddings()).weight)
+    largest = max(tokenizer.get_vocab().values(), default=0)
+    if largest >= n_rows:
+        raise ModelError(
+            f"{source}: the tokenizer has ids up to {largest}, and the model embeddings for "
+            f"{n_rows}: use the model's own tokenizer, or resize_token_embeddings({largest + 1})"
+        )
+    if not architecture_of(model.config).token_types:
+        names = tokenizer.model_input_names
+        tokenizer.model_input_names = [name for name in names if name != "token_type_ids"]
 
 
 def check_weights(
@@ -41,13 +69,16 @@ def check_weights(
     report: Mapping[str, Any],
     *,
     saved: Head | None,
-) -> None:
+) -> tuple[list[str], list[str]]:
     """Check what transformers reports after loading, which it lets pass with a line in the log.
 
     Args:
         source, model, report: what was loaded, as what, and transformers' loading information.
         saved: the head that the source has, None of a bare encoder; what the model's head has
             beside it may be new.
+
+    Returns:
+        Names of weights that are new, and of those that were left out.
 
     Raises:
         ModelError: weights are missing, unexpected, of a wrong shape or not finite.
@@ -64,6 +95,8 @@ def check_weights(
         raise ModelError(
             f"{source}: {len(report['mismatched_keys'])} weights of a wrong shape, the first "
             f"{name}: {list(found)}, where the configuration needs {list(expected)}"
+            + " (a span head has 2 outputs)"
+            * (name.split(".")[0] == "qa_outputs")
         )
     # a bare or pretraining checkpoint brings a pooler and a language-model head, which QA drops
     encoder = tuple(f"{name}." for name, _ in model.base_model.named_children())
@@ -75,6 +108,12 @@ def check_weights(
     )
     if unexpected:
         raise ModelError(f"{source}: unexpected weights, the first {unexpected[0]}")
+    check_finite(source, model)
+    return missing, sorted(report["unexpected_keys"])
+
+
+def check_finite(source: str | os.PathLike[str], model: nn.Module) -> None:
+    """Raise ModelError for a weight that is NaN or infinite."""
     for name, weights in model.named_parameters():
         if not torch.isfinite(weights).all():
             raise ModelError(f"{source}: weight {name} holds values that are not finite")

@@ -5,27 +5,32 @@ L0's rankings hold near the run's own sparsity; far beyond it gates were never p
 
 from __future__ import annotations
 
+import warnings
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from qaprune_lib.errors import TopologyError
-from qaprune_lib.models.architecture import ModelShape
+from qaprune_lib.errors import QapruneWarning, TopologyError
+
+if TYPE_CHECKING:
+    from qaprune_lib.models.topology import Topology
 
 Keep = dict[str, np.ndarray]  # of each scored kind: True where a slice stays
 
 
 class Scores(Protocol):
-    """What is cut, as `GateScores`: higher means keep, −inf where there is no slice any more.
+    """What is cut, as `GateScores`: higher means keep; the topology says what there is to cut.
 
     Additive scores estimate a loss, so that a budget weighs them by what a slice costs.
     """
 
     @property
-    def shape(self) -> ModelShape: ...  # noqa: D102
+    def topology(self) -> Topology: ...  # noqa: D102
+    @property
+    def model_type(self) -> str: ...  # noqa: D102
     @property
     def additive(self) -> bool: ...  # noqa: D102
     def kinds(self) -> list[str]: ...  # noqa: D102
@@ -52,11 +57,14 @@ class BlockCosts:
 
 
 class Budget(Protocol):
-    """A share in (0, 1] of the cost of an unpruned model that may remain, and these costs."""
+    """A share in (0, 1] of the cost of the unpruned model that may remain, and what blocks cost.
+
+    Costs are those of blocks at the embedding dimensions that a topology keeps.
+    """
 
     @property
     def share(self) -> float: ...  # noqa: D102
-    def costs(self, shape: ModelShape) -> BlockCosts: ...  # noqa: D102
+    def costs(self, topology: Topology, model_type: str) -> BlockCosts: ...  # noqa: D102
 
 
 def choose(
@@ -78,11 +86,11 @@ def choose(
         return _within(scores, budget)
     if fraction is not None:
         shares = _per_kind("fraction", fraction, kinds)
-        return {kind: _without_share(scores.get(kind), shares[kind]) for kind in kinds}
+        return {kind: _without_share(scores, kind, shares[kind]) for kind in kinds}
     cuts = _per_kind("threshold", threshold, kinds)
     if any(np.isnan(cut) for cut in cuts.values()):
         raise TopologyError(f"threshold={threshold} is not a number")
-    return {kind: scores.get(kind) > cuts[kind] for kind in kinds}
+    return {kind: _present(scores, kind) > cuts[kind] for kind in kinds}
 
 
 def round_counts(keep: Keep, scores: Scores, multiple_of: int | Mapping[str, int]) -> Keep:
@@ -97,7 +105,9 @@ def round_counts(keep: Keep, scores: Scores, multiple_of: int | Mapping[str, int
     rounded = {}
     for kind, step in steps.items():
         target = np.zeros_like(np.atleast_2d(keep[kind]))
-        rows = zip(np.atleast_2d(keep[kind]), np.atleast_2d(scores.get(kind)), target, strict=True)
+        rows = zip(
+            np.atleast_2d(keep[kind]), np.atleast_2d(_present(scores, kind)), target, strict=True
+        )
         for row, values, to in rows:
             nearest = int(np.floor(row.sum() / step + 0.5)) * int(step)
             count = min(nearest, int(np.isfinite(values).sum()))
@@ -116,13 +126,26 @@ def _per_kind(name: str, value: Any, kinds: Sequence[str]) -> dict[str, Any]:
     return dict(value)
 
 
-def _without_share(scores: np.ndarray, removed: float) -> np.ndarray:
+def _present(scores: Scores, kind: str) -> np.ndarray:
+    """Scores of a kind, −inf where there is no slice any more."""
+    return np.where(scores.topology.mask(kind), scores.get(kind), -np.inf)
+
+
+def _without_share(scores: Scores, kind: str, removed: float) -> np.ndarray:
     if not 0 <= removed <= 1:
         raise TopologyError(f"fraction={removed} is the share to remove, between 0 and 1")
-    keep = np.ones(scores.size, dtype=bool)
-    n_removed = int(np.floor(removed * scores.size + 0.5))
-    keep[np.argsort(scores.ravel(), kind="stable")[:n_removed]] = False
-    return keep.reshape(scores.shape)
+    values = _present(scores, kind)
+    keep = scores.topology.mask(kind)
+    n_gone, n_removed = int((~keep).sum()), int(np.floor(removed * keep.size + 0.5))
+    if n_gone and n_removed <= n_gone:
+        _say_met(f"fraction={removed} of {kind}", f"{n_gone} of {keep.size} are gone")
+    keep.flat[np.argsort(values.ravel(), kind="stable")[:n_removed]] = False
+    return keep
+
+
+def _say_met(asked: str, have: str) -> None:
+    # to the caller of Topology.from_scores
+    warnings.warn(f"{asked} is met already: {have}; nothing more is removed", QapruneWarning, 5)
 
 
 def _within(scores: Scores, budget: Budget) -> Keep:
@@ -131,32 +154,32 @@ def _within(scores: Scores, budget: Budget) -> Keep:
     Scores that estimate a loss count per unit of what a slice costs; L0's log-odds, which are net
     of their penalty already, count as they are.
     """
-    kinds, shape = scores.kinds(), scores.shape
+    kinds, topology = scores.kinds(), scores.topology
     if "emb" in kinds:
         raise TopologyError("budgets weigh attn and ff; cut emb by threshold= or fraction=")
     if not 0 < budget.share <= 1:
         raise TopologyError(f"{budget} leaves a share of {budget.share}; it must be in (0, 1]")
-    costs = budget.costs(shape)
+    costs = budget.costs(topology, scores.model_type)
     tables = {"attn": costs.attn, "ff": costs.ff}
-    whole = {kind: np.ones(shape.gates(kind), dtype=bool) for kind in tables}
+    have = {kind: topology.mask(kind) for kind in tables}
+    full = _unpruned_cost(scores, budget, costs)
 
     def cost(keep: Keep) -> float:
-        return costs.total(*({**whole, **keep}[kind].sum(-1) for kind in tables))
+        return costs.total(*({**have, **keep}[kind].sum(-1) for kind in tables))
 
-    full = cost(whole)
     ranked = []
     for kind in kinds:
-        table, values = tables[kind], scores.get(kind).ravel()
+        table, values = tables[kind], _present(scores, kind).ravel()
         # a measured table can find no cost at all where blocks are tiny: those go last
         per_slice = max(float(table[-1] - table[0]), 1e-9 * full) / (len(table) - 1)
         ranked.append(values / per_slice if scores.additive else values)
     order = np.argsort(np.concatenate(ranked), kind="stable")
 
     def keep_after(n_removed: int) -> Keep:
-        flat = np.ones(len(order), dtype=bool)
+        flat = np.concatenate([have[kind].ravel() for kind in kinds])
         flat[order[:n_removed]] = False
-        parts = np.split(flat, np.cumsum([whole[kind].size for kind in kinds])[:-1])
-        return {k: part.reshape(shape.gates(k)) for k, part in zip(kinds, parts, strict=True)}
+        parts = np.split(flat, np.cumsum([have[kind].size for kind in kinds])[:-1])
+        return {k: part.reshape(have[k].shape) for k, part in zip(kinds, parts, strict=True)}
 
     limit, counts = budget.share * full, range(len(order) + 1)
     # the cost does not rise with what is removed: the first count that meets the limit
@@ -164,6 +187,16 @@ def _within(scores: Scores, budget: Budget) -> Keep:
     if n_removed not in counts:
         raise TopologyError(
             f"{budget} cannot be met: without all slices of {kinds} a share of "
-            f"{cost(keep_after(len(order))) / full:.3f} of the cost remains"
+            f"{cost(keep_after(len(order))) / full:.3f} of the unpruned model's cost remains"
         )
+    if n_removed == 0 and budget.share < 1:
+        share = cost(have) / full
+        _say_met(str(budget), f"the model has a share of {share:.3f} of the unpruned one's cost")
     return keep_after(n_removed)
+
+
+def _unpruned_cost(scores: Scores, budget: Budget, costs: BlockCosts) -> float:
+    whole = type(scores.topology).full(scores.topology.shape)
+    if scores.topology.removed("emb"):
+        costs = budget.costs(whole, scores.model_type)
+    return costs.total(*(np.array(whole.counts(kind)) for kind in ("attn", "ff")))

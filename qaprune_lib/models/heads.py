@@ -64,6 +64,12 @@ def head_of(model: PreTrainedModel) -> Head:
     return getattr(model, "head", HEADS["squad"])
 
 
+def untrained_layers(model: PreTrainedModel) -> list[str]:
+    """Layers of the head whose biases are exactly 0, as they are drawn: one step moves them."""
+    layers = head_of(model).layers
+    return [name for name in layers if not model.get_parameter(f"{name}.bias").any()]
+
+
 @dataclass
 class NaturalQuestionsOutput(QuestionAnsweringModelOutput):
     """Start and end logits [batch, length] and answer-type logits [batch, 5]."""

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
-import json
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
+from pydantic import ValidationError
 from torch import nn
-from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
 from transformers.utils import logging
 
-from qaprune_lib.errors import ModelError, SettingsError
+from qaprune_lib.data.sources import first_error
+from qaprune_lib.errors import ModelError, QapruneWarning, SettingsError
 from qaprune_lib.models.architecture import PRUNED_PREFIX, Architecture, architecture_of, shape_of
-from qaprune_lib.models.checks import check_topology, check_weights
+from qaprune_lib.models.checks import check_tokenizer, check_topology, check_weights
+from qaprune_lib.models.folder import count_weights, is_local, local_folder, read_folder
 from qaprune_lib.models.heads import HEADS, Head, Task
 from qaprune_lib.models.packaged import PACKAGED
 from qaprune_lib.models.pruned import ComputeDtype, QuestionAnsweringModel, full_class, pruned_class
+
+# in config.json: a span head has 2 outputs, and the arguments say how a model runs
+_IGNORED = {
+    *("num_labels", "id2label", "label2id", "attn_implementation", "experts_implementation"),
+    *("chunk_size_feed_forward", "dtype", "torch_dtype", "name_or_path"),
+}
+_NEW_WEIGHTS = 2**24  # that a model may have beside those of its files
 
 
 def load_model(
@@ -43,8 +52,9 @@ def load_model(
 
     Args:
         source: one of `PACKAGED` ("embedded", "embedded-roberta", "embedded-small", "minilm",
-            "mpnet-base"), a folder (stock or pruned) or a Hub id. Only safetensors are read; no
-            pickle is loaded and no code of the source is run.
+            "mpnet-base"), which are encoders whose head is new, a folder (stock or pruned) or a
+            Hub id. Only safetensors are read, and files that lie in the folder; no pickle is
+            loaded and no code of the source is run.
         task: "squad" for a span head, "natural_questions" for one of spans and answer types; by
             default what the source was saved for, and "squad" for a bare encoder. A model saved
             for "squad" gives its span layer to "natural_questions". There, a tokenizer without
@@ -60,17 +70,24 @@ def load_model(
 
     Raises:
         ModelError: nothing there, packages of a named model not installed, the Hub out of reach, an
-            unsupported architecture, or a damaged folder: missing or truncated file, wrong shapes,
-            missing, unexpected or non-finite weights.
+            unsupported architecture, or a damaged folder: missing or truncated file, link to
+            another place, wrong shapes, absurd sizes, missing, unexpected or non-finite weights, a
+            tokenizer that is not the model's.
+
+    Warns:
+        QapruneWarning: the head is new, or weights were left out: their names and number.
     """
+    if not isinstance(source, str | os.PathLike):
+        raise ModelError(f"a model is loaded from a folder or by a name, not from {source!r:.80}")
     packaged = PACKAGED.get(os.fspath(source))
-    folder = packaged.locate(os.fspath(source)) if packaged else source
-    config = _read_config(folder)
     try:
-        architecture = architecture_of(config)
-        shape_of(config)
-    except (ValueError, ArithmeticError) as error:
-        raise ModelError(f"{folder}: config.json: {error}") from error
+        folder = packaged.locate(os.fspath(source)) if packaged else local_folder(source)
+    except (OSError, ValueError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(_explain(source, error)) from error
+    raw, files = read_folder(folder)
+    architecture, config = _configuration(folder, raw)
     is_pruned = config.model_type.startswith(PRUNED_PREFIX)
     if is_pruned:
         check_topology(folder, config)
@@ -85,12 +102,10 @@ def load_model(
     if saved is not None and not set(saved.layers) <= set(HEADS[task].layers):
         raise ModelError(f"{folder}: a model for {saved.task!r} has no use as one for {task!r}")
     model_class = (pruned_class if is_pruned else full_class)(architecture.model_type, task)
-    tokenizer = _read_tokenizer(folder)
-    if not architecture.token_types:
-        names = tokenizer.model_input_names
-        tokenizer.model_input_names = [name for name in names if name != "token_type_ids"]
-    with _seeded(head_seed), _quiet(progress=not _is_local(folder)):
+    tokenizer = _read_tokenizer(folder, config)
+    with _seeded(head_seed), _quiet():
         try:
+            _check_size(folder, model_class, config, files)
             model, report = cast(Any, model_class).from_pretrained(
                 folder,
                 config=config,
@@ -101,9 +116,14 @@ def load_model(
                 dtype=torch.float32,
                 trust_remote_code=False,
             )
-        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        except ModelError:
+            raise
+        except Exception as error:  # transformers raises all kinds for what is no model
             raise ModelError(_explain(folder, error)) from error
-    check_weights(folder, model, report, saved=saved)
+    new, dropped = check_weights(folder, model, report, saved=saved)
+    check_tokenizer(folder, model, tokenizer)
+    if packaged is None and (new or dropped):
+        _say(folder, new, dropped, head_seed)
     if task == "natural_questions":
         _add_markup(model, tokenizer, head_seed)
     if layers is None and packaged is not None:
@@ -153,12 +173,11 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet(*, progress: bool) -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """Silence the loading report, whose findings become errors here, and the progress bar."""
     verbosity, had_progress = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
-    if not progress:
-        logging.disable_progress_bar()
+    logging.disable_progress_bar()
     try:
         yield
     finally:
@@ -167,19 +186,9 @@ def _quiet(*, progress: bool) -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _is_local(source: str | os.PathLike[str]) -> bool:
-    name = os.fspath(source)
-    return (
-        isinstance(source, Path)
-        or Path(source).exists()
-        or name.startswith((".", "/", "~"))
-        or name.count("/") > 1
-    )
-
-
 def _explain(source: str | os.PathLike[str], error: Exception, what: str = "model") -> str:
     reason = str(error).strip() or type(error).__name__
-    if _is_local(source):
+    if is_local(source):
         return f"{source}: the {what} cannot be loaded: {reason}"
     return (
         f"{source!r} is neither a folder here nor a model that the Hub gave: {reason}. Without a "
@@ -188,40 +197,64 @@ def _explain(source: str | os.PathLike[str], error: Exception, what: str = "mode
     )
 
 
-def _read_config(source: str | os.PathLike[str]) -> PretrainedConfig:
-    if _is_local(source):
-        folder = Path(source)
-        if not folder.is_dir():
-            raise ModelError(f"{folder}: no such folder; a model is a folder with a config.json")
-        if not (folder / "config.json").is_file():
-            raise ModelError(f"{folder}: config.json is missing")
-        try:
-            json.loads((folder / "config.json").read_text())
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise ModelError(f"{folder / 'config.json'}: not valid JSON: {error}") from error
-        if not list(folder.glob("*.safetensors")):
-            raise ModelError(
-                f"{folder}: no model.safetensors; other weight files (pytorch_model.bin) are "
-                "pickles and are never loaded, convert them first"
-            )
+def _configuration(folder: Path, raw: dict[str, Any]) -> tuple[Architecture, PretrainedConfig]:
+    """The configuration, without what says how to load and run it: that is the caller's to say."""
+    refused = {"quantization_config", "transformers_weights", "per_layer_config"} & set(raw)
+    if refused:
+        raise ModelError(f"{folder}: config.json: {min(refused)} is not supported; save the model "
+                         "in full precision, without it")  # fmt: skip
+    kept = {k: v for k, v in raw.items() if k not in _IGNORED and not k.startswith("_")}
     try:
-        return AutoConfig.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
-        raise ModelError(_explain(source, error, "configuration")) from error
+        architecture = architecture_of(str(kept.get("model_type", "without a model_type")))
+        of_class = pruned_class if str(kept["model_type"]).startswith(PRUNED_PREFIX) else full_class
+        config = of_class(architecture.model_type).config_class.from_dict(kept)
+        shape_of(config)
+    except Exception as error:  # transformers checks fields with errors of many kinds
+        reason = str(error) or type(error).__name__
+        if isinstance(error, ValidationError):
+            reason = first_error(error)
+        raise ModelError(f"{folder}: config.json: {reason}") from error
+    return architecture, config
 
 
-def _read_tokenizer(source: str | os.PathLike[str]) -> PreTrainedTokenizerFast:
-    if _is_local(source) and not (Path(source) / "tokenizer.json").is_file():
+def _check_size(
+    folder: Path,
+    model_class: type[QuestionAnsweringModel],
+    config: PretrainedConfig,
+    files: list[Path],
+) -> None:
+    """Refuse a configuration of far more weights than the files hold, before memory is taken."""
+    held = count_weights(files)
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        needed = parameter_count(model_class(copy.deepcopy(config)))
+    if needed > 2 * held + _NEW_WEIGHTS:
         raise ModelError(
-            f"{source}: tokenizer.json is missing; save the model's tokenizer into the same folder"
+            f"{folder}: config.json is of a model of {needed} weights, and the files hold {held}"
         )
+
+
+def _read_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenizerFast:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, config=config, use_fast=True, trust_remote_code=False
+        )
     except Exception as error:  # the tokenizers library raises bare Exceptions
-        raise ModelError(_explain(source, error, "tokenizer")) from error
-    if not tokenizer.is_fast:
-        raise ModelError(f"{source}: only a slow tokenizer, which gives no character offsets")
+        raise ModelError(_explain(folder, error, "tokenizer")) from error
     return cast(PreTrainedTokenizerFast, tokenizer)
+
+
+def _say(folder: Path, new: list[str], dropped: list[str], head_seed: int) -> None:
+    """Warn of a head that is new and of weights that were left out."""
+    said = []
+    if new:
+        said.append(
+            f"{len(new)} weights of the head are new, drawn from head_seed={head_seed} "
+            f"({', '.join(new)}): train it before you use or score it"
+        )
+    if dropped:
+        more = ", …" * (len(dropped) > 3)
+        said.append(f"{len(dropped)} weights were left out ({', '.join(dropped[:3])}{more})")
+    warnings.warn(f"{folder}: {'; '.join(said)}", QapruneWarning, stacklevel=3)
 
 
 def _keep_layers(model: QuestionAnsweringModel, layers: int | Sequence[int]) -> None:

@@ -10,6 +10,7 @@ registers the pruned classes of each architecture, so that a saved folder loads 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from qaprune_lib.errors import ModelError
 from qaprune_lib.models.architecture import ARCHITECTURES, PRUNED_PREFIX, Architecture, Encoder
+from qaprune_lib.models.folder import replace_folder
 from qaprune_lib.models.heads import HEADS, Head, NaturalQuestionsHead, Task
 from qaprune_lib.models.topology import Topology
 
@@ -145,13 +148,30 @@ class QuestionAnsweringModel(PreTrainedModel):
     def save_pretrained(  # type: ignore[override]
         self, save_directory: str | os.PathLike[str], **kwargs: Any
     ) -> None:
-        """Save weights, configuration, tokenizer and topology into a folder."""
-        super().save_pretrained(save_directory, **kwargs)
-        folder = Path(save_directory)
-        if getattr(self, "tokenizer", None) is not None:
-            self.tokenizer.save_pretrained(folder)
-        if getattr(self.config, "topology", None) is not None:
-            Topology.of(self).save(folder / TOPOLOGY_FILE)
+        """Save weights, configuration, tokenizer and topology into a folder.
+
+        All is written beside it first: whenever the process dies, the folder holds what it held
+        before, or the new model. Other files that lie there stay.
+
+        Raises:
+            ModelError: a file of that name.
+        """
+        target = Path(os.path.abspath(save_directory))
+        if target.exists() and not target.is_dir():
+            raise ModelError(f"{target}: is a file; a model is saved into a folder")
+        if kwargs.get("push_to_hub"):
+            kwargs.setdefault("repo_id", target.name)
+        new = target.with_name(f".{target.name}.saving")
+        shutil.rmtree(new, ignore_errors=True)  # of a process that died
+        try:
+            super().save_pretrained(new, **kwargs)
+            if getattr(self, "tokenizer", None) is not None:
+                self.tokenizer.save_pretrained(new)
+            if getattr(self.config, "topology", None) is not None:
+                Topology.of(self).save(new / TOPOLOGY_FILE)
+            replace_folder(new, target)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
 
 
 class _Resized(QuestionAnsweringModel):

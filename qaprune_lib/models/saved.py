@@ -1,9 +1,10 @@
-"""Values that are kept as small readable JSON, with one clear error for what is wrong in them."""
+"""Values that are kept as readable JSON, with one clear error for what is wrong in them."""
 
 from __future__ import annotations
 
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -11,6 +12,28 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from qaprune_lib.cache import write_atomically
 from qaprune_lib.errors import TopologyError
+
+MAX_JSON_BYTES = 2**28
+"""Of a JSON file that is read; more is refused before a byte is."""
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """What a JSON file holds, in time and memory that its size bounds.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no regular file, more than `MAX_JSON_BYTES`, not UTF-8 or JSON, nested too
+            deeply, or an integer of thousands of digits.
+    """
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("not a regular file")
+    if found.st_size > MAX_JSON_BYTES:
+        raise ValueError(f"{found.st_size} bytes, more than the {MAX_JSON_BYTES} that are read")
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 class SavedValue(BaseModel):
@@ -44,7 +67,7 @@ class SavedValue(BaseModel):
             TopologyError: no such file, something else, or what contradicts itself.
         """
         try:
-            return cls(**json.loads(Path(path).read_text()))
+            return cls(**read_json(path))
         except FileNotFoundError as error:
             raise TopologyError(f"{path}: no such file") from error
         except (ValueError, TypeError) as error:

@@ -106,19 +106,25 @@ class Topology(SavedValue):
         """Cut scores, in exactly one of three ways.
 
         Args:
-            scores: `GateScores`; kinds that were not scored stay whole.
+            scores: `GateScores`; kinds that were not scored stay as the scored model had them.
             threshold: slices whose score is above it stay.
-            fraction: this share of each kind is *removed*, the lowest scores over all layers.
+            fraction: this share of each kind is *removed*, the lowest scores over all layers: a
+                share of the unpruned model's, so that slices which are gone already count.
             budget: slices are removed, the least useful first, until the encoder meets a budget
-                (`Parameters`, `MACs` or `Speedup`); the kinds compete with each other.
+                (`Parameters`, `MACs` or `Speedup`): a share of the unpruned encoder, from what the
+                scored model has. The kinds compete with each other.
             multiple_of: each layer's count is then rounded to the nearest multiple, adding or
                 dropping the slices whose score is nearest to the cut.
 
         Raises:
             TopologyError: not exactly one way, or a value out of range.
+
+        Warns:
+            QapruneWarning: the fraction or the budget is met already.
         """
         keep = choose(scores, threshold=threshold, fraction=fraction, budget=budget)
-        topology = cls.from_masks(scores.shape, keep)
+        had = {kind: scores.topology.mask(kind) for kind in KINDS}
+        topology = cls.from_masks(scores.topology.shape, {**had, **keep})
         return topology if multiple_of is None else topology.rounded(scores, multiple_of)
 
     def rounded(self, scores: Scores, multiple_of: int | Mapping[str, int]) -> Topology:
@@ -205,10 +211,12 @@ def _to_indices(text: str, size: int) -> tuple[int, ...]:
     for run in text.split():
         match = re.fullmatch("([0-9]+)(?:-([0-9]+))?", run)
         if match is None:
-            raise TopologyError(f"{run!r} is not an index or a range of indices such as 3-7")
+            raise TopologyError(f"{run[:40]!r} is not an index or a range of indices such as 3-7")
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first or (indices and first <= indices[-1]):
-            raise TopologyError(f"indices {text!r} are not in ascending order without repetition")
+            raise TopologyError(
+                f"indices {text[:40]!r} are not in ascending order without repetition"
+            )
         if last >= size:
             raise TopologyError(f"index {last} is outside of a size of {size}")
         indices.extend(range(first, last + 1))

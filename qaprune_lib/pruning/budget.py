@@ -1,7 +1,8 @@
 """Budgets: the share of the unpruned encoder's weights, operations or time that may remain.
 
 A budget is a cost of one attention block by its number of heads and of one feed-forward block by
-its width; `Topology.from_scores(…, budget=…)` removes slices until it is met.
+its width; `Topology.from_scores(…, budget=…)` removes slices until it is met. What the scored model
+has lost already counts, embedding dimensions included.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from qaprune_lib.errors import TopologyError
-from qaprune_lib.models.architecture import ModelShape
 from qaprune_lib.models.choose import BlockCosts
 from qaprune_lib.models.topology import Topology
 from qaprune_lib.pruning.latency import LatencyTable, measure_latency
@@ -22,16 +22,17 @@ from qaprune_lib.pruning.latency import LatencyTable, measure_latency
 class Parameters:
     """Keep at most this share of the encoder's weights (embeddings and head do not count).
 
+    >>> from qaprune_lib.models import ModelShape
     >>> shape = ModelShape(n_layers=2, n_heads=4, head_size=8, d_intermediate=6, d_embedding=32)
-    >>> Parameters(0.5).costs(shape).fixed  # LayerNorms and output biases
+    >>> Parameters(0.5).costs(Topology.full(shape), "bert").fixed  # LayerNorms, output biases
     384.0
     """
 
     share: float
 
-    def costs(self, shape: ModelShape) -> BlockCosts:
+    def costs(self, topology: Topology, _: str) -> BlockCosts:
         """Weights of each block, as `Topology.encoder_parameters` counts them."""
-        return _equal_steps(shape, Topology.encoder_parameters)
+        return _equal_steps(topology, Topology.encoder_parameters)
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,9 @@ class MACs:
         if self.length < 1:
             raise TopologyError(f"length={self.length} tokens must be at least 1")
 
-    def costs(self, shape: ModelShape) -> BlockCosts:
+    def costs(self, topology: Topology, _: str) -> BlockCosts:
         """Multiply-accumulates of each block, as `Topology.macs` counts them."""
-        return _equal_steps(shape, lambda topology: topology.macs(self.length))
+        return _equal_steps(topology, lambda kept: kept.macs(self.length))
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,15 @@ class Speedup:
 
     Attributes:
         ratio: for instance 2.0.
-        table: measured latencies; by default they are measured now, at `batch_size` x `length`.
+        table: measured latencies; by default they are measured now, at `batch_size` x `length`,
+            of the architecture that was scored. Of a model that lost embedding dimensions those at
+            what it kept are measured too.
 
+    >>> from qaprune_lib.models import ModelShape
     >>> shape = ModelShape(n_layers=2, n_heads=4, head_size=8, d_intermediate=6, d_embedding=32)
     >>> table = measure_latency(shape, length=16, repeats=1, device="cpu", progress=False)
-    >>> Speedup(2.0, table=table).costs(shape).attn.shape  # milliseconds of 0 to 4 heads
+    >>> costs = Speedup(2.0, table=table).costs(Topology.full(shape), "bert")
+    >>> costs.attn.shape  # milliseconds of 0 to 4 heads
     (5,)
     """
 
@@ -81,15 +86,33 @@ class Speedup:
         """Share of the time that may remain."""
         return 1 / self.ratio if self.ratio > 0 else float("nan")
 
-    def costs(self, shape: ModelShape) -> BlockCosts:
-        """Milliseconds of each block, from the table."""
-        table = self.table or measure_latency(shape, batch_size=self.batch_size, length=self.length)
-        return table.costs(shape)
+    def costs(self, topology: Topology, model_type: str) -> BlockCosts:
+        """Milliseconds of each block, from the table.
+
+        Raises:
+            TopologyError: a table of another architecture or shape.
+        """
+        table, (embedding,) = self.table, topology.counts("emb")
+        if table is not None and table.model_type != model_type:
+            raise TopologyError(
+                f"these latencies were measured for {table.model_type!r}; this is {model_type!r}"
+            )
+        if table is None or embedding < table.embedding:
+            sizes = table or self
+            table = measure_latency(
+                topology.shape,
+                model_type=model_type,
+                embedding=embedding,
+                batch_size=sizes.batch_size,
+                length=sizes.length,
+            )
+        return table.costs(topology)
 
 
-def _equal_steps(shape: ModelShape, count: Callable[[Topology], int]) -> BlockCosts:
+def _equal_steps(topology: Topology, count: Callable[[Topology], int]) -> BlockCosts:
     """Costs to which every head adds the same, and every activation."""
-    others, emb = ("",) * (shape.n_layers - 1), Topology.full(shape).emb
+    shape, emb = topology.shape, topology.emb
+    others = ("",) * (shape.n_layers - 1)
 
     def cost(heads: str, activations: str) -> int:
         attn, ff = (heads, *others), (activations, *others)

@@ -18,9 +18,11 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
-from qaprune_lib.cache import sync
-from qaprune_lib.errors import ModelError
-from qaprune_lib.models.architecture import Encoder, architecture_of
+from qaprune_lib.errors import ModelError, SettingsError
+from qaprune_lib.evaluation.logits import tokenizer_of
+from qaprune_lib.models.adopt import check_own
+from qaprune_lib.models.architecture import Encoder
+from qaprune_lib.models.folder import replace_folder
 from qaprune_lib.models.heads import Head, head_of
 
 if TYPE_CHECKING:
@@ -88,17 +90,18 @@ def export_onnx(
         The path of `model.onnx`.
 
     Raises:
-        ModelError: a missing package, a folder with other content, a model that cannot be
-            exported, or an exported file that differs from torch.
+        ModelError: a missing package, a folder with other content, an operator set that ONNX
+            Runtime refuses, a model that cannot be exported, or an exported file that differs
+            from torch.
 
     >>> from qaprune_lib import load_model
     >>> export_onnx(load_model("embedded"), "onnx")  # doctest: +SKIP
     PosixPath('onnx/model.onnx')
     """
     _require("onnx", "onnxscript", "onnxruntime")
-    architecture_of(model.config)
-    if getattr(model, "tokenizer", None) is None:
-        raise ModelError("the model carries no tokenizer: use load_model, or set model.tokenizer")
+    tokenizer_of(model)
+    check_own(model)
+    _check_opset(opset)
     target = Path(os.path.abspath(folder))
     if target.exists() and not _replaceable(target):
         raise ModelError(
@@ -106,12 +109,10 @@ def export_onnx(
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
-        new, old = Path(scratch) / "new", Path(scratch) / "old"
+        new = Path(scratch) / "new"
         new.mkdir()
         _write(model, new, int8=int8, opset=opset)
-        if target.exists():
-            os.replace(target, old)
-        os.replace(new, target)
+        replace_folder(new, target)
     return target / MODEL_FILE
 
 
@@ -154,8 +155,6 @@ def _write(model: QuestionAnsweringModel, folder: Path, *, int8: bool, opset: in
     (folder / REPORT_FILE).write_text(report.model_dump_json(indent=1) + "\n")
     model.config.save_pretrained(folder)
     model.tokenizer.save_pretrained(folder)
-    for path in (*folder.iterdir(), folder):
-        sync(path)
 
 
 class _Logits(nn.Module):
@@ -271,6 +270,28 @@ def _same_argmax(found: Outputs, expected: Outputs, batches: list[Batch], head: 
             extra = padding if name in head.positions else 0
             same.append((a + extra).argmax(-1) == (b + extra).argmax(-1))
     return float(np.concatenate(same).mean())
+
+
+def _check_opset(opset: int | None) -> None:
+    """Let the runtime read a file of one node, before minutes go into one that it refuses."""
+    import onnx
+    import onnxruntime
+    from onnx import helper as make
+
+    if opset is None:
+        return
+    if type(opset) is not int or opset < 1:
+        raise SettingsError(f"opset={opset!r} must be an integer of at least 1")
+    ends = [make.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy"]
+    graph = make.make_graph([make.make_node("Identity", ["x"], ["y"])], "probe", ends[:1], ends[1:])
+    probe = make.make_model(graph, opset_imports=[make.make_opsetid("", opset)], ir_version=8)
+    try:
+        onnxruntime.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises kinds of its own
+        reason = str(error).strip().rpartition(". ")[2]
+        raise ModelError(
+            f"opset={opset} is not one that onnxruntime {onnxruntime.__version__} runs: {reason}"
+        ) from error
 
 
 def _require(*packages: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ class LatencyTable(SavedValue):
     Attributes:
         shape: of the unpruned model.
         model_type: its architecture.
+        embedding: how many embedding dimensions it kept.
         batch_size, length: of the inputs, in sequences and tokens.
         device: name of the device.
         threads: CPU threads of torch.
@@ -49,6 +50,7 @@ class LatencyTable(SavedValue):
 
     shape: ModelShape
     model_type: str
+    embedding: int = Field(gt=0)
     batch_size: int = Field(gt=0)
     length: int = Field(gt=0)
     device: str
@@ -72,15 +74,18 @@ class LatencyTable(SavedValue):
                 raise ValueError(f"{name} is negative or decreases")
         return self
 
-    def costs(self, shape: ModelShape) -> BlockCosts:
+    def costs(self, topology: Topology) -> BlockCosts:
         """Milliseconds of each block, at every number of heads and activations.
 
         Raises:
-            TopologyError: the table was measured for a model of another shape.
+            TopologyError: the table was measured for a model of another shape, or of another
+                number of embedding dimensions.
         """
-        if shape != self.shape:
+        shape, (embedding,) = topology.shape, topology.counts("emb")
+        if (shape, embedding) != (self.shape, self.embedding):
             raise TopologyError(
-                f"these latencies were measured for a model of {self.shape}; this one has {shape}"
+                f"these latencies were measured for a model of {self.shape}, {self.embedding} of "
+                f"which it kept; this one has {shape}, of which it keeps {embedding}"
             )
         return BlockCosts(
             attn=np.array(self.attn),
@@ -92,21 +97,17 @@ class LatencyTable(SavedValue):
         """Milliseconds that a model of this topology takes for one batch.
 
         Raises:
-            TopologyError: a topology of another shape, or one that removes embedding dimensions.
+            TopologyError: as `costs`.
         """
-        if topology.removed("emb"):
-            raise TopologyError(
-                "these latencies are of the full embedding; the topology removes "
-                f"{topology.removed('emb'):.1f}% of its dimensions"
-            )
         counts = (np.array(topology.counts(kind), dtype=int) for kind in ("attn", "ff"))
-        return self.costs(topology.shape).total(*counts)
+        return self.costs(topology).total(*counts)
 
 
 def measure_latency(
     shape: ModelShape,
     *,
     model_type: str = "bert",
+    embedding: int | None = None,
     batch_size: int = 1,
     length: int = 384,
     device: str | torch.device | None = None,
@@ -123,6 +124,7 @@ def measure_latency(
     Args:
         shape: of the unpruned model.
         model_type: its architecture, of those in `ARCHITECTURES`.
+        embedding: how many embedding dimensions it keeps; by default all.
         batch_size, length: of the inputs, in sequences and tokens.
         device: by default the GPU if there is one.
         repeats: turns.
@@ -132,7 +134,11 @@ def measure_latency(
         ModelError: an unsupported architecture, or a head size that it cannot have.
         SettingsError: a number below 1.
     """
-    for name, value in (("batch_size", batch_size), ("length", length), ("repeats", repeats)):
+    embedding = shape.d_embedding if embedding is None else embedding
+    for name, value in (
+        ("batch_size", batch_size), ("length", length), ("repeats", repeats),
+        ("embedding", embedding),
+    ):  # fmt: skip
         if value < 1:
             raise SettingsError(f"{name}={value} must be at least 1")
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -140,10 +146,14 @@ def measure_latency(
     widths = sorted({1, *grid.tolist()})
     with torch.random.fork_rng(devices=[]):
         ids = torch.randint(5, 1000, (batch_size, length)).to(device)
-        runs = [_whole_model(_stock_model(shape, model_type, 0, length), ids)]
-        inputs = _layer_inputs(_stock_model(shape, model_type, 1, length), ids)
-        runs += [_layer(shape, model_type, n, 0, inputs, device) for n in range(shape.n_heads + 1)]
-        runs += [_layer(shape, model_type, 0, n, inputs, device) for n in widths[1:]]
+        whole = _resized(shape, model_type, {"emb": embedding}, length)
+        inputs = _layer_inputs(whole, ids)
+        whole.base_model.set_submodule(architecture_of(model_type).layers, nn.ModuleList())
+        runs = [_whole_model(whole, ids)]
+        counts = [(n, 0) for n in range(shape.n_heads + 1)] + [(0, n) for n in widths[1:]]
+        for heads, width in counts:
+            kept = {"attn": heads, "ff": width, "emb": embedding}
+            runs.append(_layer(_resized(shape, model_type, kept, 1), inputs, device))
     # other work on the machine only ever adds time, so that the least is the least noisy
     least = _in_turns(runs, device, repeats, progress).min(axis=0)
     rest, empty = least[:2]
@@ -151,6 +161,7 @@ def measure_latency(
     return LatencyTable(
         shape=shape,
         model_type=model_type,
+        embedding=embedding,
         batch_size=batch_size,
         length=length,
         device=device_name(device),
@@ -189,12 +200,15 @@ def _rising_from_zero(milliseconds: np.ndarray) -> np.ndarray:
     return (above + below) / 2
 
 
-def _stock_model(shape: ModelShape, model_type: str, n_layers: int, length: int) -> PreTrainedModel:
+def _resized(
+    shape: ModelShape, model_type: str, kept: Mapping[str, int], length: int
+) -> PreTrainedModel:
+    """A model of one layer that keeps so many slices of each kind."""
     names = architecture_of(model_type)
     if shape.n_heads * shape.head_size != shape.d_embedding:
         raise ModelError(f"heads of {shape} do not add up to its embedding dimensions")
     sizes = {
-        names.n_layers: n_layers,
+        names.n_layers: 1,
         names.n_heads: shape.n_heads,
         names.d_intermediate: shape.d_intermediate,
         names.d_embedding: shape.d_embedding,
@@ -203,7 +217,14 @@ def _stock_model(shape: ModelShape, model_type: str, n_layers: int, length: int)
     config_class: Any = model_class.config_class
     # RoBERTa's positions start at 2
     config = config_class(vocab_size=1000, max_position_embeddings=length + 2, **sizes)
-    return model_class(config).eval()
+    model = model_class(config).eval()
+    one = shape.model_copy(update={"n_layers": 1})
+    masks = {
+        kind: (np.arange(one.gates(kind)[-1]) < count).reshape(one.gates(kind))
+        for kind, count in kept.items()
+    }
+    resize(model, Topology.from_masks(one, masks))
+    return model.eval()
 
 
 def _whole_model(model: Any, ids: torch.Tensor) -> Callable[[], object]:
@@ -225,20 +246,8 @@ def _layer_inputs(model: PreTrainedModel, ids: torch.Tensor) -> Inputs:
     return found[0]
 
 
-def _layer(
-    shape: ModelShape,
-    model_type: str,
-    n_heads: int,
-    width: int,
-    inputs: Inputs,
-    device: torch.device,
-) -> Callable[[], object]:
-    """One layer with so many heads and activations."""
+def _layer(model: PreTrainedModel, inputs: Inputs, device: torch.device) -> Callable[[], object]:
+    """The first layer of a model."""
     args, kwargs = inputs
-    model = _stock_model(shape, model_type, 1, length=1)
-    counts = {"attn": n_heads, "ff": width}
-    one = shape.model_copy(update={"n_layers": 1})
-    keep = {kind: np.arange(one.gates(kind)[1])[None] < count for kind, count in counts.items()}
-    resize(model, Topology.from_masks(one, keep))
-    layer = Encoder(model).layers[0].to(device).eval()
+    layer = Encoder(model).layers[0].to(device)
     return lambda: layer(*args, **kwargs)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 from torch import nn
 
 from qaprune_lib.data.tasks import QuestionData
 from qaprune_lib.data.windows import Windows
-from qaprune_lib.errors import GateError
+from qaprune_lib.errors import GateError, QapruneWarning
 from qaprune_lib.gates.masks import Masks
+from qaprune_lib.models.adopt import check_own
 from qaprune_lib.models.architecture import KINDS, Encoder, architecture_of
 from qaprune_lib.models.pruned import QuestionAnsweringModel, pruned_class
 from qaprune_lib.models.topology import Topology
@@ -50,10 +53,22 @@ def prune(
     Raises:
         TopologyError: made for a model of another shape.
         GateError: gates that cannot be folded.
+        ModelError: a stock model (`adopt` takes it in), or a wrapped one.
+
+    Warns:
+        QapruneWarning: nothing is removed.
     """
+    check_own(model)
     source = Topology.of(model)
     topology.check_fits(source.shape)
     topology = topology.combine(source)
+    if topology == source and fold is None:
+        sizes = [f"{sum(source.counts(kind))} {kind}" for kind in KINDS]
+        warnings.warn(
+            f"prune removes 0 slices: all that the model has ({', '.join(sizes)}) stay",
+            QapruneWarning,
+            stacklevel=2,
+        )
     target_class = pruned_class(architecture_of(model.config).model_type, model.head.task)
     config = target_class.config_class(
         **{

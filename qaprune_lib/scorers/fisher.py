@@ -12,7 +12,7 @@ from qaprune_lib.evaluation.logits import features_for
 from qaprune_lib.models import QuestionAnsweringModel
 from qaprune_lib.scorers.gradients import summed_gradients
 from qaprune_lib.scorers.registry import scorer
-from qaprune_lib.scorers.scores import GateScores, check_kinds
+from qaprune_lib.scorers.scores import GateScores, check_kinds, warn_if_untrained
 
 
 @scorer("Fisher", order=5)
@@ -37,5 +37,6 @@ def fisher(
     """
     check_kinds(kinds)
     features = features_for(model, dataset, windows, training=True)
+    warn_if_untrained(model)
     scores = summed_gradients(model, features, kinds, torch.square, "fisher")
     return GateScores.of("fisher", model, scores, dataset, settings={"windows": len(features)})

@@ -16,7 +16,7 @@ from qaprune_lib.evaluation.logits import features_for
 from qaprune_lib.models import QuestionAnsweringModel, shape_of
 from qaprune_lib.scorers.gradients import gate_gradients, summed_gradients
 from qaprune_lib.scorers.registry import scorer
-from qaprune_lib.scorers.scores import GateScores, check_kinds
+from qaprune_lib.scorers.scores import GateScores, check_kinds, warn_if_untrained
 
 MAX_GATES_AT_ZERO = 512
 
@@ -47,6 +47,9 @@ def gain(
             for.
         DataError: an empty data set.
 
+    Warns:
+        QapruneWarning: the head was never trained.
+
     >>> from qaprune_lib import load_model, load_squad
     >>> model, train = load_model("embedded-small", device="cpu"), load_squad("embedded")["train"]
     >>> gain(model, train.select(range(2)), kinds=["attn"], windows=Windows(96)).get("attn").shape
@@ -56,6 +59,7 @@ def gain(
         raise SettingsError(f"gain at={at}: the derivative is taken at 0 or at 1")
     check_kinds(kinds)
     features = features_for(model, dataset, windows, training=True)
+    warn_if_untrained(model)
     if at == 1:
         totals = summed_gradients(model, features, kinds, torch.abs, "gain")
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -15,18 +16,26 @@ from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
 from qaprune_lib.data.tasks import QuestionData
 from qaprune_lib.data.windows import Windows
-from qaprune_lib.errors import SettingsError
+from qaprune_lib.errors import QapruneWarning, SettingsError
 from qaprune_lib.gates.hard_concrete import HardConcrete, PenaltyOn
 from qaprune_lib.gates.masks import Masks, apply_masks
 from qaprune_lib.models import KINDS, QuestionAnsweringModel, shape_of
 from qaprune_lib.scorers.gradients import frozen
 from qaprune_lib.scorers.registry import scorer
-from qaprune_lib.scorers.scores import GateScores, check_kinds, without_absent
+from qaprune_lib.scorers.scores import (
+    GateScores,
+    check_kinds,
+    warn_if_untrained,
+    without_absent,
+)
 from qaprune_lib.training.bert_adam import BertAdam
 from qaprune_lib.training.objectives import Distillation
 from qaprune_lib.training.settings import TrainingSettings, with_hyperparameters
 from qaprune_lib.training.trainer import SpanTrainer, dropout_set
 from qaprune_lib.training.training_set import TrainingSet
+
+REACH = 15.0
+"""How far log_alpha has to be able to move, for gates to close that their penalty presses."""
 
 
 def _gate_training() -> TrainingSettings:
@@ -201,6 +210,9 @@ def l0(
             hyper-parameter, or a folder of another run.
         DataError: an empty data set.
 
+    Warns:
+        QapruneWarning: learning rate × steps / 2 is under `REACH`, or the head was never trained.
+
     >>> from qaprune_lib import load_model, load_squad
     >>> model, train = load_model("embedded-small", device="cpu"), load_squad("embedded")["train"]
     >>> options = {"penalty": {"attn": 0.02}, "max_steps": 1, "windows": Windows(96)}
@@ -210,6 +222,7 @@ def l0(
     settings = _with_hyperparameters(settings or GateSettings(), hyperparameters)
     _check_penalty(penalty)
     training_set = TrainingSet.of(model, dataset, windows, teacher, distillation)
+    warn_if_untrained(model)
     kinds = [kind for kind in KINDS if kind in penalty]
     gated, training = GatedModel(model, kinds, settings), settings.training
     described = {"penalty": dict(penalty), **asdict(settings)}
@@ -226,6 +239,7 @@ def l0(
                 optimizer=_optimizer(gated, settings),
                 penalty=dict(penalty),
             )
+            _warn_if_short(training.learning_rate, trainer.args.max_steps)
             report = trainer.run(described)
         finally:
             model.to(device)  # type: ignore[arg-type]
@@ -245,6 +259,18 @@ def l0(
         additive=False,
         open_mean={kind: gated.gate(kind).mean().double().cpu().numpy() for kind in kinds},
     )
+
+
+def _warn_if_short(learning_rate: float, steps: int) -> None:
+    reach = learning_rate * steps / 2
+    if reach < REACH:
+        warnings.warn(
+            f"log_alpha can move by about {reach:.3g} (learning rate {learning_rate:g} × {steps} "
+            f"steps / 2), and under {REACH:g} hardly a gate closes: take "
+            f"{math.ceil(2 * REACH / learning_rate)} steps, or a higher learning rate",
+            QapruneWarning,
+            stacklevel=3,
+        )
 
 
 def _with_hyperparameters(settings: GateSettings, values: Mapping[str, Any]) -> GateSettings:

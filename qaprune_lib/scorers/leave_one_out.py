@@ -23,7 +23,7 @@ from qaprune_lib.models import Encoder, QuestionAnsweringModel, Topology
 from qaprune_lib.progress import tqdm
 from qaprune_lib.scorers.gradients import frozen
 from qaprune_lib.scorers.registry import scorer
-from qaprune_lib.scorers.scores import GateScores
+from qaprune_lib.scorers.scores import GateScores, warn_if_untrained
 
 
 @scorer("leave-one-out", order=3, kinds=("attn",), questions="dev")
@@ -50,6 +50,7 @@ def leave_one_out(
     if task_of(dataset).name != "squad":
         raise DataError("leave-one-out scores heads by F1 on questions of SQuAD's form alone")
     features = features_for(model, dataset, windows)
+    warn_if_untrained(model)
     encoder = Encoder(model)
     kept = Topology.of(model).kept("attn")
     heads = [(layer, head) for layer, of_layer in enumerate(kept) for head in of_layer]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from qaprune_lib.models import QuestionAnsweringModel, shape_of
+from qaprune_lib.models.adopt import check_own
 from qaprune_lib.scorers.registry import scorer
 from qaprune_lib.scorers.scores import GateScores, check_kinds
 
@@ -28,6 +29,7 @@ def random(
     ['attn', 'ff']
     """
     check_kinds(kinds)
+    check_own(model)
     generator, shape = np.random.default_rng(seed), shape_of(model.config)
     scores = {kind: generator.random(shape.gates(kind)) for kind in kinds}
     return GateScores.of("random", model, scores, seed=seed)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -14,10 +14,19 @@ from transformers import PreTrainedModel
 
 from qaprune_lib.cache import write_atomically
 from qaprune_lib.data.tasks import QuestionData, task_of
-from qaprune_lib.errors import GateError, SettingsError
-from qaprune_lib.models import KINDS, ModelShape, Topology, shape_of
+from qaprune_lib.errors import GateError, QapruneWarning, SettingsError
+from qaprune_lib.models import KINDS, ModelShape, Topology, architecture_of
+from qaprune_lib.models.heads import untrained_layers
+from qaprune_lib.models.saved import read_json
 
-_PLAIN = ("method", "seed", "data_digest", "settings", "additive")  # fields as JSON has them
+_PLAIN = (
+    "model_type",
+    "method",
+    "seed",
+    "data_digest",
+    "settings",
+    "additive",
+)  # fields as JSON has them
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,8 @@ class GateScores:
     emb [d_embedding], float64. Slices that an already pruned model lacks score −inf.
 
     Attributes:
+        topology: of the model that was scored: what it had then.
+        model_type: its architecture, of those in `ARCHITECTURES`.
         additive: scores are estimates of a loss (gain, Fisher, leave-one-out), so that a budget
             weighs them by what a slice costs; L0's log_alpha are log-odds, net of their penalty.
         open_mean: E[γ] of each gate where gates are random (L0), for folding into the weights.
@@ -40,7 +51,8 @@ class GateScores:
     ((1, 12), (1, 1536))
     """
 
-    shape: ModelShape
+    topology: Topology
+    model_type: str
     method: str
     seed: int
     data_digest: str
@@ -63,6 +75,11 @@ class GateScores:
             if not (scores < np.inf).all():
                 raise GateError(f"scores {kind!r} of {self.method!r} hold NaN or infinity")
 
+    @property
+    def shape(self) -> ModelShape:
+        """Of the unpruned model."""
+        return self.topology.shape
+
     @classmethod
     def of(
         cls,
@@ -74,7 +91,8 @@ class GateScores:
     ) -> GateScores:
         """Scores of a model by kind, −inf where a pruned model has no such slice any more."""
         return cls(
-            shape=shape_of(model.config),
+            topology=Topology.of(model),
+            model_type=architecture_of(model.config).model_type,
             method=method,
             data_digest="" if data is None else task_of(data).digest(data),
             **{"seed": 0, **fields, **without_absent(model, scores)},
@@ -95,6 +113,10 @@ class GateScores:
             raise GateError(f"there are no scores of kind {kind!r}, only of {self.kinds()}")
         return np.asarray(scores)
 
+    def lists(self, kind: str) -> list[Any]:
+        """Scores of one kind as JSON has them: None for a slice that the model had lost."""
+        return _to_lists(self.get(kind))
+
     def combine(self, other: GateScores) -> GateScores:
         """Scores of both: attn of one run, ff of another (paper section 4.2.3).
 
@@ -104,13 +126,17 @@ class GateScores:
         both = sorted(set(self.kinds()) & set(other.kinds()))
         if both:
             raise GateError(f"both runs scored {both}; combine runs of different kinds")
-        if self.shape != other.shape:
-            raise GateError(f"scores of different models: {self.shape}, and {other.shape}")
+        if (self.shape, self.model_type) != (other.shape, other.model_type):
+            raise GateError(
+                f"scores of different models: {self.model_type} of {self.shape}, and "
+                f"{other.model_type} of {other.shape}"
+            )
         if self.additive != other.additive:
             raise GateError(f"scores of {self.method!r} and {other.method!r} have no common scale")
         means = {**(self.open_mean or {}), **(other.open_mean or {})}
         return replace(
             self,
+            topology=self.topology.combine(other.topology),
             method=self.method if self.method == other.method else f"{self.method}+{other.method}",
             settings={"combined": [dict(self.settings), dict(other.settings)]},
             open_mean=means or None,
@@ -120,9 +146,9 @@ class GateScores:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one JSON file, atomically."""
         content = {
-            "shape": self.shape.model_dump(),
+            "topology": self.topology.model_dump(mode="json"),
             **{name: getattr(self, name) for name in _PLAIN},
-            "scores": {kind: _to_lists(self.get(kind)) for kind in self.kinds()},
+            "scores": {kind: self.lists(kind) for kind in self.kinds()},
             "open_mean": {kind: _to_lists(m) for kind, m in (self.open_mean or {}).items()},
         }
         write_atomically(path, json.dumps(content, allow_nan=False) + "\n")
@@ -135,11 +161,11 @@ class GateScores:
             GateError: not a file of gate scores, or a damaged one.
         """
         try:
-            content = json.loads(Path(path).read_text())
+            content = read_json(path)
             fields: dict[str, Any] = {name: content[name] for name in _PLAIN}
             fields |= {kind: _from_lists(scores) for kind, scores in content["scores"].items()}
             return cls(
-                shape=ModelShape(**content["shape"]),
+                topology=Topology(**content["topology"]),
                 open_mean={k: _from_lists(m) for k, m in content["open_mean"].items()} or None,
                 **fields,
             )
@@ -176,3 +202,15 @@ def check_kinds(kinds: Iterable[str]) -> None:
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown or not kinds:
         raise SettingsError(f"kinds of gates are {list(KINDS)}, not {list(kinds)}")
+
+
+def warn_if_untrained(model: PreTrainedModel) -> None:
+    """Say to the caller of a scorer that the loss it goes by is one of a head never trained."""
+    layers = untrained_layers(model)
+    if layers:
+        warnings.warn(
+            f"{len(layers)} layers of the head were never trained, their biases are 0 "
+            f"({', '.join(layers)}): scores by its loss mean nothing; finetune the model first",
+            QapruneWarning,
+            stacklevel=3,
+        )

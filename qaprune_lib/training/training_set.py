@@ -12,7 +12,7 @@ from qaprune_lib.data.batching import Collator
 from qaprune_lib.data.tasks import QuestionData, task_of
 from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import SettingsError
-from qaprune_lib.evaluation.logits import features_for
+from qaprune_lib.evaluation.logits import features_for, tokenizer_of
 from qaprune_lib.models import QuestionAnsweringModel, weights_digest
 from qaprune_lib.training.objectives import CrossEntropy, Distillation
 from qaprune_lib.training.teacher import with_teacher_logits
@@ -51,6 +51,8 @@ class TrainingSet:
         if distillation is not None and teacher is None:
             raise SettingsError("distillation= needs a teacher=")
         objective = CrossEntropy() if teacher is None else distillation or Distillation()
+        if teacher is not None:
+            tokenizer_of(teacher)
         features = features_for(model, dataset, windows, training=True)
         task = task_of(dataset)
         identity = {

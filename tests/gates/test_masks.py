@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
@@ -349,3 +352,32 @@ def test_after_the_block_the_model_is_as_before() -> None:
         fail()
     assert hooks(model) == 0
     assert torch.equal(logits(model, batch), before)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "mpnet", "distilbert"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_masks_of_one_thread_are_not_those_of_another(architecture: str, kind: str) -> None:
+    model, shape = tiny_model(architecture), shape_of(tiny_model(architecture).config)
+    batch = tiny_batch(model)
+    generator = torch.Generator().manual_seed(0)
+    choices = [
+        Masks(**{kind: torch.rand(shape.gates(kind), generator=generator)}) for _ in range(3)
+    ]
+
+    def alone(masks: Masks | None) -> torch.Tensor:
+        with nullcontext() if masks is None else apply_masks(model, masks):
+            return logits(model, batch)
+
+    expected = [alone(masks) for masks in (*choices, None)]
+    barrier = threading.Barrier(4)
+
+    def together(masks: Masks | None) -> list[torch.Tensor]:
+        with nullcontext() if masks is None else apply_masks(model, masks):
+            barrier.wait()
+            found = [logits(model, batch) for _ in range(10)]
+            barrier.wait()
+        return found
+
+    with ThreadPoolExecutor(4) as pool:
+        for rows, one in zip(pool.map(together, (*choices, None)), expected, strict=True):
+            assert all(torch.equal(row, one) for row in rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from qaprune_lib.models import (
     shape_of,
     weights_digest,
 )
+from qaprune_lib.models.converted import ConvertedModel
 
 IN_ANOTHER_PROCESS = """
 from qaprune_lib.models import load_model, weights_digest
@@ -95,6 +97,29 @@ def test_another_process_makes_the_same(roberta: QuestionAnsweringModel, tmp_pat
     )
     assert run.stdout.strip() == weights_digest(roberta)
     assert [path.name for path in (tmp_path / "models").iterdir() if path.is_dir()] != []
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_a_damaged_one_is_made_again(file: str, tmp_path: Path) -> None:
+    made: list[int] = []
+
+    class Counted(ConvertedModel):
+        def _convert(self, origin: Path, folder: Path) -> None:
+            made.append(1)
+            for name in ("model.safetensors", "tokenizer.json", "config.json"):
+                (folder / name).write_text(f"{name} {origin}")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QAPRUNE_CACHE", str(tmp_path))
+        entry = Counted(SimpleNamespace(locate=lambda _: tmp_path), layers=1)
+        folder = entry.locate("some")
+        entry.locate("some")
+        assert len(made) == 1
+        path = folder / file
+        path.write_text(path.read_text().replace("o", "0"))
+        assert entry.locate("some") == folder
+        assert len(made) == 2
+        assert "0" not in path.read_text().partition(" ")[0]
 
 
 def test_natural_questions_add_markup(

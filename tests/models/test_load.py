@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
+import resource
 import shutil
-from collections.abc import Callable
+import signal
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertForPreTraining, BertForQuestionAnswering, BertModel
+from safetensors.torch import load_file
+from transformers import (
+    BertConfig,
+    BertForPreTraining,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    BertModel,
+)
 from transformers.utils import logging
 
-from qaprune_lib.errors import ModelError
+from qaprune_lib.errors import ModelError, QapruneWarning
 from qaprune_lib.models import (
     PACKAGED,
     ModelShape,
     QuestionAnsweringModel,
+    Task,
     Topology,
     load_model,
     parameter_count,
@@ -30,6 +39,14 @@ from qaprune_lib.models import (
 )
 from qaprune_lib.models.packaged import PackagedModel
 from qaprune_lib.pruning import prune
+from tests.models.hostile import (
+    PRUNED,
+    STOCK,
+    Explosive,
+    Mutation,
+    edit_config,
+    edit_weights,
+)
 from tests.models.tiny import (
     assert_agree,
     logits,
@@ -37,8 +54,6 @@ from tests.models.tiny import (
     tiny_batch,
     tiny_model,
 )
-
-WEIGHT = "bert.encoder.layer.2.output.dense.weight"
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +180,45 @@ def test_the_new_head_is_seeded(bare: Path) -> None:
         assert 0.005 < head.std().item() < 0.05
 
 
+@pytest.mark.parametrize("n_labels", [1, 3, 9])
+def test_a_classifier_gives_its_encoder_and_says_so(n_labels: int, tmp_path: Path) -> None:
+    config = BertConfig.from_dict({**tiny_model("bert").config.to_dict(), "num_labels": n_labels})
+    BertForSequenceClassification(config).save_pretrained(tmp_path)
+    tiny_model("bert").tokenizer.save_pretrained(tmp_path)
+    said = (
+        r"2 weights of the head are new, .*\(qa_outputs.bias, .*; 4 weights were left out .*pooler"
+    )
+    with pytest.warns(QapruneWarning, match=said):
+        model = load(tmp_path)
+    assert logits(model, tiny_batch(model)).isfinite().all()
+    assert model.get_parameter("qa_outputs.bias").shape == (2,)
+
+
+@pytest.mark.parametrize("task", ["squad", "natural_questions"])
+def test_a_head_of_another_name_is_said(
+    task: Task, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(folders["stock"], tmp_path, dirs_exist_ok=True)
+
+    def rename(weights: dict[str, torch.Tensor]) -> None:
+        for name in ("weight", "bias"):
+            weights[f"qa_head.{name}"] = weights.pop(f"qa_outputs.{name}")
+
+    edit_weights(rename)(tmp_path)
+    edit_config(architectures=["BertForSpans"])(tmp_path)
+    with pytest.warns(QapruneWarning, match=r"left out \(qa_head.bias, qa_head.weight\)"):
+        load(tmp_path, task=task)
+
+
+def test_a_new_layer_for_another_task_is_said(folders: dict[str, Path]) -> None:
+    with pytest.warns(QapruneWarning, match=r"2 weights of the head are new.*answer_type_outputs"):
+        load(folders["stock"], task="natural_questions")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(folders["stock"])  # nothing is new
+        load("embedded-small")  # an encoder by name
+
+
 def test_a_gpu_s_random_state_is_left_alone(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise AssertionError("the random state of a GPU was set")
@@ -287,177 +341,47 @@ def test_models_in_the_cache_of_the_hub_load_by_their_id(
 # --- damaged folders
 
 
-def edit_config(**changes: Any) -> Callable[[Path], None]:
-    def edit(folder: Path) -> None:
-        config = json.loads((folder / "config.json").read_text())
-        (folder / "config.json").write_text(json.dumps({**config, **changes}))
+@pytest.fixture
+def bounds() -> Iterator[None]:
+    """An answer within 20 s (a FIFO that is opened never gives one) and 1 GiB."""
 
-    return edit
+    def late(*_: Any) -> None:
+        raise AssertionError("no answer within 20 s")
 
-
-def edit_weights(change: Callable[[dict[str, torch.Tensor]], Any]) -> Callable[[Path], None]:
-    def edit(folder: Path) -> None:
-        weights = load_file(folder / "model.safetensors")
-        change(weights)
-        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-
-    return edit
-
-
-def edit_topology(*, both: bool = True, **changes: Any) -> Callable[[Path], None]:
-    """Edit topology.json and, if `both`, the configuration to agree with it."""
-
-    def edit(folder: Path) -> None:
-        topology = {**json.loads((folder / "topology.json").read_text()), **changes}
-        (folder / "topology.json").write_text(json.dumps(topology))
-        if both:
-            edit_config(topology=topology)(folder)
-
-    return edit
-
-
-def write(name: str, content: bytes) -> Callable[[Path], None]:
-    def edit(folder: Path) -> None:
-        (folder / name).write_bytes(content)
-
-    return edit
-
-
-def remove(name: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).unlink()
-
-
-def cut(name: str, n_bytes: int) -> Callable[[Path], None]:
-    def edit(folder: Path) -> None:
-        (folder / name).write_bytes((folder / name).read_bytes()[:-n_bytes])
-
-    return edit
-
-
-def only_a_pickle(folder: Path) -> None:
-    weights = load_file(folder / "model.safetensors")
-    (folder / "model.safetensors").unlink()
-    torch.save(weights, folder / "pytorch_model.bin")
-
-
-def a_pickle_and_other_tensors(folder: Path) -> None:
-    shutil.copy(folder / "model.safetensors", folder / "other.safetensors")
-    only_a_pickle(folder)
-
-
-def set_value(value: float) -> Callable[[dict[str, torch.Tensor]], Any]:
-    return lambda weights: weights[WEIGHT].view(-1)[5:6].fill_(value)
-
-
-def narrow(weights: dict[str, torch.Tensor]) -> None:
-    weights[WEIGHT] = weights[WEIGHT][:, :3].contiguous()
-
-
-DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
-    "no config": (remove("config.json"), "config.json is missing"),
-    "config not JSON": (write("config.json", b"{'a': 1}"), "config.json: not valid JSON"),
-    "config cut": (cut("config.json", 20), "config.json: not valid JSON"),
-    "config binary": (write("config.json", b"\xff\xfe\x00"), "config.json: not valid JSON"),
-    "config a list": (write("config.json", b"[]"), "model_type"),
-    "config empty": (write("config.json", b"{}"), "model_type"),
-    "unknown type": (edit_config(model_type="foo"), "model type `foo`"),
-    "unsupported": (edit_config(model_type="albert"), "'albert' is not supported; .*bert"),
-    "text for a number": (edit_config(num_hidden_layers="three"), "num_hidden_layers"),
-    "no heads": (edit_config(num_attention_heads=0), "config.json"),
-    "no layers": (edit_config(num_hidden_layers=0), "n_layers"),
-    "vocabulary": (edit_config(vocab_size=90), r"embeddings.weight: \[80, .*needs \[90"),
-    "truncated": (cut("model.safetensors", 1000), "cannot be loaded: .*incomplete"),
-    "weights empty": (write("model.safetensors", b""), "cannot be loaded: .*header"),
-    "weights garbage": (write("model.safetensors", bytes(range(256)) * 9), "cannot be loaded"),
-    "missing tensor": (
-        edit_weights(lambda weights: weights.pop(WEIGHT)),
-        f"1 weights are missing, the first {WEIGHT}",
-    ),
-    "half a head": (
-        edit_weights(lambda weights: weights.pop("qa_outputs.bias")),
-        "1 weights are missing, the first qa_outputs.bias",
-    ),
-    "no head": (
-        edit_weights(lambda weights: [weights.pop(f"qa_outputs.{n}") for n in ("weight", "bias")]),
-        "2 weights are missing, the first qa_outputs.bias",
-    ),
-    "extra tensor": (
-        edit_weights(lambda weights: weights.update(extra=torch.ones(2))),
-        "unexpected weights, the first extra",
-    ),
-    "NaN": (edit_weights(set_value(float("nan"))), f"{WEIGHT} holds values that are not finite"),
-    "infinite": (edit_weights(set_value(float("inf"))), f"{WEIGHT} holds values that are not"),
-    "wrong shape": (edit_weights(narrow), rf"1 weights of a wrong shape, .*{WEIGHT}: \[\d+, 3\]"),
-    "no weights": (remove("model.safetensors"), "no model.safetensors"),
-    "only a pickle": (only_a_pickle, "pickles and are never loaded"),
-    "a pickle, other tensors": (a_pickle_and_other_tensors, "cannot be loaded: .*safetensors"),
-    "no tokenizer": (remove("tokenizer.json"), "tokenizer.json is missing"),
-    "tokenizer not JSON": (write("tokenizer.json", b"{"), "the tokenizer cannot be loaded"),
-}
-STOCK_DAMAGE = {
-    "heads": (
-        edit_config(num_attention_heads=3),
-        "not a multiple of the number of",
-    ),
-    "hidden size": (edit_config(hidden_size=16), r"wrong shape.*\[32\].* needs \[16\]"),
-    "width": (edit_config(intermediate_size=21), r"9 weights of a wrong shape.*\[22\].*\[21\]"),
-    "more layers": (edit_config(num_hidden_layers=4), "16 weights are missing, .*layer.3"),
-    "fewer layers": (edit_config(num_hidden_layers=2), "unexpected weights, .*layer.2"),
-}
-PRUNED_DAMAGE = {
-    "no topology": (remove("topology.json"), "topology.json is missing"),
-    "topology not JSON": (cut("topology.json", 5), "topology.json: not a topology: .*line 19"),
-    "topology edited": (edit_topology(both=False, emb="0-31"), "topology.json and .* differ"),
-    "config without it": (edit_config(topology=None), "config.json holds no topology"),
-    "topology a text": (edit_config(topology="all"), "malformed topology"),
-    "one layer": (edit_topology(attn=["0-3"]), "attn lists 1 layers, the shape has 3"),
-    "head outside": (edit_topology(attn=["0-3", "", "4"]), "index 4 is outside of a size of 4"),
-    "reversed": (edit_topology(ff=["5-2", "", ""]), "not in ascending order"),
-    "wider": (edit_topology(ff=["0-21"] * 3), "missing|wrong shape"),
-    "no embedding": (edit_topology(emb=""), "no embedding dimension is left"),
-    "number": (edit_topology(emb=3), "malformed topology"),
-    "of another shape": (
-        edit_topology(
-            shape={
-                "n_layers": 3,
-                "n_heads": 8,
-                "head_size": 4,
-                "d_intermediate": 22,
-                "d_embedding": 32,
-            }
-        ),
-        "was made for a model of 3 layers of 8 heads of size 4",
-    ),
-    "head count": (edit_config(num_attention_heads=8), "was made for a model of 3 layers of 4"),
-    "fewer layers": (edit_config(num_hidden_layers=2), "was made for a model of 3 layers"),
-}
-CASES = [
-    (kind, name, *case)
-    for kind, cases in (
-        ("stock", {**DAMAGE, **STOCK_DAMAGE}),
-        ("pruned", {**DAMAGE, **PRUNED_DAMAGE}),
-    )
-    for name, case in cases.items()
-]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    signal.signal(signal.SIGALRM, late)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20
 
 
 @pytest.mark.parametrize(
     ("kind", "damage", "message"),
-    [pytest.param(case[0], *case[2:], id=f"{case[0]}: {case[1]}") for case in CASES],
+    [
+        pytest.param(kind, *case, id=f"{kind}: {name}")
+        for kind, cases in (("stock", STOCK), ("pruned", PRUNED))
+        for name, case in cases.items()
+    ],
 )
 def test_a_damaged_folder_gives_one_clear_error(
     kind: str,
-    damage: Callable[[Path], None],
+    damage: Mutation,
     message: str,
     folders: dict[str, Path],
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bounds: None,
 ) -> None:
+    monkeypatch.setenv("EXPLODED", str(tmp_path / "exploded"))
     folder = tmp_path / "model"
     shutil.copytree(folders[kind], folder)
     damage(folder)
     with pytest.raises(ModelError, match=message) as caught:
         load(folder)
     assert str(folder) in str(caught.value)
+    assert len(str(caught.value)) < 2000
+    assert not (tmp_path / "exploded").exists()
 
 
 @pytest.mark.parametrize("source", ["./nowhere", "/nowhere", "a/b/c", "../nowhere"])
@@ -488,11 +412,6 @@ def test_old_position_ids_are_no_damage(folders: dict[str, Path], tmp_path: Path
     ids = {"bert.embeddings.position_ids": torch.arange(80)[None]}
     edit_weights(lambda weights: weights.update(ids))(tmp_path)
     assert weights_digest(load(tmp_path)) == weights_digest(load(folders["stock"]))
-
-
-class Explosive:
-    def __reduce__(self) -> Any:
-        return os.mkdir, (os.environ["EXPLODED"],)
 
 
 def test_a_pickle_beside_the_weights_is_not_opened(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +19,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
 import qaprune_lib
-from qaprune_lib.models import Topology, architecture_of, load_model, shape_of
+from qaprune_lib.errors import ModelError
+from qaprune_lib.models import Topology, architecture_of, load_model, shape_of, weights_digest
 from qaprune_lib.pruning import prune
 from tests.models.tiny import (
     READERS,
@@ -168,3 +172,74 @@ def test_a_pruned_model_can_be_copied() -> None:
     small = prune(model, random_topology(shape_of(model.config), 0))
     batch = tiny_batch(small)
     assert torch.equal(logits(copy.deepcopy(small), batch), logits(small, batch))
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_kill_while_saving_leaves_the_old_model_or_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pruned model over a stock one, stopped before each of its writes in turn."""
+    old, stock = tiny_model("bert"), tiny_model("bert", seed=1)
+    new = prune(stock, random_topology(shape_of(stock.config), 0))
+    target, digests, n_calls = tmp_path / "model", set[str](), 0
+    old.save_pretrained(target)
+    (target / "notes.md").write_text("mine")
+
+    def dying(step: Callable[..., Any]) -> Callable[..., Any]:
+        def one(*arguments: Any, **options: Any) -> Any:
+            if next(calls, None) is None:
+                raise Killed
+            return step(*arguments, **options)
+
+        return one
+
+    while weights_digest(new) not in digests:
+        calls = iter(range(n_calls))
+        with monkeypatch.context() as patch, contextlib.suppress(Killed):
+            for name in ("replace", "link", "fsync", "open", "rename", "unlink"):
+                patch.setattr(os, name, dying(getattr(os, name)))
+            patch.setattr("safetensors.torch.save_file", dying(save_file))
+            new.save_pretrained(target)
+        digests.add(weights_digest(load_model(target, device="cpu")))
+        assert (target / "notes.md").read_text() == "mine"
+        n_calls += 1
+    assert digests == {weights_digest(old), weights_digest(new)}
+    assert n_calls > 5
+    new.save_pretrained(target)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("where", ["beside", "inside", "no exchange"])
+def test_saving_over_another_model_leaves_nothing_of_it(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "model"
+    model = tiny_model("roberta")
+    prune(model, random_topology(shape_of(model.config), 0)).save_pretrained(
+        folder, max_shard_size="20KB"
+    )
+    (folder / "kept").mkdir()
+    (folder / "kept" / "notes.md").write_text("mine")
+    (folder / "link").symlink_to("nowhere")
+    if where == "inside":
+        monkeypatch.chdir(folder)
+    if where == "no exchange":
+        monkeypatch.setattr("qaprune_lib.models.folder._exchange", lambda *_: False)
+    bert = tiny_model("bert")
+    bert.save_pretrained("." if where == "inside" else folder)
+    assert Path.cwd().exists()
+    own = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert {path.name for path in folder.iterdir()} == {*own, "kept", "link"}
+    assert (folder / "kept" / "notes.md").read_text() == "mine"
+    assert weights_digest(load_model(folder, device="cpu")) == weights_digest(bert)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_model_is_not_saved_over_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ModelError, match="is a file"):
+        tiny_model("bert").save_pretrained(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"

@@ -33,7 +33,9 @@ def scores_of(seed: int, kinds: tuple[str, ...] = KINDS, levels: int | None = No
         return rng.normal(size=size) if levels is None else rng.integers(levels, size=size) * 1.0
 
     arrays: dict[str, Any] = {kind: draw(SHAPE.gates(kind)) for kind in kinds}
-    return GateScores(SHAPE, method="test", seed=seed, data_digest="", **arrays)
+    return GateScores(
+        Topology.full(SHAPE), "bert", method="test", seed=seed, data_digest="", **arrays
+    )
 
 
 def rows_of(array: np.ndarray) -> list[list[Any]]:

@@ -17,7 +17,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoTokenizer
 
-from qaprune_lib.errors import ModelError
+from qaprune_lib.errors import ModelError, SettingsError
 from qaprune_lib.models.architecture import shape_of
 from qaprune_lib.models.heads import Task, head_of
 from qaprune_lib.models.pruned import QuestionAnsweringModel
@@ -138,6 +138,19 @@ def test_an_operator_set_out_of_reach_is_refused(
     monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: Fallback())
     with pytest.raises(ModelError, match="opset=5"):
         export_onnx(bert, tmp_path / "old", opset=5)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("opset", [27, 99, 2**31 - 1])
+def test_an_operator_set_that_the_runtime_refuses_is_said_before_exporting(
+    opset: int, bert: QuestionAnsweringModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: pytest.fail("it was exported"))
+    with pytest.raises(ModelError, match=f"opset={opset} is not one .* till opset"):
+        export_onnx(bert, tmp_path / "new", opset=opset)
+    for wrong in (0, -1, 18.5, "18", True):
+        with pytest.raises(SettingsError, match="opset="):
+            export_onnx(bert, tmp_path / "new", opset=wrong)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 
 

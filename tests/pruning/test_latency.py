@@ -28,6 +28,7 @@ SHAPE = ModelShape(n_layers=2, n_heads=2, head_size=4, d_intermediate=10, d_embe
 FIELDS: dict[str, Any] = {
     "shape": SHAPE,
     "model_type": "bert",
+    "embedding": 8,
     "batch_size": 1,
     "length": 16,
     "device": "none",
@@ -41,7 +42,7 @@ TABLE = LatencyTable(**FIELDS)
 
 
 def test_costs_are_linear_between_the_widths() -> None:
-    costs = TABLE.costs(SHAPE)
+    costs = TABLE.costs(Topology.full(SHAPE))
     np.testing.assert_array_equal(costs.attn, [0, 1, 1.5])
     expected = [0, 0.5, 1, 1.25, 1.5, 1.75, 2, 2.25, 2.5, 2.75, 3]
     np.testing.assert_allclose(costs.ff, expected, rtol=1e-15)
@@ -62,7 +63,7 @@ def test_predict_refuses_what_it_did_not_measure() -> None:
         TABLE.predict(Topology.full(other))
     emb = np.ones(8, bool)
     emb[:2] = False
-    with pytest.raises(TopologyError, match=r"removes 25\.0% of its dimensions"):
+    with pytest.raises(TopologyError, match=r"8 of which it kept; .* keeps 6"):
         TABLE.predict(Topology.from_masks(SHAPE, {"emb": emb}))
 
 
@@ -128,13 +129,25 @@ def test_measures_every_architecture(model_type: str) -> None:
     assert table.ff_widths[:2] == (0, 1)
     assert table.fixed > 0
     assert len(table.attn) == 3
+    narrow = measure_latency(
+        SHAPE,
+        model_type=model_type,
+        embedding=5,
+        length=16,
+        device="cpu",
+        repeats=1,
+        progress=False,
+    )
+    assert (table.embedding, narrow.embedding) == (8, 5)
+    keep = Topology.from_masks(SHAPE, {"emb": np.arange(8) < 5})
+    assert narrow.predict(keep) > 0
 
 
 def test_layers_are_timed_with_all_that_their_model_gives_them() -> None:
     """MPNet's layers take a bias of each head, computed once, beside the hidden states."""
     ids = torch.randint(5, 1000, (2, 7))
     for model_type, bias in (("bert", None), ("mpnet", (2, 2, 7, 7))):
-        model = latency._stock_model(SHAPE, model_type, 1, 7)
+        model = latency._resized(SHAPE, model_type, {}, 7)
         args, _ = latency._layer_inputs(model, ids)
         assert args[0].shape == (2, 7, SHAPE.d_embedding)
         shared = model.config.model_type == "mpnet" and args[2].shape
@@ -146,7 +159,7 @@ def test_what_cannot_be_measured_is_refused() -> None:
         measure_latency(SHAPE, model_type="gpt2", progress=False)
     with pytest.raises(ModelError, match="do not add up"):
         measure_latency(SHAPE.model_copy(update={"head_size": 5}), progress=False)
-    for name in ("batch_size", "length", "repeats"):
+    for name in ("batch_size", "length", "repeats", "embedding"):
         with pytest.raises(SettingsError, match=f"{name}=0"):
             measure_latency(SHAPE, progress=False, **{name: 0})  # type: ignore[arg-type]
 
@@ -159,7 +172,8 @@ def test_speedup_is_real() -> None:
     )
     rng = np.random.default_rng(0)
     scores = GateScores(
-        shape=shape,
+        topology=Topology.full(shape),
+        model_type="bert",
         method="random",
         seed=0,
         data_digest="",

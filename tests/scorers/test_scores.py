@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from qaprune_lib.errors import GateError
-from qaprune_lib.models import ModelShape
+from qaprune_lib.models import ModelShape, Topology
 from qaprune_lib.models.architecture import KINDS
 from qaprune_lib.scorers import GateScores
 
@@ -30,7 +30,8 @@ def gate_scores(draw: st.DrawFn) -> GateScores:
     }
     with_means = draw(st.booleans())
     return GateScores(
-        shape=SHAPE,
+        topology=Topology.full(SHAPE),
+        model_type="bert",
         method=draw(st.text(max_size=8)),
         seed=draw(st.integers(0, 2**32)),
         data_digest="ab" * 32,
@@ -43,7 +44,14 @@ def gate_scores(draw: st.DrawFn) -> GateScores:
 
 def some(kind: str = "attn", **changes: Any) -> GateScores:
     values = {kind: np.arange(np.prod(SHAPE.gates(kind)), dtype=float).reshape(SHAPE.gates(kind))}
-    fields = {"shape": SHAPE, "method": "gain", "seed": 1, "data_digest": "d", **values}
+    fields = {
+        "topology": Topology.full(SHAPE),
+        "model_type": "bert",
+        "method": "gain",
+        "seed": 1,
+        "data_digest": "d",
+        **values,
+    }
     return GateScores(**{**fields, **changes})
 
 
@@ -56,7 +64,7 @@ def test_a_saved_file_gives_the_same_scores(scores: GateScores, tmp_path_factory
     assert found.kinds() == scores.kinds()
     for kind in scores.kinds():
         assert np.array_equal(found.get(kind), scores.get(kind))
-    for name in ("shape", "method", "seed", "data_digest", "settings", "additive"):
+    for name in ("topology", "model_type", "method", "seed", "data_digest", "settings", "additive"):
         assert getattr(found, name) == getattr(scores, name)
     for kind, means in (scores.open_mean or {}).items():
         assert found.open_mean is not None
@@ -82,17 +90,14 @@ def test_combined_scores_hold_both_kinds() -> None:
         (some("attn"), "attn"),
         (some("ff", additive=False, method="l0"), "no common scale"),
         (
-            GateScores(
-                shape=ModelShape(
-                    n_layers=1, n_heads=3, head_size=2, d_intermediate=4, d_embedding=6
-                ),
-                method="gain",
-                seed=0,
-                data_digest="",
+            some(
+                "ff",
+                topology=Topology.full(SHAPE.model_copy(update={"n_layers": 1})),
                 ff=np.zeros((1, 4)),
             ),
             "different models",
         ),
+        (some("ff", model_type="mpnet"), "different models: bert of .*mpnet of"),
     ],
 )
 def test_scores_that_do_not_belong_together_are_not_combined(other: GateScores, words: str) -> None:
@@ -127,9 +132,12 @@ def changed(name: str, value: Any) -> Any:
 @pytest.mark.parametrize(
     "damage",
     [
-        *(without(name) for name in ("shape", "method", "scores", "open_mean", "additive")),
-        changed("shape", {"n_layers": 2}),
-        changed("shape", 3),
+        *(
+            without(name)
+            for name in ("topology", "model_type", "method", "scores", "open_mean", "additive")
+        ),
+        changed("topology", {"n_layers": 2}),
+        changed("topology", 3),
         changed("scores", {}),
         changed("scores", []),
         changed("scores", {"attn": [[1, 2, 3], [4, 5]]}),

@@ -108,6 +108,12 @@ def not_finite(path: Path) -> None:
     np.save(path, logits)
 
 
+def another(path: Path) -> None:
+    logits = np.load(path)
+    logits[0] += 1.0
+    np.save(path, logits)
+
+
 def pickled(path: Path) -> None:
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
 
@@ -115,7 +121,15 @@ def pickled(path: Path) -> None:
 @pytest.mark.parametrize("file", ["start.npy", "end.npy"])
 @pytest.mark.parametrize(
     "damage",
-    [truncated, shorter, not_finite, pickled, lambda path: path.write_bytes(b""), Path.unlink],
+    [
+        truncated,
+        shorter,
+        another,
+        not_finite,
+        pickled,
+        lambda path: path.write_bytes(b""),
+        Path.unlink,
+    ],
 )
 def test_damaged_files_are_made_again(
     damage: Callable[[Path], Any], file: str, tmp_path: Path
