@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from qaprune_lib.models.load import load_model
     from qaprune_lib.models.topology import Topology
     from qaprune_lib.pruning.budget import MACs, Parameters, Speedup
+    from qaprune_lib.pruning.compress import compress
     from qaprune_lib.pruning.export import export_onnx
     from qaprune_lib.pruning.slicing import prune
     from qaprune_lib.scorers.scores import GateScores
@@ -45,6 +46,7 @@ _HOME = {
     "adopt": "models.adopt",
     "apply_masks": "gates.masks",
     "ask": "evaluation.predict",
+    "compress": "pruning.compress",
     "evaluate": "evaluation.predict",
     "evaluate_natural_questions": "evaluation.predict",
     "export_onnx": "pruning.export",
@@ -70,6 +72,7 @@ __all__ = [
     "adopt",
     "apply_masks",
     "ask",
+    "compress",
     "evaluate",
     "evaluate_natural_questions",
     "export_onnx",

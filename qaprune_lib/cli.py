@@ -51,6 +51,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.set_defaults(run=_evaluate)
 
+    compress = commands.add_parser("compress", parents=[model], help="a smaller, faster model")
+    compress.add_argument("questions", metavar="QUESTIONS", help="as for evaluate, with train")
+    aims = compress.add_mutually_exclusive_group()
+    aims.add_argument("--speedup", type=float, metavar="X", help="times as fast (default: 2)")
+    aims.add_argument("--macs", type=float, metavar="SHARE", help="of the arithmetic that stays")
+    compress.add_argument(
+        "--budget", default="10min", metavar="TIME", help="such as 90s, 10min, 2h"
+    )
+    compress.add_argument(
+        "--out",
+        required=True,
+        metavar="FOLDER",
+        help="a new folder, or that of a call that was killed",
+    )
+    compress.set_defaults(run=_compress)
+
     export = commands.add_parser("export", parents=[model], help="write ONNX files")
     export.add_argument("folder", metavar="FOLDER", help="a new or an empty folder")
     export.add_argument("--int8", action="store_true", help="also with weights in 8 bits")
@@ -102,6 +118,16 @@ def _evaluate(options: argparse.Namespace) -> None:
     split = "dev" if "dev" in splits else "train"
     print(f"{len(splits[split])} questions of {split}", file=sys.stderr)
     print(qp.evaluate(qp.load_model(options.model), splits[split]).model_dump_json(indent=1))
+
+
+def _compress(options: argparse.Namespace) -> None:
+    target = qp.MACs(options.macs) if options.macs is not None else qp.Speedup(options.speedup or 2)
+    model, questions = qp.load_model(options.model), qp.load_squad(options.questions)
+    sizes = ", ".join(f"{len(rows)} {name}" for name, rows in questions.items())
+    print(f"{target}, in about {options.budget}, on {sizes} questions", file=sys.stderr)
+    qp.compress(model, questions, target=target, budget=options.budget, folder=options.out)
+    with open(os.path.join(options.out, "README.md"), encoding="utf-8") as card:
+        print(card.read().split("---\n", 2)[2])
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from functools import lru_cache
 from typing import Any
 
 import transformers
@@ -83,8 +82,7 @@ def check_unwrapped(model: Any) -> None:
             )
 
 
-@lru_cache(maxsize=256)
-def _is_of_peft(kind: Any) -> bool:
+def _is_of_peft(kind: type) -> bool:
     return any(base.__module__.partition(".")[0] == "peft" for base in kind.__mro__)
 
 

@@ -71,7 +71,7 @@ def model_card(model: QuestionAnsweringModel, report: Compression) -> str:
     )
 
 
-def _rows(report: Compression) -> list[tuple[str, str, str]]:
+def _rows(report: Compression) -> list[tuple[str, ...]]:
     """Of the table: a name, and the values before and after."""
     scores = (("F1", "f1"), ("exact match", "exact"), ("F1, answerable", "HasAns_f1"),
               ("F1, unanswerable", "NoAns_f1"))  # fmt: skip

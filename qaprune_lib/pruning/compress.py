@@ -234,7 +234,7 @@ def compress(
 
 
 class _Work:
-    """What a call has done so far, in a folder if there is one: a model and a line for each step."""
+    """What a call has done so far, in a folder if there is one: each step's model and line."""
 
     def __init__(self, folder: str | Path | None, identity: Mapping[str, Any]) -> None:
         self.folder = None if folder is None else Path(folder)

@@ -82,7 +82,7 @@ def reconstruct(
         seed: of the draw.
 
     Raises:
-        DataError: fewer than two batches of windows. SettingsError: a setting out of range.
+        DataError: a single window. SettingsError: a setting out of range.
         TopologyError: `full` lacks slices that `small` has.
 
     >>> from qaprune_lib import load_model, load_squad, prune, scorers
@@ -100,7 +100,7 @@ def reconstruct(
     batches = _draw(full, questions, windows, n_windows, seed)
     n_heldout = max(1, round(heldout * len(batches)))
     if len(batches) <= n_heldout:
-        raise DataError(f"{len(batches)} batches of windows: reconstruction needs at least two")
+        raise DataError("reconstruction needs at least two windows; these questions give one")
     mended = copy.deepcopy(small)
     mended.tokenizer, mended.compute_dtype = small.tokenizer, small.compute_dtype
     ours, theirs = Encoder(mended), Encoder(full)
@@ -148,7 +148,9 @@ def _draw(
     chosen = generator.permutation(len(features))[:n_windows]
     features = features.select(np.sort(chosen))
     collator = Collator.of(model.tokenizer)
-    groups = batches_by_tokens(column(features, "length"), _MAX_TOKENS)
+    lengths = column(features, "length")
+    # enough batches that some can be held out
+    groups = batches_by_tokens(lengths, max(1, min(_MAX_TOKENS, int(np.sum(lengths)) // 8)))
     batches = [model_inputs(collator(take_rows(features, rows))) for rows in groups]
     return [batches[number] for number in generator.permutation(len(batches))]
 

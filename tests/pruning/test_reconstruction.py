@@ -18,11 +18,6 @@ from tests.training.toy import toy_questions
 WINDOWS = qp.Windows(40, 12)
 
 
-@pytest.fixture(autouse=True)
-def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconstruction, "_MAX_TOKENS", 160)
-
-
 def topology_of(model: QuestionAnsweringModel, kinds: tuple[str, ...], seed: int) -> Topology:
     """Layer 0 has no head left, or layer 1 no activation; the rest at random."""
     shape = shape_of(model.config)
@@ -115,7 +110,7 @@ def test_what_cannot_be_fitted_is_an_error() -> None:
     questions = toy_questions(40)
     with pytest.raises(TopologyError, match="lacks slices"):
         reconstruct(model, less, questions, windows=WINDOWS)
-    with pytest.raises(DataError, match="1 batches of windows"):
+    with pytest.raises(DataError, match="two windows"):
         reconstruct(less, model, questions.select([0]), windows=WINDOWS, n_windows=1)
     for wrong in ({"ridge": 0.0}, {"heldout": 1.0}, {"n_windows": 0}):
         with pytest.raises(SettingsError):

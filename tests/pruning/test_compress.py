@@ -1,0 +1,158 @@
+"""compress: the target is met, the numbers are those of evaluate, a killed call goes on."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import Dataset
+from huggingface_hub import ModelCard
+
+import qaprune_lib as qp
+from qaprune_lib.errors import DataError, QapruneError, SettingsError
+from qaprune_lib.models import QuestionAnsweringModel, Topology, shape_of, weights_digest
+from qaprune_lib.pruning import compress as module
+from qaprune_lib.pruning import measure_latency
+from qaprune_lib.pruning.compress import Compression
+from tests.models.tiny import tiny_model
+from tests.training.toy import toy_questions
+
+WINDOWS = qp.Windows(40, 12)
+QUESTIONS: dict[str, Dataset] = {
+    "train": toy_questions(40),
+    "heldout": toy_questions(20, seed=1),
+    "dev": toy_questions(20, seed=2),
+}
+
+
+@pytest.fixture
+def model() -> QuestionAnsweringModel:
+    return tiny_model("bert", trained=True)
+
+
+def compressed(model: QuestionAnsweringModel, **settings: Any) -> module.Compressed:
+    given: dict[str, Any] = {"budget": "0s", "windows": WINDOWS, "target": qp.MACs(0.4, length=40)}
+    return qp.compress(model, settings.pop("questions", QUESTIONS), **{**given, **settings})
+
+
+@pytest.mark.parametrize("target", [qp.MACs(0.4, length=40), qp.Parameters(0.6)])
+def test_the_target_is_met_and_the_scores_are_those_of_evaluate(
+    model: QuestionAnsweringModel, target: Any
+) -> None:
+    small, report = compressed(model, target=target)
+    full = Topology.full(shape_of(model.config))
+    cost = (lambda t: t.macs(40)) if isinstance(target, qp.MACs) else Topology.encoder_parameters
+    assert 0.2 < cost(Topology.of(small)) / cost(full) <= target.share
+
+    assert report.steps[0].what == "unpruned"
+    assert report.chosen == len(report.steps) - 1 >= 2
+    settings: Any = {"threshold_from": QUESTIONS["heldout"], "windows": WINDOWS}
+    for side, each in ((report.before, model), (report.after, small)):
+        assert side == qp.evaluate(each, QUESTIONS["dev"], **settings).fitted
+
+
+def test_a_speedup_that_is_not_reached_is_aimed_at_again(
+    model: QuestionAnsweringModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = shape_of(model.config)
+    table = measure_latency(shape, length=32, repeats=1, device="cpu", progress=False)
+    times = range(shape.n_heads + 1)
+    table = table.model_copy(
+        update={
+            "attn": tuple(map(float, times)),
+            "ff_widths": (0, 22),
+            "ff": (0.0, 4.0),
+            "fixed": 0,
+        }
+    )
+    real, asked = module._time, []
+
+    def slower(*arguments: Any) -> Any:
+        before, after = real(*arguments)
+        asked.append(table.predict(Topology.of(arguments[1])))
+        return before, after.model_copy(update={"speedup": 1.6})
+
+    monkeypatch.setattr(module, "_time", slower)
+    small, report = compressed(model, target=qp.Speedup(2.0, table=table))
+    full = table.predict(Topology.full(shape))
+    assert asked[0] <= full / 2
+    assert table.predict(Topology.of(small)) == asked[1] <= full / 2.5
+    assert report.steps[-1].what == "pruned again, as 1.60x was measured"
+
+
+def test_distillation_stays_only_where_it_helps(
+    model: QuestionAnsweringModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FEWEST_STEPS", 1)
+    made: list[QuestionAnsweringModel] = []
+
+    def trained(small: QuestionAnsweringModel, *_: Any, **settings: Any) -> Any:
+        assert settings["teacher"] is model
+        assert settings["max_steps"] >= 1
+        made.append(tiny_model("bert", trained=True) if settings["seed"] else copy.deepcopy(small))
+        return made[-1]
+
+    monkeypatch.setattr(module, "retrain", trained)
+    for seed in (0, 1):
+        small, report = compressed(model, budget="60s", seed=seed)
+        *_, pruned, distilled = report.steps
+        assert distilled.what.startswith("distilled in")
+        helped = distilled.f1 > pruned.f1
+        assert (small is made[-1]) == helped == (report.chosen == len(report.steps) - 1)
+
+
+def test_a_killed_call_goes_on(
+    model: QuestionAnsweringModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, whole = compressed(model)
+    calls: list[int] = []
+    real = module.reconstruct
+
+    def dies(*arguments: Any, **settings: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments, **settings)
+
+    monkeypatch.setattr(module, "reconstruct", dies)
+    with pytest.raises(KeyboardInterrupt):
+        compressed(model, folder=tmp_path / "small")
+    assert not (tmp_path / "small" / "config.json").exists()
+    with pytest.raises(SettingsError, match="another run"):
+        compressed(model, folder=tmp_path / "small", seed=5)
+    small, report = compressed(model, folder=tmp_path / "small")
+    assert len(calls) == len(report.steps)  # one was made before, and one was begun twice
+    assert weights_digest(small) == weights_digest(expected)
+    assert [step.f1 for step in report.steps] == [step.f1 for step in whole.steps]
+
+    folder = tmp_path / "small"
+    assert weights_digest(qp.load_model(folder, device="cpu")) == weights_digest(expected)
+    assert Compression.model_validate_json((folder / "compression.json").read_text()) == report
+    card = ModelCard.load(folder / "README.md")
+    assert card.data.pipeline_tag == "question-answering"
+    assert f"| F1 | {report.before.f1:.1f} | {report.after.f1:.1f} |" in card.text
+    assert card.text.count("\n| pruned to") == len(report.steps) - 1
+    assert {path.name for path in folder.iterdir()} >= {"config.json", "model.safetensors"}
+    assert not (folder / "unfinished").exists()
+    with pytest.raises(SettingsError, match="holds a model already"):
+        compressed(model, folder=folder)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"budget": "ten minutes"}, "must be a time"),
+        ({"target": 2.0}, "must be such as"),
+        ({"target": qp.Speedup(0.5)}, "must be such as"),
+        ({"questions": QUESTIONS["train"]}, "here is Dataset"),
+        ({"questions": {"train": QUESTIONS["train"]}}, r"here is \['train'\]"),
+    ],
+)
+def test_what_cannot_be_done_is_an_error(
+    model: QuestionAnsweringModel, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(QapruneError, match=message) as caught:
+        compressed(model, **settings)
+    assert isinstance(caught.value, SettingsError | DataError)
