@@ -176,7 +176,7 @@ class GateScores:
             )
         except FileNotFoundError as error:
             raise GateError(f"{path}: no such file of gate scores") from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise GateError(f"{path}: not a file of gate scores: {error}") from error
 
 
