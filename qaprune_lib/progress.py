@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING or os.environ.get("QAPRUNE_PROGRESS") == "text":
-    from tqdm.std import tqdm
+    from tqdm.std import tqdm as _tqdm
 else:
-    from tqdm.auto import tqdm
+    from tqdm.auto import tqdm as _tqdm
 
-__all__ = ["tqdm"]
+_INNER: ContextVar[bool] = ContextVar("_INNER", default=False)
+
+
+def tqdm(*arguments: Any, disable: bool = False, **settings: Any) -> Any:
+    """A bar of tqdm; none within `one_bar`."""
+    return _tqdm(*arguments, disable=disable or _INNER.get(), **settings)
+
+
+@contextmanager
+def one_bar(total: int, description: str) -> Iterator[Any]:
+    """The only bar that is shown in the block, whatever is called there."""
+    with tqdm(total=total, desc=description, unit="step") as bar:
+        token = _INNER.set(True)
+        try:
+            yield bar
+        finally:
+            _INNER.reset(token)

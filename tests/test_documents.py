@@ -141,7 +141,7 @@ def test_commands_are_found() -> None:
 
 @each_document
 def test_paths_are_there(document: str) -> None:
-    houses = ("qaprune_lib", "study", "tests", "book", "notebooks", "profiles", "benchmarks")
+    houses = (".github", "qaprune_lib", "study", "tests", "book", "notebooks", "profiles")
     files = {path.name for house in houses for path in (ROOT / house).rglob("*")}
     for word in " ".join(commands(document)).split():
         word = word.strip("'\",:")

@@ -3,15 +3,18 @@
 from qaprune_lib.pruning.budget import MACs, Parameters, Speedup
 from qaprune_lib.pruning.export import ExportReport, export_onnx
 from qaprune_lib.pruning.latency import LatencyTable, measure_latency
+from qaprune_lib.pruning.reconstruction import Mended, reconstruct
 from qaprune_lib.pruning.slicing import prune
 
 __all__ = [
     "ExportReport",
     "LatencyTable",
     "MACs",
+    "Mended",
     "Parameters",
     "Speedup",
     "export_onnx",
     "measure_latency",
     "prune",
+    "reconstruct",
 ]

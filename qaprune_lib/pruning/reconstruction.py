@@ -3,30 +3,38 @@
 After slicing, each sublayer's output projection is solved anew so that the sum before its
 LayerNorm comes as close as it can to the unpruned model's, on a few hundred windows: sublayer by
 sublayer, each on the inputs that it has in the model that was mended so far, residual stream
-included. Sources: Kwon et al. 2022 (mask tuning), ZipLM (Kurtic et al. 2023), K-prune (Park et al.
-2024).
+included. Beyond the paper; after Kwon et al. 2022, ZipLM (Kurtic et al. 2023) and K-prune (Park
+et al. 2024).
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from qaprune_lib.errors import SettingsError
+from qaprune_lib.data.arrow_cache import column
+from qaprune_lib.data.batching import Collator, batches_by_tokens, take_rows
+from qaprune_lib.data.tasks import QuestionData, task_of
+from qaprune_lib.data.windows import Windows
+from qaprune_lib.errors import DataError, SettingsError, TopologyError, check_counts
+from qaprune_lib.evaluation.logits import evaluating, features_for
 from qaprune_lib.models.architecture import Encoder
 from qaprune_lib.models.pruned import QuestionAnsweringModel
 from qaprune_lib.models.topology import Topology
 from qaprune_lib.progress import tqdm
+from qaprune_lib.training.objectives import model_inputs
 
 Batch = dict[str, Tensor]
 SUBLAYERS = (("attention_output", "attention_norm"), ("output", "output_norm"))
 """Names in the architecture table: an output projection, and the LayerNorm behind its sum."""
+_MAX_TOKENS = 2048
 
 
 @dataclass(frozen=True)
@@ -36,141 +44,163 @@ class Mended:
     Attributes:
         layer, projection: which.
         before, after: mean squared distance per token and dimension to the unpruned model's sum.
-        kept: whether the correction was; one that does not help is dropped.
     """
 
     layer: int
     projection: str
     before: float
     after: float
-    kept: bool
 
 
 def reconstruct(
     small: QuestionAnsweringModel,
     full: QuestionAnsweringModel,
-    batches: Sequence[Batch],
+    questions: QuestionData,
     *,
+    windows: Windows | None = None,
+    n_windows: int = 384,
     ridge: float = 1e-2,
     heldout: float = 0.2,
+    seed: int = 0,
 ) -> tuple[QuestionAnsweringModel, list[Mended]]:
     """A copy of a sliced model whose output projections are fitted to the unpruned model's.
 
     For x [tokens, k] the inputs of a sliced projection (W, b) and r what its sum lacks of the
     unpruned model's, with x̃ = [x, 1] and A = x̃ᵀx̃ over real tokens,
-    Δ = (A + ρ·mean(diag A)·I)⁻¹ x̃ᵀr is added to (W, b). All in float64; memory holds the hidden
-    states of all windows and two k × k matrices.
+    Δ = (A + ρ·mean(diag A)·I)⁻¹ x̃ᵀr is added to (W, b). A is summed and solved in float64. Memory
+    holds both models' hidden states of all windows, and matrices of k × k.
 
     Args:
         small: sliced from `full`; stays as it is.
-        full: the unpruned model.
-        batches: model inputs with `attention_mask`, on any device; a few hundred windows.
+        full: the unpruned model, or one that was pruned less.
+        questions: what the windows are drawn from; answers are not looked at.
+        windows: sizes.
+        n_windows: how many windows are drawn.
         ridge: ρ, how strongly the old weights are preferred.
-        heldout: share of the batches that the fit does not see; a sublayer whose error there does
+        heldout: share of the windows that the fit does not see; a sublayer whose error there does
             not fall keeps its weights.
+        seed: of the draw.
 
     Raises:
-        SettingsError: fewer than two batches, or settings out of range.
+        DataError: fewer than two batches of windows. SettingsError: a setting out of range.
+        TopologyError: `full` lacks slices that `small` has.
+
+    >>> from qaprune_lib import load_model, load_squad, prune, scorers
+    >>> full, dev = load_model("embedded-small", device="cpu"), load_squad("embedded")["dev"]
+    >>> half = Topology.from_scores(scorers.random(full, kinds=["ff"]), fraction=0.5)
+    >>> _, mended = reconstruct(prune(full, half), full, dev, windows=Windows(64), n_windows=64)
+    >>> all(sublayer.after <= sublayer.before for sublayer in mended)
+    True
     """
-    if not 0 < heldout < 1 or ridge <= 0:
+    check_counts(n_windows=n_windows)
+    if not 0 < heldout < 1 or not ridge > 0:
         raise SettingsError(f"ridge={ridge} must be positive, and heldout={heldout} in (0, 1)")
+    if Topology.of(small).combine(Topology.of(full)) != Topology.of(small):
+        raise TopologyError("the full model lacks slices that the small one has")
+    batches = _draw(full, questions, windows, n_windows, seed)
     n_heldout = max(1, round(heldout * len(batches)))
     if len(batches) <= n_heldout:
-        raise SettingsError(f"{len(batches)} batches: reconstruction needs at least two")
-    mended = copy.deepcopy(small).eval()
+        raise DataError(f"{len(batches)} batches of windows: reconstruction needs at least two")
+    mended = copy.deepcopy(small)
+    mended.tokenizer, mended.compute_dtype = small.tokenizer, small.compute_dtype
     ours, theirs = Encoder(mended), Encoder(full)
     depth = ours.shape.n_layers
-    kept = list(Topology.of(mended).kept("emb")[0])
-    hidden: dict[str, list[Any]] = {"ours": [None] * len(batches), "theirs": [None] * len(batches)}
+    at = torch.tensor(_places(small, full), device=small.device)
+    below: list[Any] = [None] * len(batches)
+    below_theirs: list[Any] = [None] * len(batches)
     found: list[Mended] = []
-    training = full.training
-    full.eval()
     bar = tqdm(total=2 * depth, desc="reconstruct", unit="sublayer", mininterval=1.0)
-    try:
-        with bar, torch.inference_mode():
-            for layer in range(depth):
-                goals = [
-                    _sums(theirs, batch, layer, hidden["theirs"], number)
-                    for number, batch in enumerate(batches)
-                ]
-                for which, (projection, norm) in enumerate(SUBLAYERS):
-                    fit, test = _Normal(), _Normal()
-                    for number, batch in enumerate(batches):
-                        inputs, total = _inputs(
-                            ours, batch, layer, projection, norm, hidden["ours"][number]
-                        )
-                        real = batch["attention_mask"].to(total.device).bool()
-                        goal = goals[number][which].to(total.device)[..., kept]
-                        side = test if number < n_heldout else fit
-                        side.add(inputs[real], (goal - total)[real])
-                    found.append(
-                        _mend(ours.module(layer, projection), fit, test, ridge, layer, projection)
-                    )
-                    bar.update()
+    with bar, evaluating(mended), evaluating(full), torch.inference_mode():
+        for layer in range(depth):
+            goals = []
+            for number, batch in enumerate(batches):
+                sums, below_theirs[number] = _sums(theirs, batch, layer, below_theirs[number])
+                goals.append([goal.to(small.device)[..., at] for goal in sums])
+            for which, (projection, norm) in enumerate(SUBLAYERS):
+                fit, test = _LeastSquares(), _LeastSquares()
                 for number, batch in enumerate(batches):
-                    hidden["ours"][number] = _layer_output(
-                        ours, batch, layer, hidden["ours"][number]
-                    )
-    finally:
-        full.train(training)
-    return mended.train(small.training), found
+                    x, total = _inputs(ours, batch, layer, projection, norm, below[number])
+                    real = batch["attention_mask"].to(x.device).bool()
+                    side = test if number < n_heldout else fit
+                    side.add(x[real], (goals[number][which] - total)[real])
+                change = fit.solve(ridge)
+                before, after = test.error(), test.error(change)
+                if after < before:
+                    _add(ours.module(layer, projection), change)
+                found.append(Mended(layer, projection, before, min(before, after)))
+                bar.update()
+            for number, batch in enumerate(batches):
+                below[number] = _layer_output(ours, batch, layer, below[number])
+    return mended, found
 
 
-class _Normal:
-    """The sums of a least-squares problem: x̃ᵀx̃, x̃ᵀr, and the sum of r²."""
+def _draw(
+    model: QuestionAnsweringModel,
+    questions: QuestionData,
+    windows: Windows | None,
+    n_windows: int,
+    seed: int,
+) -> list[Batch]:
+    """Batches of windows of like lengths, in an order drawn at random."""
+    some = task_of(questions).some(questions, n_windows)
+    features = features_for(model, some, windows)
+    generator = np.random.default_rng(seed)
+    chosen = generator.permutation(len(features))[:n_windows]
+    features = features.select(np.sort(chosen))
+    collator = Collator.of(model.tokenizer)
+    groups = batches_by_tokens(column(features, "length"), _MAX_TOKENS)
+    batches = [model_inputs(collator(take_rows(features, rows))) for rows in groups]
+    return [batches[number] for number in generator.permutation(len(batches))]
+
+
+def _places(small: QuestionAnsweringModel, full: QuestionAnsweringModel) -> list[int]:
+    """Where the embedding dimensions of the small model stand among those of the full one."""
+    (ours,), (theirs,) = Topology.of(small).kept("emb"), Topology.of(full).kept("emb")
+    return [theirs.index(dimension) for dimension in ours]
+
+
+class _LeastSquares:
+    """The sums of a least-squares problem in float64: x̃ᵀx̃, x̃ᵀr, and the sum of r²."""
 
     def __init__(self) -> None:
-        self.gram: Tensor | None = None
-        self.cross: Tensor | None = None
+        self.gram, self.cross = torch.zeros(0), torch.zeros(0)
         self.square, self.count = 0.0, 0
 
     def add(self, inputs: Tensor, residual: Tensor) -> None:
-        x = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], dim=1).double()
-        r = residual.double()
-        gram, cross = x.T @ x, x.T @ r
-        self.gram = gram if self.gram is None else self.gram + gram
-        self.cross = cross if self.cross is None else self.cross + cross
-        self.square += float(r.square().sum())
-        self.count += r.numel()
+        # products of one batch in the model's precision, sums of batches in float64
+        x = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], dim=1)
+        gram, cross = (x.T @ x).double(), (x.T @ residual).double()
+        self.gram = self.gram + gram if self.count else gram
+        self.cross = self.cross + cross if self.count else cross
+        self.square += float(residual.double().square().sum())
+        self.count += residual.numel()
 
     def error(self, change: Tensor | None = None) -> float:
         """Mean square of r − x̃ Δ."""
-        assert self.gram is not None
-        assert self.cross is not None
         total = self.square
         if change is not None:
             total += float((change * (self.gram @ change - 2 * self.cross)).sum())
-        return total / max(1, self.count)
+        return total / self.count
 
     def solve(self, ridge: float) -> Tensor:
-        assert self.gram is not None
-        assert self.cross is not None
+        """Δ [k + 1, d_embedding], its last row for the bias."""
         diagonal = self.gram.diagonal()
-        damped = self.gram + ridge * diagonal.mean() * torch.eye(len(diagonal)).to(self.gram)
-        return torch.linalg.solve(damped, self.cross)
+        damping = torch.full_like(diagonal, ridge * float(diagonal.mean()))
+        return torch.linalg.solve(self.gram + damping.diag(), self.cross)
 
 
-def _mend(
-    module: nn.Module, fit: _Normal, test: _Normal, ridge: float, layer: int, projection: str
-) -> Mended:
-    change = fit.solve(ridge)
-    before, after = test.error(), test.error(change)
-    helps = after < before
-    if helps:
-        if isinstance(module, nn.Linear):
-            module.weight += change[:-1].T.to(module.weight)
-        module.bias += change[-1].to(module.bias)  # type: ignore[operator, arg-type]
-    return Mended(layer, projection, before, after if helps else before, helps)
+def _add(module: nn.Module, change: Tensor) -> None:
+    if isinstance(module, nn.Linear):
+        module.weight += change[:-1].T.to(module.weight)
+    module.bias += change[-1].to(module.bias)  # type: ignore[operator, arg-type]
 
 
 class _Stop(Exception):
     """Ends a forward pass where all that is wanted has been seen."""
 
 
-def _sums(
-    encoder: Encoder, batch: Batch, layer: int, hidden: list[Any], number: int
-) -> tuple[Tensor, Tensor]:
-    """The sums before both LayerNorms of one layer; its output replaces what `hidden` holds."""
+def _sums(encoder: Encoder, batch: Batch, layer: int, below: Any) -> tuple[list[Tensor], Any]:
+    """The sums before both LayerNorms of one layer, and what the layer returns."""
     seen: dict[str, Tensor] = {}
     with ExitStack() as hooks:
         for _, norm in SUBLAYERS:
@@ -180,8 +210,8 @@ def _sums(
 
             module = encoder.module(layer, norm)
             hooks.callback(module.register_forward_pre_hook(store).remove)
-        hidden[number] = _layer_output(encoder, batch, layer, hidden[number])
-    return seen["attention_norm"], seen["output_norm"]
+        output = _layer_output(encoder, batch, layer, below)
+    return [seen[norm] for _, norm in SUBLAYERS], output
 
 
 def _inputs(

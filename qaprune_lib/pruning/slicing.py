@@ -8,16 +8,24 @@ import numpy as np
 import torch
 from torch import nn
 
+from qaprune_lib.data.tasks import QuestionData
+from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import GateError, QapruneWarning
 from qaprune_lib.gates.masks import Masks
 from qaprune_lib.models.adopt import check_own
 from qaprune_lib.models.architecture import KINDS, Encoder, architecture_of
 from qaprune_lib.models.pruned import QuestionAnsweringModel, pruned_class
 from qaprune_lib.models.topology import Topology
+from qaprune_lib.pruning.reconstruction import reconstruct as fit_projections
 
 
 def prune(
-    model: QuestionAnsweringModel, topology: Topology, *, fold: Masks | None = None
+    model: QuestionAnsweringModel,
+    topology: Topology,
+    *,
+    fold: Masks | None = None,
+    reconstruct: QuestionData | None = None,
+    windows: Windows | None = None,
 ) -> QuestionAnsweringModel:
     """A smaller model without masks, whose layers differ in size; `model` stays as it is.
 
@@ -37,6 +45,10 @@ def prune(
         topology: what stays.
         fold: gate values (attn and ff) multiplied into the weights of the slices that stay, in
             place of the paper's hard gates of 1.
+        reconstruct: questions such as `squad["train"]`, on some of whose windows the output
+            projections are fitted to `model`'s (`qaprune_lib.pruning.reconstruct`); None: the
+            plain slices, as in the paper.
+        windows: sizes of these windows.
 
     Raises:
         TopologyError: made for a model of another shape.
@@ -72,7 +84,10 @@ def prune(
     nn.Module.to(small, device=reference.device, dtype=reference.dtype)
     small.load_state_dict(weights)
     small.tokenizer, small.compute_dtype = model.tokenizer, model.compute_dtype
-    return small.train(model.training)
+    small.train(model.training)
+    if reconstruct is None:
+        return small
+    return fit_projections(small, model, reconstruct, windows=windows)[0]
 
 
 def _sliced_weights(

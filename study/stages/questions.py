@@ -101,9 +101,9 @@ def draw(questions: Split, count: int | None, *, seed: int = 0) -> Split:
 
 
 def size(questions: Dataset | NaturalQuestions) -> int:
-    """How many there are; Natural Questions are counted in a pass."""
+    """How many there are; Natural Questions are counted in a pass, unless one was made before."""
     if isinstance(questions, NaturalQuestions):
-        return sum(1 for _ in questions)
+        return questions.n_examples or sum(1 for _ in questions)
     return len(questions)
 
 

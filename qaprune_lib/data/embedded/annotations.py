@@ -53,20 +53,28 @@ class EmbeddedPages:
 
     def raw_examples(self) -> Iterator[tuple[str, Raw]]:
         """Examples in the simplified format, each with its place."""
-        count = PAGES[self.split] if self.pages is None else self.pages
-        rng = Random(f"annotations {self.split} {self.seed}")
-        identity = list(PAGES).index(self.split) * 10**6
-        for number, (page, questions) in enumerate(
-            islice(generate_pages(self.split, self.seed), count)
-        ):
-            for question in questions:
-                identity += 1
-                row = _example(identity, page, question, ANNOTATORS[self.split], rng)
-                yield f"{self.name}: page {number}", row
+        yield from _generated(self)
 
     def digest(self) -> str:
         """SHA-256 (hex) of all examples."""
         return _digest(self)
+
+
+@lru_cache(maxsize=4)
+def _generated(pages: EmbeddedPages) -> list[tuple[str, Raw]]:
+    """All examples, made once in a process: a run reads them many times."""
+    count = PAGES[pages.split] if pages.pages is None else pages.pages
+    rng = Random(f"annotations {pages.split} {pages.seed}")
+    identity = list(PAGES).index(pages.split) * 10**6
+    made: list[tuple[str, Raw]] = []
+    for number, (page, questions) in enumerate(
+        islice(generate_pages(pages.split, pages.seed), count)
+    ):
+        for question in questions:
+            identity += 1
+            row = _example(identity, page, question, ANNOTATORS[pages.split], rng)
+            made.append((f"{pages.name}: page {number}", row))
+    return made
 
 
 @lru_cache

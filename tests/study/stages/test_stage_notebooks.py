@@ -26,6 +26,7 @@ from study.plan.parameters import (
 from study.records.record import FINISHED, Record, read_record
 from study.stages.questions import Questions
 from study.stages.run import run_notebook
+from study.stages.side_by_side import execute
 
 NOTEBOOKS = Path(__file__).parents[3] / "notebooks"
 TINY: dict[str, Any] = {
@@ -46,10 +47,10 @@ N_LAYERS, N_HEADS, D_INTERMEDIATE = 4, 12, 1536
 
 
 class Chain:
-    """Runs of notebooks in one folder."""
+    """Runs of notebooks in one folder, each in a kernel of its own or all in this process."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, kernels: bool = True) -> None:
+        self.folder, self.kernels = folder, kernels
         self.place = {**TINY, "results": str(folder / "results"), "runs": str(folder / "runs")}
 
     def run(self, stage: type[StageParameters], **values: Any) -> tuple[str, Record]:
@@ -58,7 +59,10 @@ class Chain:
         parameters = stage.checked({**given, "origin": "embedded"})
         before = set((self.folder / "results").rglob("*"))
         notebook = NOTEBOOKS / f"{stage.notebook}.ipynb"
-        run_notebook(notebook, self.folder / f"{stage.stage}.ipynb", given)
+        if self.kernels:
+            run_notebook(notebook, self.folder / f"{stage.stage}.ipynb", given)
+        else:
+            execute(notebook, {**parameters.identity(), **parameters.place()})
         [path] = {p for p in (self.folder / "results").rglob("*") if p.is_file()} - before
         assert path == self.folder / "results" / "embedded" / "tiny" / f"{parameters.id}.json"
         record = read_record(path)

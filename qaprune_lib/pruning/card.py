@@ -1,0 +1,87 @@
+"""The card of a compressed model: README.md with the Hub's metadata, what it can do, and how."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from huggingface_hub import ModelCardData
+from jinja2 import Environment, StrictUndefined
+
+if TYPE_CHECKING:
+    from qaprune_lib.models import QuestionAnsweringModel
+    from qaprune_lib.pruning.compress import Compression
+
+CARD = """---
+{{ metadata }}
+---
+# A smaller question-answering model
+
+{{ "%.2f" % times[1].speedup }} times as fast as the model that it was pruned from
+({{ "%.2f" % times[1].speedup_low }} to {{ "%.2f" % times[1].speedup_high }} in
+{{ times[1].rounds | length }} rounds), at {{ "%.1f" % (before.f1 - after.f1) }} points of F1 lost.
+
+| | before | after |
+| --- | ---: | ---: |
+{% for name, one, other in rows -%}
+| {{ name }} | {{ one }} | {{ other }} |
+{% endfor %}
+Scores are on {{ after.total }} questions of "{{ scored_on }}"{% if scored_on == "heldout" %}, which
+the steps were chosen on{% endif %}. "No answer" is said where the null score exceeds that of the
+best span by more than {{ "%.3f" % steps[chosen].threshold }}. Times are of decoding
+{{ times[1].windows }} windows in batches of {{ times[1].batch_size }} on {{ times[1].device }},
+{{ times[1].threads }} threads.
+
+## How it was made
+
+`qaprune_lib.compress`, target {{ target }}, seed {{ seed }}, {{ "%.0f" % seconds }} seconds.
+
+| step | F1, held-out | heads removed (%) | activations removed (%) | seconds |
+| --- | ---: | ---: | ---: | ---: |
+{% for step in steps -%}
+| {{ step.what }}{{ " (chosen)" if loop.index0 == chosen }} | {{ "%.1f" % step.f1 }} | \
+{{ "%.1f" % step.attn }} | {{ "%.1f" % step.ff }} | {{ "%.0f" % step.seconds }} |
+{% endfor %}
+Questions, by SHA-256: {% for name, digest in questions.items() -%}
+{{ name }} {{ digest[:16] }}{{ ", " if not loop.last }}{% endfor %}.
+
+## How to use it
+
+```python
+import qaprune_lib as qp
+
+model = qp.load_model("THIS FOLDER")
+print(qp.ask(model, "Who wrote it?", "Ada wrote it in 1843."))
+```
+"""
+
+
+def model_card(model: QuestionAnsweringModel, report: Compression) -> str:
+    """Text of README.md, as the Hub reads it."""
+    base = getattr(model.config, "_name_or_path", "") or None
+    metadata = ModelCardData(
+        pipeline_tag="question-answering",
+        library_name="qaprune",
+        base_model=base if base and not base.startswith(("/", ".")) else None,
+        metrics=["f1", "exact_match"],
+        tags=["structured-pruning", model.config.model_type.removeprefix("pruned_")],
+    )
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
+    return environment.from_string(CARD).render(
+        metadata=metadata.to_yaml().strip(), rows=_rows(report), **dict(report)
+    )
+
+
+def _rows(report: Compression) -> list[tuple[str, str, str]]:
+    """Of the table: a name, and the values before and after."""
+    scores = (("F1", "f1"), ("exact match", "exact"), ("F1, answerable", "HasAns_f1"),
+              ("F1, unanswerable", "NoAns_f1"))  # fmt: skip
+    rows = []
+    for name, field in scores:
+        values = [getattr(side, field) for side in (report.before, report.after)]
+        if None not in values:
+            rows.append((name, *(f"{value:.1f}" for value in values)))
+    before, after = report.times
+    rows.append(("ms a window", *(f"{1000 * t.seconds / t.windows:.1f}" for t in (before, after))))
+    rows.append(("MiB of weights", *(f"{t.size_mib:.1f}" for t in (before, after))))
+    rows.append(("parameters", *(f"{t.parameters:,}" for t in (before, after))))
+    return rows

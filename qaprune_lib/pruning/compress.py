@@ -1,0 +1,327 @@
+"""A smaller model in one call: pruned in steps to what is asked for, mended, and trained again.
+
+The recipe, beyond the paper: each step removes what Fisher information, taken anew, holds for
+least useful, and fits the output projections to the unpruned model's (`reconstruct`). What time
+is left goes to distillation, which stays if held-out questions say that it helped.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from datasets import Dataset
+from pydantic import BaseModel, ConfigDict
+
+from qaprune_lib.cache import write_atomically
+from qaprune_lib.data.tasks import task_of
+from qaprune_lib.data.windows import Windows
+from qaprune_lib.errors import DataError, SettingsError
+from qaprune_lib.evaluation.logits import features_for
+from qaprune_lib.evaluation.predict import predict
+from qaprune_lib.evaluation.squad import Scores, fit_threshold, score_predictions
+from qaprune_lib.evaluation.timing import Timing, time_decoding
+from qaprune_lib.models import QuestionAnsweringModel, Topology, load_model, weights_digest
+from qaprune_lib.models.adopt import check_own
+from qaprune_lib.progress import one_bar
+from qaprune_lib.pruning.budget import MACs, Parameters, Speedup
+from qaprune_lib.pruning.card import model_card
+from qaprune_lib.pruning.latency import measure_latency
+from qaprune_lib.pruning.reconstruction import reconstruct
+from qaprune_lib.pruning.slicing import prune
+from qaprune_lib.scorers import fisher
+from qaprune_lib.training.checkpoints import claim
+from qaprune_lib.training.train import retrain
+
+Target = Speedup | MACs | Parameters
+LARGEST_STEP = 0.7
+"""What one step of pruning leaves, at least, of the cost that the model has."""
+SCORED, JUDGED, TIMED = 1000, 1000, 100
+"""Questions for Fisher information, held-out ones that steps are judged on, and timed ones."""
+TOLERANCE = 0.03
+"""A speed-up that falls short by a larger share is aimed at once more, from what was measured."""
+FEWEST_STEPS, BATCH_SIZE, LEARNING_RATE = 50, 16, 5e-5
+"""Of distillation."""
+
+
+class Step(BaseModel):
+    """A model on the way.
+
+    Attributes:
+        what: was done.
+        f1: on the held-out questions, at the best threshold there.
+        threshold: this one: "no answer" where the null score exceeds the best span's by more.
+        attn, ff: percentages removed so far.
+        seconds: that it took.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    what: str
+    f1: float
+    threshold: float
+    attn: float
+    ff: float
+    seconds: float
+
+
+class Compression(BaseModel):
+    """What came of it, and under which conditions.
+
+    Attributes:
+        target, budget: what was asked for.
+        steps: in their order, the unpruned model first; what did not help is listed, not kept.
+        chosen: the step whose model came out.
+        scored_on: "dev", or "heldout" where there is no dev set.
+        before, after: scores there, at the thresholds of the steps.
+        times: of both models, decoding held-out questions in turns.
+        questions: digest of each split.
+        windows, seed: what they say.
+        seconds: of this call.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    target: str
+    budget: str
+    steps: tuple[Step, ...]
+    chosen: int
+    scored_on: str
+    before: Scores
+    after: Scores
+    times: tuple[Timing, Timing]
+    questions: dict[str, str]
+    windows: str
+    seed: int
+    seconds: float
+
+
+class Compressed(NamedTuple):
+    """The small model, and the report."""
+
+    model: QuestionAnsweringModel
+    report: Compression
+
+
+def compress(
+    model: QuestionAnsweringModel,
+    questions: Mapping[str, Dataset],
+    *,
+    target: Target | None = None,
+    budget: str = "10min",
+    folder: str | Path | None = None,
+    windows: Windows | None = None,
+    seed: int = 0,
+) -> Compressed:
+    """A smaller, faster model that answers nearly as well.
+
+    Args:
+        model: fine-tuned on such questions; stays as it is.
+        questions: splits as `load_squad` gives them: "train" and "heldout", and "dev" if the
+            result is to be scored on it.
+        target: by default twice as fast on this device: `Speedup(2.0)`.
+        budget: about how long it may take, such as "90s", "10min" or "2h". Pruning comes first,
+            and goes on beyond it rather than stop half-way; distillation gets what is left.
+        folder: the result is written there, with a model card; until then it holds what is done,
+            so that a call that was killed goes on from there.
+        windows: sizes.
+        seed: of all that is drawn.
+
+    Raises:
+        DataError: no questions to train on, or none held out.
+        SettingsError: a budget that is no time, a target that is none, or a folder in use.
+
+    >>> from qaprune_lib import load_model, load_squad
+    >>> model, squad = load_model("embedded-small", device="cpu"), load_squad("embedded")
+    >>> few = {name: squad[name].select(range(40)) for name in ("train", "heldout")}
+    >>> small, report = compress(model, few, target=MACs(0.5), budget="1s", windows=Windows(64))
+    >>> Topology.of(small).macs(384) <= 0.5 * Topology.of(model).macs(384)
+    True
+    """
+    started = time.monotonic()
+    check_own(model)
+    target = Speedup(2.0) if target is None else target
+    if not isinstance(target, Target) or not 0 < target.share <= 1:
+        raise SettingsError(f"target={target!r} must be such as Speedup(2.0) or MACs(0.5)")
+    deadline = started + _seconds(budget)
+    if not isinstance(questions, Mapping) or not {"train", "heldout"} <= set(questions):
+        given = list(questions) if isinstance(questions, Mapping) else type(questions).__name__
+        raise DataError(
+            f'compress needs the splits "train" and "heldout" of load_squad; here is {given}'
+        )
+    digests = {name: task_of(rows).digest(rows) for name, rows in questions.items()}
+    asked = {"target": str(target), "windows": str(windows), "seed": seed, "questions": digests}
+    work = _Work(folder, {**asked, "model": weights_digest(model)})
+    heldout = _some(questions["heldout"], JUDGED)
+    scored = _some(questions["train"], SCORED)
+    n_steps = max(1, math.ceil(math.log(target.share) / math.log(LARGEST_STEP)))
+
+    def judge(what: str, made: QuestionAnsweringModel, began: float) -> Step:
+        found = predict(made, heldout, windows=windows)
+        threshold = fit_threshold(heldout, found)
+        f1 = score_predictions(heldout, found, threshold=threshold).f1
+        removed = {kind: Topology.of(made).removed(kind) for kind in ("attn", "ff")}
+        spent = time.monotonic() - began
+        return Step(what=what, f1=f1, threshold=threshold, **removed, seconds=spent)
+
+    def cut(small: QuestionAnsweringModel, to: Target) -> QuestionAnsweringModel:
+        kept = Topology.from_scores(fisher(small, scored, windows=windows), budget=to)
+        plain = prune(small, kept)
+        return reconstruct(plain, model, questions["train"], windows=windows, seed=seed)[0]
+
+    with one_bar(n_steps + 3, "compress") as bar:
+        small, first = work.step("unpruned", lambda: model, judge)
+        steps, seconds_of_judging = [first], first.seconds
+        bar.update()
+        to = _with_latencies(target, model, heldout, windows)
+        for number in range(1, n_steps + 1):
+            at = _with_share(to, to.share ** (number / n_steps))
+            what = f"pruned to {100 * at.share:.0f}%"
+            small, step = work.step(what, lambda s=small, a=at: cut(s, a), judge)  # type: ignore[misc]
+            steps.append(step)
+            bar.update()
+        if isinstance(to, Speedup):
+            reached = _time(model, small, heldout, to.batch_size, windows)[1].speedup
+            if reached < (1 - TOLERANCE) * to.ratio:
+                again = replace(to, ratio=to.ratio * to.ratio / reached)
+                what = f"pruned again, as {reached:.2f}x was measured"
+                small, step = work.step(what, lambda s=small: cut(s, again), judge)  # type: ignore[misc]
+                steps.append(step)
+        chosen = len(steps) - 1
+        # forward passes of the teacher, and about three of the student's size
+        each = BATCH_SIZE * seconds_of_judging / len(heldout) * (1 + 3 * target.share)
+        n_training = int((deadline - time.monotonic() - 2 * seconds_of_judging) / each)
+        if n_training >= FEWEST_STEPS:
+            what = f"distilled in {n_training} steps"
+            tried, step = work.step(
+                what,
+                lambda: retrain(
+                    small, questions["train"], teacher=model, windows=windows, dropout=False,
+                    epochs=1000, max_steps=n_training, batch_size=BATCH_SIZE,
+                    learning_rate=LEARNING_RATE, seed=seed,
+                ),
+                judge,
+            )  # fmt: skip
+            steps.append(step)
+            if step.f1 > steps[chosen].f1:
+                small, chosen = tried, len(steps) - 1
+        bar.update()
+        times = _time(model, small, heldout, getattr(target, "batch_size", 1), windows)
+        split = "dev" if "dev" in questions else "heldout"
+        rows = questions["dev"] if split == "dev" else heldout
+        before, after = (
+            score_predictions(
+                rows, predict(each_model, rows, windows=windows), threshold=steps[at].threshold
+            ).fitted
+            for each_model, at in ((model, 0), (small, chosen))
+        )
+        assert before is not None
+        assert after is not None
+        bar.update()
+    report = Compression(
+        **asked, budget=budget, steps=tuple(steps), chosen=chosen, scored_on=split, before=before,
+        after=after, times=times, seconds=time.monotonic() - started,
+    )  # fmt: skip
+    work.finish(small, report)
+    return Compressed(small, report)
+
+
+class _Work:
+    """What a call has done so far, in a folder if there is one: a model and a line for each step."""
+
+    def __init__(self, folder: str | Path | None, identity: Mapping[str, Any]) -> None:
+        self.folder = None if folder is None else Path(folder)
+        if self.folder is None:
+            return
+        if (self.folder / "config.json").exists():
+            raise SettingsError(f"{folder} holds a model already: choose another folder")
+        self.kept = self.folder / "unfinished"
+        claim(self.kept, identity)
+
+    def step(
+        self,
+        what: str,
+        make: Callable[[], QuestionAnsweringModel],
+        judge: Callable[[str, QuestionAnsweringModel, float], Step],
+    ) -> tuple[QuestionAnsweringModel, Step]:
+        """Make a model and judge it, or take it from an earlier call."""
+        if self.folder is None:
+            began = time.monotonic()
+            made = make()
+            return made, judge(what, made, began)
+        place = self.kept / re.sub(r"\W+", "-", what)
+        line = place.with_suffix(".json")
+        if line.is_file():
+            step = Step.model_validate_json(line.read_text(encoding="utf-8"))
+            return (make() if what == "unpruned" else load_model(place)), step
+        began = time.monotonic()
+        made = make()
+        step = judge(what, made, began)
+        if what != "unpruned":
+            made.save_pretrained(place)
+        write_atomically(line, step.model_dump_json(indent=1))
+        return made, step
+
+    def finish(self, small: QuestionAnsweringModel, report: Compression) -> None:
+        """Write the model, its card and the report."""
+        if self.folder is None:
+            return
+        write_atomically(self.folder / "compression.json", report.model_dump_json(indent=1) + "\n")
+        write_atomically(self.folder / "README.md", model_card(small, report))
+        small.save_pretrained(self.folder)
+        shutil.rmtree(self.kept)
+
+
+def _seconds(budget: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|min|h)", str(budget))
+    if found is None:
+        raise SettingsError(f'budget={budget!r} must be a time, such as "90s", "10min" or "2h"')
+    return float(found[1]) * {"s": 1, "min": 60, "h": 3600}[found[2]]
+
+
+def _some(rows: Dataset, count: int) -> Dataset:
+    return rows if len(rows) <= count else task_of(rows).some(rows, count)
+
+
+def _with_share(target: Target, share: float) -> Target:
+    if isinstance(target, Speedup):
+        return replace(target, ratio=1 / share)
+    return replace(target, share=share)
+
+
+def _with_latencies(
+    target: Target, model: QuestionAnsweringModel, heldout: Dataset, windows: Windows | None
+) -> Target:
+    """A speed-up with measured latencies, at the typical length of the questions' windows."""
+    if not isinstance(target, Speedup) or target.table is not None:
+        return target
+    length = int(np.median(features_for(model, _some(heldout, TIMED), windows)["length"]))
+    topology = Topology.of(model)
+    table = measure_latency(
+        topology.shape,
+        model_type=model.config.model_type,
+        embedding=topology.counts("emb")[0],
+        batch_size=target.batch_size,
+        length=length,
+        device=model.device,
+    )
+    return replace(target, length=length, table=table)
+
+
+def _time(
+    model: QuestionAnsweringModel,
+    small: QuestionAnsweringModel,
+    heldout: Dataset,
+    batch_size: int,
+    windows: Windows | None,
+) -> tuple[Timing, Timing]:
+    rows = _some(heldout, TIMED)
+    before, after = time_decoding([model, small], rows, batch_size=batch_size, windows=windows)
+    return before, after
