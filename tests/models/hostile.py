@@ -333,7 +333,7 @@ DAMAGE |= {
     "no padding token": (without_padding, "the tokenizer has no pad token"),
     "no unknown token": (
         edit_json("tokenizer.json", model={"type": "Unigram", "unk_id": None, "vocab": []}),
-        "tokenizer cannot be loaded: .*unknown token",
+        "tokenizer cannot be loaded: .*(unknown|UNK)",
     ),
     "panic": (
         edit_json("tokenizer.json", normalizer={"type": "Precompiled", "precompiled_charsmap": ""}),
