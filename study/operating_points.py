@@ -111,7 +111,7 @@ def leaf_through_gates(records: Iterable[Record]) -> dict[str, Widget]:
         variant = runs.variant_of(record)
         name += f", {variant}" if variant else ""
         alphas = np.array(scores["attn"], dtype=float)
-        text = f"{name}: {np.mean(alphas <= 0):.0%} of the heads are at or below 0 and leave"
+        text = f"{name}: {np.mean(~(alphas > 0)):.0%} of the heads are at or below 0 and leave"
         image = picture(draw_gates(alphas), f"log_alpha by layer and head, {text}")
         where = {**vars(record), "data": parameters["data"], "model": runs.model_of(record)}
         own = pages.setdefault((place_of(where), runs.finetune_of(record)), {})

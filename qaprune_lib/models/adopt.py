@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, cast
 
 import transformers
 from torch import nn
@@ -72,7 +72,7 @@ def check_unwrapped(model: Any) -> None:
         )
     for name, module in model.named_modules():
         place = f" (at {name})" if name else ""
-        if _is_of_peft(type(module)):
+        if _is_of_peft(cast(Any, type(module))):
             raise ModelError(f"the model has an adapter{place}: merge it with merge_and_unload()")
         if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None):
             raise ModelError(f"the model is compiled{place}: pass the uncompiled model")

@@ -82,9 +82,9 @@ def load_model(
     packaged = PACKAGED.get(os.fspath(source))
     try:
         folder = packaged.locate(os.fspath(source)) if packaged else local_folder(source)
-    except (OSError, ValueError) as error:
-        if isinstance(error, ModelError):
-            raise
+    except ModelError:
+        raise
+    except Exception as error:  # the Hub's client raises those of several libraries
         raise ModelError(_explain(source, error)) from error
     raw, files = read_folder(folder)
     architecture, config = _configuration(folder, raw)
@@ -186,7 +186,7 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _explain(source: str | os.PathLike[str], error: Exception, what: str = "model") -> str:
+def _explain(source: str | os.PathLike[str], error: BaseException, what: str = "model") -> str:
     reason = str(error).strip() or type(error).__name__
     if is_local(source):
         return f"{source}: the {what} cannot be loaded: {reason}"
@@ -238,7 +238,10 @@ def _read_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokeniz
         tokenizer = AutoTokenizer.from_pretrained(
             folder, config=config, use_fast=True, trust_remote_code=False
         )
-    except Exception as error:  # the tokenizers library raises bare Exceptions
+        tokenizer("a", "☃")
+    except BaseException as error:  # the tokenizers library raises bare Exceptions, and panics
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
         raise ModelError(_explain(folder, error, "tokenizer")) from error
     return cast(PreTrainedTokenizerFast, tokenizer)
 

@@ -70,5 +70,5 @@ class SavedValue(BaseModel):
             return cls(**read_json(path))
         except FileNotFoundError as error:
             raise TopologyError(f"{path}: no such file") from error
-        except (ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise TopologyError(f"{path}: not {cls.called}: {error}") from error

@@ -25,6 +25,7 @@ from qaprune_lib.data.tasks import QuestionData, task_of
 from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import DataError, SettingsError, TopologyError, check_counts
 from qaprune_lib.evaluation.logits import evaluating, features_for
+from qaprune_lib.models.adopt import check_own
 from qaprune_lib.models.architecture import Encoder
 from qaprune_lib.models.pruned import QuestionAnsweringModel
 from qaprune_lib.models.topology import Topology
@@ -92,6 +93,8 @@ def reconstruct(
     >>> all(sublayer.after <= sublayer.before for sublayer in mended)
     True
     """
+    check_own(small)
+    check_own(full)
     check_counts(n_windows=n_windows)
     if not 0 < heldout < 1 or not ridge > 0:
         raise SettingsError(f"ridge={ridge} must be positive, and heldout={heldout} in (0, 1)")

@@ -264,10 +264,11 @@ def l0(
 def _warn_if_short(learning_rate: float, steps: int) -> None:
     reach = learning_rate * steps / 2
     if reach < REACH:
+        needed = f"{math.ceil(2 * REACH / learning_rate)} steps, or " if learning_rate else ""
         warnings.warn(
             f"log_alpha can move by about {reach:.3g} (learning rate {learning_rate:g} × {steps} "
             f"steps / 2), and under {REACH:g} hardly a gate closes: take "
-            f"{math.ceil(2 * REACH / learning_rate)} steps, or a higher learning rate",
+            f"{needed}a higher learning rate",
             QapruneWarning,
             stacklevel=3,
         )

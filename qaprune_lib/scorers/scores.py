@@ -113,6 +113,11 @@ class GateScores:
             raise GateError(f"there are no scores of kind {kind!r}, only of {self.kinds()}")
         return np.asarray(scores)
 
+    def only(self, kind: str) -> GateScores:
+        """Scores of one kind alone; errors as `get`."""
+        self.get(kind)
+        return replace(self, **cast(Any, {other: None for other in KINDS if other != kind}))
+
     def lists(self, kind: str) -> list[Any]:
         """Scores of one kind as JSON has them: None for a slice that the model had lost."""
         return _to_lists(self.get(kind))
@@ -171,7 +176,7 @@ class GateScores:
             )
         except FileNotFoundError as error:
             raise GateError(f"{path}: no such file of gate scores") from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise GateError(f"{path}: not a file of gate scores: {error}") from error
 
 

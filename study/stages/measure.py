@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -107,8 +107,7 @@ def curve(
     Cuts the ranking at the fractions. L0 is scored at its own threshold too: that is the paper's
     point, and the others are cuts of one run's ranking.
     """
-    others: dict[str, Any] = {name: None for name in ("attn", "ff", "emb") if name != kind}
-    one_kind = replace(gate_scores, **others)
+    one_kind = gate_scores.only(kind)
     cuts = [(Topology.from_scores(one_kind, fraction=share), False) for share in fractions]
     if not one_kind.additive:
         cuts.append((Topology.from_scores(one_kind, threshold=0.0), True))

@@ -227,6 +227,10 @@ def nested(name: str) -> Mutation:
     return write(name, b'{"a":' + b"[" * 10**5 + b"]" * 10**5 + b"}")
 
 
+def pickled(name: str) -> Mutation:
+    return lambda folder: write(name, pickle.dumps(Explosive()))(folder)
+
+
 def indexed(file: Any, *, keep: bool = False) -> Mutation:
     """Weights that an index names: a pickle, tensors outside of the folder, or nonsense."""
 
@@ -235,7 +239,7 @@ def indexed(file: Any, *, keep: bool = False) -> Mutation:
         shutil.copy(folder / "model.safetensors", folder.with_name("outside.safetensors"))
         if not keep:
             (folder / "model.safetensors").unlink()
-        (folder / "evil.bin").write_bytes(pickle.dumps(Explosive()))
+        pickled("evil.bin")(folder)
         index = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(weights, file)}
         (folder / INDEX).write_text(json.dumps(index))
 
@@ -327,6 +331,14 @@ DAMAGE |= {
     "header of absent data": (header(HUGE_HEADER), "cannot be loaded"),
     "tokens beyond": (tokens_beyond, "has ids up to 1000000, and the model embeddings for 80"),
     "no padding token": (without_padding, "the tokenizer has no pad token"),
+    "no unknown token": (
+        edit_json("tokenizer.json", model={"type": "Unigram", "unk_id": None, "vocab": []}),
+        "tokenizer cannot be loaded: .*(unknown|UNK)",
+    ),
+    "panic": (
+        edit_json("tokenizer.json", normalizer={"type": "Precompiled", "precompiled_charsmap": ""}),
+        "tokenizer cannot be loaded: .*[Pp]recompiled",
+    ),
     "tokenizer class": (edit_json("tokenizer_config.json", tokenizer_class=7), "tokenizer cannot"),
 }  # fmt: skip
 STOCK_DAMAGE |= {
@@ -347,3 +359,18 @@ PRUNED_DAMAGE |= {
     "ranges without end": (edit_topology(emb="0 " * 10**6), "not in ascending order"),
 }
 STOCK, PRUNED = {**DAMAGE, **STOCK_DAMAGE}, {**DAMAGE, **PRUNED_DAMAGE}
+
+HARMLESS: dict[str, Mutation] = {
+    "unknown dtype": edit_config(dtype="float99"),
+    "unknown torch_dtype": edit_config(torch_dtype=7),
+    "a kernel of the Hub": edit_config(attn_implementation="someone/kernel"),
+    "a kernel, once more": edit_config(_attn_implementation="someone/kernel"),
+    "10**9 labels": edit_config(num_labels=10**9),
+    "labels by name": edit_config(id2label={"0": "A", "1": "B", "2": "C"}),
+    "chunks": edit_config(chunk_size_feed_forward=7),
+    "remote code": edit_config(auto_map={"AutoModelForQuestionAnswering": "evil.Model"}),
+    "a pickle beside": pickled("pytorch_model.bin"),
+    "an index beside": indexed("evil.bin", keep=True),
+    "a FIFO that nothing opens": fifo("notes.md"),
+}
+"""What changes nothing: the model is the same, and no code runs."""

@@ -14,6 +14,8 @@ from transformers import BertForSequenceClassification, PreTrainedModel
 import qaprune_lib as qp
 from qaprune_lib.errors import ModelError
 from qaprune_lib.models import QuestionAnsweringModel, Topology, architecture_of, shape_of
+from qaprune_lib.pruning import reconstruct
+from qaprune_lib.pruning.compress import compress
 from tests.models.tiny import TESTED, logits, random_topology, tiny_batch, tiny_model
 
 ROW = {
@@ -150,6 +152,8 @@ ENTRIES: dict[str, Callable[[Any, Any], Any]] = {
     "evaluate": qp.evaluate,
     "ask": lambda m, _: qp.ask(m, "Where?", "Ann was born in Rome."),
     "time_decoding": lambda m, rows: qp.time_decoding([m], rows, progress=False),
+    "reconstruct": lambda m, rows: reconstruct(m, tiny_model("bert"), rows),
+    "compress": lambda m, rows: compress(m, {"train": rows, "heldout": rows}),
     "export_onnx": lambda m, _: qp.export_onnx(m, "nowhere"),
 }
 

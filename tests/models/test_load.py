@@ -40,6 +40,7 @@ from qaprune_lib.models import (
 from qaprune_lib.models.packaged import PackagedModel
 from qaprune_lib.pruning import prune
 from tests.models.hostile import (
+    HARMLESS,
     PRUNED,
     STOCK,
     Explosive,
@@ -381,6 +382,24 @@ def test_a_damaged_folder_gives_one_clear_error(
         load(folder)
     assert str(folder) in str(caught.value)
     assert len(str(caught.value)) < 2000
+    assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize("mutation", HARMLESS.values(), ids=HARMLESS)
+def test_what_says_how_to_run_a_model_changes_nothing(
+    mutation: Mutation,
+    folders: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bounds: None,
+) -> None:
+    monkeypatch.setenv("EXPLODED", str(tmp_path / "exploded"))
+    batch = tiny_batch(tiny_model("bert"))
+    for kind, intact in folders.items():
+        folder = tmp_path / kind
+        shutil.copytree(intact, folder)
+        mutation(folder)
+        assert torch.equal(logits(load(folder), batch), logits(load(intact), batch))
     assert not (tmp_path / "exploded").exists()
 
 

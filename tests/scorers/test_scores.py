@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from qaprune_lib.errors import GateError
+from qaprune_lib.errors import GateError, TopologyError
 from qaprune_lib.models import ModelShape, Topology
 from qaprune_lib.models.architecture import KINDS
 from qaprune_lib.scorers import GateScores
+from tests.models.hostile import directory, edit_json, fifo, link, nested, sparse
 
 SHAPE = ModelShape(n_layers=2, n_heads=3, head_size=2, d_intermediate=4, d_embedding=6)
 VALUES = st.floats(allow_nan=False, max_value=1e300) | st.just(-np.inf)
@@ -166,3 +167,17 @@ def test_a_torn_or_missing_file_is_named(tmp_path: Path) -> None:
             GateScores.load(path)
     with pytest.raises(GateError, match="no such file"):
         GateScores.load(tmp_path / "absent.json")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [fifo("scores.json"), directory("scores.json"), nested("scores.json"), sparse("scores.json"),
+     link("scores.json", "/dev/zero"), edit_json("scores.json", topology={"shape": 10**4000})],
+)  # fmt: skip
+def test_a_hostile_file_is_named(damage: Any, tmp_path: Path) -> None:
+    some().save(tmp_path / "scores.json")
+    damage(tmp_path)
+    with pytest.raises(GateError, match=r"scores\.json: not a file of gate scores"):
+        GateScores.load(tmp_path / "scores.json")
+    with pytest.raises(TopologyError, match=r"scores\.json: not a topology"):
+        Topology.load(tmp_path / "scores.json")
