@@ -42,7 +42,7 @@ def scoreboard(judgements: Sequence[Judgement]) -> pd.DataFrame:
     rows = [
         {
             "claim": str(judgement.number),
-            "where": CLAIMS[judgement.number].where,
+            "where": CLAIMS[judgement.number].place,
             "the paper's words": CLAIMS[judgement.number].words,
             "verdict": _verdict(judgement),
             "deciding effect": f"{effect.label}: {effect_text(effect)}" if effect else "–",

@@ -115,7 +115,7 @@ def test_without_the_runs_nothing_is_judged(number: int, scorer: str, kind: str,
 
 def test_l0_that_prunes_too_little_is_not_judged_unless_it_already_failed() -> None:
     def far(**parameters: object) -> bool:
-        return parameters["penalty_attn"] in (0.05, 0.075)
+        return parameters.get("penalty_attn") in (0.05, 0.075)
 
     judgement = without(curves(), far).judge(7)
     assert judgement.verdict == "not tested"
