@@ -35,7 +35,8 @@ Verdict = Literal["holds", "does not hold", "not at our budget", "undecided", "n
 Basis = Mapping[str, Any]
 """What a number rests on, of several the least, where it applies: `questions`; `seeds`, of gates or
 of random's draws; `gates` and `retraining`, how much its models were trained as a share of the
-paper's training; `above_floor`, the F1 points that they are above answering nothing; `runs`, the ids of all records."""
+paper's training; `above_floor`, the F1 points that they are above answering nothing; `runs`, all
+records' ids."""
 
 Articles = Sequence[Sequence[float]]
 """For each article its number of questions and their summed F1, in percent points. On Natural
