@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PLACE = ("profile", "provenance", "data", "model", "finetune", "kind", "penalty", "seed")
-RESULTS = ("variant", "steps", "reach", "removed", "f1", "loss", "run")
+RESULTS = ("variant", "steps", "reach", "removed", "f1", "loss", "floor", "run")
 
 
 def l0_runs(records: Iterable[Record]) -> pd.DataFrame:

@@ -37,6 +37,23 @@ def fill(text: str, /, **values: Any) -> Markup:
     return Markup(_environment().from_string(text).render(values))
 
 
+def slug(name: str) -> str:
+    """A name of letters, digits and hyphens, for files and labels."""
+    return "".join(character if character.isalnum() else "-" for character in name)
+
+
+def run_anchor(provenance: str, profile: str, run: str) -> str:
+    """Where a run's record stands on the page of records."""
+    return f"record-{slug(f'{provenance}-{profile}-{run}')}"
+
+
+def run_link(provenance: str, profile: str, run: str) -> Markup:
+    """The id of a run, with a link to its record."""
+    link = '<a href="{{ page }}#{{ anchor }}">{{ run }}</a>'
+    anchor = run_anchor(provenance, profile, run)
+    return fill(link, page="records.html", anchor=Markup(anchor), run=run)
+
+
 @cache
 def _environment() -> Environment:
     return Environment(

@@ -16,11 +16,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import inf
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from qaprune_lib.errors import RecordError
+
+if TYPE_CHECKING:
+    from study.records.record import Record
 
 DRAWS, LEVEL = 4000, 95
 """Draws of each bootstrap, and the percentage of them that an interval holds."""
@@ -197,9 +200,14 @@ def over_rounds(value: float, rounds: Sequence[float], *runs: str) -> Estimate:
     return Estimate(value, draws, {"runs": frozenset(runs)})
 
 
-def exact(value: float) -> Estimate:
+def exact(value: float, *runs: Record) -> Estimate:
     """A number without spread, such as a count."""
-    return over_rounds(value, [value])
+    return over_rounds(value, [value], *(run.id for run in runs))
+
+
+def rests_on(*runs: Record) -> Basis:
+    """These records alone."""
+    return {"runs": frozenset(run.id for run in runs)}
 
 
 def standard_deviation(values: Iterable[float], basis: Basis | None = None) -> Estimate:

@@ -270,13 +270,13 @@ class Evidence:
             raise Lacking("needs the record of the fine-tuning that the gates were trained on")
         return found
 
-    def epoch_ratios(self) -> list[float]:
-        """Seconds a window of L0's training over fine-tuning's, for each run on the base model."""
+    def epoch_ratios(self, runs: Iterable[Record]) -> list[float]:
+        """Seconds a window of training over that of the fine-tuning before it, for each run."""
 
         def seconds(run: Any) -> float:
             return float(run.metrics["training"]["seconds_per_step"]) / run.parameters["batch_size"]
 
-        return [seconds(run) / seconds(self.finetuning_of(run)) for run in self.score_runs("l0")]
+        return [seconds(run) / seconds(self.finetuning_of(run)) for run in runs]
 
     def decoding_times(self) -> DecodingTimes:
         """The timing run of most of the large model's topologies."""

@@ -17,6 +17,7 @@ from study.claims.estimate import (
     mean_f1,
     mean_of,
     over_rounds,
+    rests_on,
     standard_deviation,
 )
 from study.claims.judgement import Lacking
@@ -149,4 +150,11 @@ def millions(*sizes: float) -> str:
     return " to ".join(f"{size / 1e6:.0f}" for size in sorted({min(sizes), max(sizes)})) + "M"
 
 
-__all__ = ["MAX_LOSS", "bound_of", "exact", "pairwise", "standard_deviation"]  # for claims.toml
+__all__ = [
+    "MAX_LOSS",
+    "bound_of",
+    "exact",
+    "pairwise",
+    "rests_on",
+    "standard_deviation",
+]  # for claims.toml
