@@ -63,15 +63,20 @@ def curve_cells(points: pd.DataFrame) -> pd.DataFrame:
 
 def removable_text(points: pd.DataFrame) -> str:
     """What each scorer can remove at under `MAX_LOSS` F1, by the rule of the claims."""
+    return (
+        f"The share of {KINDS[points['kind'].iloc[0]]} that can go at under {MAX_LOSS:g} F1 lost, "
+        f"linear between the points: {'; '.join(removable_shares(points))}."
+    )
+
+
+def removable_shares(points: pd.DataFrame) -> list[str]:
+    """The name of each curve with that share, the largest first."""
     found = []
     for name, curve in drawn_curves(points).groupby("name"):
         share = float(removable([0, *curve["removed"]], [0, *curve["loss"]]))
         bound = "at least " if curve["loss"].iloc[-1] < MAX_LOSS else ""
         found.append((-share, f"{name} {bound}{share:.0f}%"))
-    return (
-        f"The share of {KINDS[points['kind'].iloc[0]]} that can go at under {MAX_LOSS:g} F1 lost, "
-        f"linear between the points: {'; '.join(text for _, text in sorted(found))}."
-    )
+    return [text for _, text in sorted(found)]
 
 
 def layer_cells(layers: pd.DataFrame) -> pd.DataFrame:

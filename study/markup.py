@@ -13,6 +13,9 @@ from markupsafe import Markup
 SPECIAL = re.compile(r'[&<>"`|$\\*_\[\]{}#~]|:(?=:)')
 """What HTML or MyST reads as markup inside of a line; `Markup` alone may hold it."""
 
+HOST = "https://github.com/qaprune/qaprune"
+"""Where records and commits can be read."""
+
 
 def escape(value: object) -> Markup:
     """A value on one line, to be read as it stands in HTML and in MyST alike.

@@ -19,7 +19,7 @@ from qaprune_lib.errors import SettingsError
 from study.figures.style import Drawing, save
 from study.frames import SERIES
 from study.interactive import picture
-from study.markup import escape, fill, run_anchor, run_link, slug
+from study.markup import HOST, escape, fill, run_anchor, run_link, slug
 from study.names import data_of, model_of, origin_of
 from study.plan.plan import Planner
 from study.plan.profile import read_profile
@@ -35,8 +35,6 @@ PROVENANCES = ("measured", "embedded")
 """In the order in which pages show them."""
 
 PROFILES = ROOT / "profiles"
-HOST = "https://github.com/qaprune/qaprune"
-"""Where records and commits can be read."""
 
 
 class Page:

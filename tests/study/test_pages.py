@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from study import pages
 from study.figures.style import Drawing
 from study.frames import curve_points, scored_models
-from study.markup import run_anchor, run_link
+from study.markup import HOST, run_anchor, run_link
 from study.pages import (
     Page,
     each_model,
@@ -206,11 +206,11 @@ def test_each_record_says_its_commit_and_what_has_changed(monkeypatch: pytest.Mo
     assert str(run_link("embedded", "tiny", record.id)).startswith(
         f'<a href="records.html#{anchor}"'
     )
-    path = f"{pages.HOST}/blob/main/results/embedded/tiny/{record.id}.json"
+    path = f"{HOST}/blob/main/results/embedded/tiny/{record.id}.json"
     assert row["record"] == f'<a id="{anchor}" href="{path}">{record.id}</a>'
-    assert row["commit"].startswith(f'<a href="{pages.HOST}/commit/{"ab" * 20}">made at abababa')
+    assert row["commit"].startswith(f'<a href="{HOST}/commit/{"ab" * 20}">made at abababa')
     urls = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["urls"]
-    assert urls["Repository"] == pages.HOST
+    assert urls["Repository"] == HOST
     assert row[["whose", "minutes"]].tolist() == ["embedded, profile tiny", "1.0"]
     assert changed_since("ab" * 20) is None
 
