@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,38 +134,33 @@ def question_box(
         load: `qaprune_lib.load_model`; called once for each model that is asked.
         context, questions: to begin with.
     """
-    import ipywidgets as widgets
+    from ipywidgets import HTML, Combobox, Dropdown, Layout, Textarea, interactive
 
-    wide = {"layout": widgets.Layout(width="95%"), "style": {"description_width": "6em"}}
-    chosen = widgets.Dropdown(options=list(pairs.items()), description="models", **wide)
-    passage = widgets.Textarea(context, description="context", rows=6, **wide)
-    question = widgets.Combobox(
-        value=questions[0], options=list(questions), description="question", **wide
-    )
-    button = widgets.Button(description="Ask", button_style="primary")
-    shown = widgets.HTML()
-    loaded: dict[str, Any] = {}
+    wide = {"layout": Layout(width="95%"), "style": {"description_width": "6em"}}
+    loaded = cache(load)
 
-    def answer(_: Any) -> None:
+    def answer(pair: Sequence[SavedModel], context: str, question: str) -> HTML:
         from qaprune_lib.data.windows import Windows
 
-        shown.value = "<p>thinking …</p>"
-        thresholds = {saved.name: saved.threshold for saved in chosen.value}
+        thresholds = {saved.name: saved.threshold for saved in pair}
         try:
-            for saved in chosen.value:
-                if saved.source not in loaded:
-                    loaded[saved.source] = load(saved.source)
-            models = {saved.name: loaded[saved.source] for saved in chosen.value}
-            asked = models, question.value, passage.value
-            sizes = chosen.value[0].sizes
-            windows = Windows(**sizes) if sizes else None
+            models = {saved.name: loaded(saved.source) for saved in pair}
+            windows = Windows(**pair[0].sizes) if pair[0].sizes else None
+            asked = models, question, context
             replies = compare(*asked, thresholds=thresholds, windows=windows)
-            shown.value = replies_html(passage.value, replies, thresholds)
+            return HTML(replies_html(context, replies, thresholds))
         except QapruneError as error:
-            shown.value = fill("<p>{{ error }}</p>", error=error)
+            return HTML(fill("<p>{{ error }}</p>", error=error))
 
-    button.on_click(answer)
-    return widgets.VBox([chosen, passage, question, button, shown])
+    return interactive(
+        answer,
+        {"manual": True, "manual_name": "Ask", "auto_display": True},
+        pair=Dropdown(options=list(pairs.items()), description="models", **wide),
+        context=Textarea(context, description="context", rows=6, **wide),
+        question=Combobox(
+            value=questions[0], options=list(questions), description="question", **wide
+        ),
+    )
 
 
 def replies_html(context: str, replies: Sequence[Reply], thresholds: Mapping[str, float]) -> str:

@@ -36,7 +36,7 @@ _BASES: dict[str, Released] = {
 }
 
 
-def published_cells(table: Table[Any]) -> pd.DataFrame:
+def published_cells(table: Table) -> pd.DataFrame:
     """A table of the paper as printed, with the headings of ours; one string a cell."""
     frame = table.frame()
     printed = frame[[field for field in frame if field in COLUMNS]].map("{:g}".format)
@@ -56,8 +56,8 @@ def tasks_published() -> pd.DataFrame:
         {"model": row.model, "parameters": row.parameters, "task": task, "f1": value}
         for row in TABLE_1.rows
         for task, start in fields.items()
-        for field, value in row.model_dump().items()
-        if field.startswith(start) and value is not None
+        for field in TABLE_1.columns
+        if field.startswith(start) and (value := getattr(row, field)) is not None
     ]
     return pd.DataFrame(rows)
 
@@ -140,7 +140,7 @@ def table2_in_five_rows(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def natural_questions_table(
-    table: Table[Any], models: pd.DataFrame, then: str, *, carried: bool = False
+    table: Table, models: pd.DataFrame, then: str, *, carried: bool = False
 ) -> pd.DataFrame:
     """Tables 3 to 5: published rows, then our models on NQ-format questions.
 
@@ -193,7 +193,7 @@ def word_overlap_table(records: Iterable[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows).drop_duplicates(ignore_index=True)
 
 
-def published_sizes(table: Table[Any]) -> pd.DataFrame:
+def published_sizes(table: Table) -> pd.DataFrame:
     """Short-answer F1 of Tables 4 and 5 with parameters in millions (Figure 4).
 
     F1 is printed. The numbers of parameters are not: they are computed from the printed shares and

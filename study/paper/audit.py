@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from qaprune_lib.errors import RecordError
 from study.expressions import evaluate
 from study.paper import released
-from study.paper.fits import TimeFit, fit_decoding_time, least_squares_time, spearman
+from study.paper.fits import TimeFit, fit_decoding_time, least_squares_time
 from study.paper.published import TABLES
 from study.paper.published_text import TEXT
 from study.paper.released import Released
@@ -76,6 +76,12 @@ def nearest_to_failing(item: AuditItem) -> str:
     gap = f"{worst.deviation:+.3g}{'%' * worst.relative}".replace("-", "−")
     numbers = f"expected {bound}{worst.published:.4g}, found {worst.computed:.4g}"
     return f"{worst.label}: {numbers} {worst.unit} ({gap})"
+
+
+def spearman(first: list[float], second: list[float]) -> float:
+    """Spearman's ρ of numbers without ties."""
+    ranks = np.argsort(np.argsort([first, second])).astype(float)
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
 
 
 _NUMBERS = (abs, max, min, round, np.interp, spearman)

@@ -209,8 +209,8 @@ def test_widgets(hostile_sweep: Sweep) -> None:
         raise DataError(f"{source}: {HOSTILE}")
 
     box: Any = question_box({HOSTILE: models}, refuse, context=HOSTILE, questions=[HOSTILE])
-    box.children[3].click()
-    assert tags(box.children[4].value) == ["p"]
+    box.manual_button.click()
+    assert tags(box.result.value) == ["p"]
 
 
 def test_a_picture(hostile_sweep: Sweep) -> None:
