@@ -93,6 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--findings", action="store_true", help="three lines, of measured records")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of records")
     options = parser.parse_args(arguments)
+    if not (options.profile or options.findings):
+        parser.error("name a profile, or ask for --findings")
     try:
         records = read_records(options.results)
         if options.findings:
