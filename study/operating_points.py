@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from study.figures.style import BLUE
-from study.frames import KINDS, SERIES, rows_of, scored_models
+from study.frames import KINDS, SERIES, by_l0, rows_of, scored_models
 from study.interactive import picture, slider_pages
 from study.linked import Runs
 from study.markup import fill, render
@@ -37,8 +37,7 @@ def named_points(records: Iterable[Record]) -> pd.DataFrame:
     and both, by the share that they remove.
     """
     models = scored_models(records)
-    own = models["fraction"].isna() & models["choice"].isin(["scores"]) & models["scorer"].eq("l0")
-    chosen = models[(own & models["variant"].eq("")) | models["kinds"].eq("none")].copy()
+    chosen = models[by_l0(models) & models["variant"].eq("") | models["kinds"].eq("none")].copy()
     chosen = chosen.sort_values(["gate_seed", "retrain_seed"], kind="stable")
     first = chosen.groupby(_POINT, dropna=False)["point"].transform("first")
     chosen = chosen[chosen["point"] == first].drop_duplicates([*_POINT, "then"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from study.frames import SERIES, rows_of
+from study.frames import SERIES, by_l0, rows_of
 from study.names import DATA
 
 if TYPE_CHECKING:
@@ -70,12 +70,7 @@ def operating_points(models: pd.DataFrame) -> pd.DataFrame:
         extremes; speed is that of the one model that was timed; `f1_not_retrained` is of the same
         gates before more training.
     """
-    own = models[
-        (models["variant"] == "")
-        & models["fraction"].isna()
-        & models["choice"].isin(["", "scores"])
-        & models["scorer"].isin(["", "l0"])
-    ]
+    own = models[by_l0(models) & models["variant"].eq("") | models["kinds"].eq("none")]
     grouped = own.groupby([*_POINT, "then"], dropna=False, sort=False)
     frame = grouped.agg(
         runs=("run", "nunique"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from study.figures import style
 from study.figures.style import LOOKS, PUBLISHED, Drawing
-from study.frames import rows_of
+from study.frames import own_sweep, rows_of
 from study.linked import TAUGHT_BY
 from study.names import data_of, f1_of_dev, model_of, origin_of, place_of
 from study.paper.published import TABLE_1, TABLE_4, TABLE_5
@@ -88,8 +88,7 @@ def figure4_points(models: pd.DataFrame) -> pd.DataFrame:
     """
     whole, distilled = models["kinds"] == "none", models["then"] == "distillation"
     taught = models["then"].eq("fine-tuned") | distilled & models["model"].str.contains(TAUGHT_BY)
-    pruned = (models["kinds"] == "both") & models["choice"].eq("scores") & models["fraction"].isna()
-    pruned &= models["scorer"].eq("l0") & models["gates_from"].eq(models["data"])
+    pruned = (models["kinds"] == "both") & own_sweep(models)
     pruned &= models["weights_from"].isin(["", models["data"].iloc[0]])
     chosen = models[whole & taught | pruned & distilled].copy()
     by_distillation = chosen["gate_objective"].eq("distillation")

@@ -226,7 +226,7 @@ def test_box_asks_the_chosen_pair_once_loaded(monkeypatch: pytest.MonkeyPatch) -
 
 def test_explorer_imports_no_torch() -> None:
     code = (
-        "import sys, study.explorer, study.l0_runs;"
+        "import sys, study.explorer, study.frames;"
         "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -18,8 +18,15 @@ from study.curve_tables import (
     study_cells,
 )
 from study.figures.controls import control_rows
-from study.frames import SCORERS, curve_points, layer_shares, other_dev_sets, scored_models
-from study.l0_runs import l0_runs, readings
+from study.frames import (
+    SCORERS,
+    curve_points,
+    l0_runs,
+    layer_shares,
+    other_dev_sets,
+    readings,
+    scored_models,
+)
 from study.paper.published import TABLE_1, TABLE_2, TABLE_5
 from study.paper_tables import (
     natural_questions_table,

@@ -150,7 +150,7 @@ def test_the_papers_own_data_comes_first() -> None:
 
 def test_claims_import_without_torch() -> None:
     program = (
-        "import sys, study.claims, study.l0_runs, study.names\n"
+        "import sys, study.claims, study.frames, study.names\n"
         "print({'torch', 'transformers', 'matplotlib'} & set(sys.modules))"
     )
     answer = subprocess.run(
