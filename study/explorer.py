@@ -88,36 +88,23 @@ def compare(
 ) -> list[Reply]:
     """Ask all models one question, in turns after a warm-up of each, and time them.
 
-    Args:
-        models: by name, each with its tokenizer.
-        question, context: as for `qaprune_lib.ask`.
-        thresholds: of "no answer", by name.
-        repeats: rounds of which the median time is reported.
-        windows: as for `qaprune_lib.ask`.
-
-    Raises:
-        DataError: question or context is empty.
+    Models go by name, each with its tokenizer and its threshold of "no answer"; times are medians
+    over `repeats`. Question, context and windows are those of `qaprune_lib.ask`, as are its errors.
     """
     from qaprune_lib.evaluation.predict import ask
 
-    answers = {
-        name: ask(model, question, context, windows=windows) for name, model in models.items()
-    }
+    answers: dict[str, Answer] = {}
     seconds: dict[str, list[float]] = {name: [] for name in models}
-    for _ in range(repeats):
+    for _ in range(1 + repeats):
         for name, model in models.items():
             start = time.perf_counter()
-            ask(model, question, context, windows=windows)
+            answers[name] = ask(model, question, context, windows=windows)
             seconds[name].append(time.perf_counter() - start)
-    return [
-        Reply(
-            name,
-            answer,
-            statistics.median(seconds[name]),
-            answered=answer.null_score - answer.score <= thresholds[name],
-        )
-        for name, answer in answers.items()
-    ]
+    replies = []
+    for name, answer in answers.items():
+        answered = answer.null_score - answer.score <= thresholds[name]
+        replies.append(Reply(name, answer, statistics.median(seconds[name][1:]), answered))
+    return replies
 
 
 def question_box(
@@ -129,10 +116,7 @@ def question_box(
 ) -> Widget:
     """A form: choose a pair of models, write a context and a question, and press the button.
 
-    Args:
-        pairs: at least one.
-        load: `qaprune_lib.load_model`; called once for each model that is asked.
-        context, questions: to begin with.
+    `load` is `qaprune_lib.load_model`; it is called once for each model that is asked.
     """
     from ipywidgets import HTML, Combobox, Dropdown, Layout, Textarea, interactive
 

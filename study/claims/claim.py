@@ -6,12 +6,14 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, Field
 
-from study.claims import measures
+from study.claims import curve, estimate, measures
 from study.claims.estimate import F1, Estimate, Finding
 from study.claims.evidence import Evidence
 from study.claims.judgement import WORST_FIRST, Judgement, Lacking
@@ -20,8 +22,9 @@ from study.frames import KINDS, SCORERS
 from study.paper.published_text import TEXT
 
 Names = dict[str, Any]
-VOCABULARY: Names = {**vars(measures), "KINDS": KINDS, "SCORERS": SCORERS, "text": TEXT}
-VOCABULARY |= {"min": min, "max": max}
+VOCABULARY: Names = {**vars(estimate), **vars(curve), **vars(measures), "mean": np.mean}
+VOCABULARY |= {"KINDS": KINDS, "SCORERS": SCORERS, "text": TEXT}
+VOCABULARY |= {"min": min, "max": max, "pairwise": pairwise}
 
 
 class Part(BaseModel, frozen=True, extra="forbid"):
@@ -43,8 +46,7 @@ class Part(BaseModel, frozen=True, extra="forbid"):
         for turn in _turns(self.each, names):
             if not evaluate(self.condition, turn):
                 continue
-            estimate: Estimate = evaluate(self.value, turn)
-            estimate = replace(estimate, tests=names.get("tests", 1))
+            found: Estimate = replace(evaluate(self.value, turn), tests=names.get("tests", 1))
             label, unit = sentence(self.label, turn), sentence(self.unit, turn)
             try:
                 bound = evaluate(self.bound, turn)
@@ -54,11 +56,11 @@ class Part(BaseModel, frozen=True, extra="forbid"):
                 yield str(reason)
                 continue
             if self.within is not None:
-                yield estimate, estimate.within(*self.within, unit, label)
+                yield found, found.within(*self.within, unit, label)
                 continue
-            against = estimate.below if self.above is None else estimate.above
+            against = found.below if self.above is None else found.above
             line = evaluate(str(self.below if self.above is None else self.above), turn)
-            yield estimate, against(float(line), unit, label, bound)
+            yield found, against(float(line), unit, label, bound)
 
 
 class Claim(BaseModel, frozen=True, extra="forbid"):
@@ -103,7 +105,7 @@ class Claim(BaseModel, frozen=True, extra="forbid"):
         pairs = [[each for each in part if not isinstance(each, str)] for part in measured]
         if not any(pairs):
             raise Lacking(lacking[-1])
-        estimates = [[estimate for estimate, _ in part] for part in pairs]
+        estimates = [[each for each, _ in part] for part in pairs]
         looped = [part.each != Part.model_fields["each"].default for part in self.parts]
         names["found"] = [
             each if loop or not each else each[0]

@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from study.claims.curve import MAX_LOSS, bound_of
-from study.claims.estimate import (
-    Estimate,
-    average,
-    exact,
-    mean_f1,
-    mean_of,
-    over_rounds,
-    rests_on,
-    standard_deviation,
-)
+from study.claims.estimate import Estimate, average, mean_f1, mean_of, over_rounds
 from study.claims.judgement import Lacking
 
 if TYPE_CHECKING:
@@ -27,8 +16,6 @@ if TYPE_CHECKING:
 
 SAME = ["model", "kind", "penalty", "seed"]
 """What two L0 runs have in common that are compared in one setting."""
-
-mean = np.mean
 
 
 def f1_of(rows: pd.DataFrame) -> Estimate:
@@ -148,13 +135,3 @@ def one_seed(n: int, what: str) -> str:
 def millions(*sizes: float) -> str:
     """The range of some sizes, in words."""
     return " to ".join(f"{size / 1e6:.0f}" for size in sorted({min(sizes), max(sizes)})) + "M"
-
-
-__all__ = [
-    "MAX_LOSS",
-    "bound_of",
-    "exact",
-    "pairwise",
-    "rests_on",
-    "standard_deviation",
-]  # for claims.toml
