@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -23,6 +25,7 @@ from study.frames import curve_points, layer_shares, scored_models
 from study.paper.published import TABLE_2, TABLE_5
 from study.paper_tables import tasks_ours, tasks_published
 from study.records.record import Record
+from tests.conftest import REPOSITORY
 from tests.study.synthetic import sweep
 
 
@@ -334,3 +337,19 @@ def test_gaps_are_to_one_model_whatever_its_head_weighs() -> None:
     assert behind == {
         ("big", "squad2"): 0, ("big", "nq"): 0, ("small", "squad2"): 10, ("small", "nq"): 5
     }  # fmt: skip
+
+
+def test_titles_and_captions_read_no_questions() -> None:
+    """Labels come from records: Natural Questions are never parsed for them."""
+    code = (
+        "import sys\n"
+        "sys.modules.update({'datasets': None, 'qaprune_lib.data.natural_questions': None})\n"
+        "from study.figures.curves import sparsity_curves\n"
+        "from study.frames import curve_points\n"
+        "from tests.study.synthetic import sweep\n"
+        "print(sparsity_curves(curve_points(sweep(data='nq').records), 'attn').caption)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
+    )
+    assert "generated NQ-format questions" in done.stdout
