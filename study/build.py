@@ -62,9 +62,7 @@ def build(root: Path, results: Path, output: Path) -> Path:
 
     Raises:
         RecordError: a damaged record.
-        BookError: a page in the table of contents without a notebook or the other way round, a
-            notebook that fails, a warning of Jupyter Book, or a page that loads something from
-            another host.
+        BookError: what else is wrong, and where.
     """
     _say("==> records")
     _say(f"{len(read_records(results))} records under {results}")
@@ -102,11 +100,7 @@ def inputs_digest(root: Path, results: Path) -> str:
 
 
 def report_notebooks(root: Path) -> list[Path]:
-    """The report notebooks, each a page of the table of contents.
-
-    Raises:
-        BookError: a page without its notebook, or a notebook that is no page.
-    """
+    """The report notebooks; a `BookError` where they are not the pages of the table of contents."""
     toc = (root / "_toc.yml").read_text(encoding="utf-8")
     pages = set(re.findall(rf"(?:file|root): {GENERATED.as_posix()}/([^/\s]+)$", toc, re.MULTILINE))
     notebooks = {path.stem: path for path in sorted((root / REPORT).glob("*.ipynb"))}
@@ -173,11 +167,7 @@ def _run(notebook: Path, root: Path, results: Path) -> str | None:
 
 
 def copy_assets(folder: Path) -> None:
-    """Copy MathJax and the classes of Jupyter's widgets from the packages that carry them.
-
-    Raises:
-        BookError: a package is not installed, or of a version that has them elsewhere.
-    """
+    """Copy MathJax and the classes of Jupyter's widgets from the packages that carry them."""
     shutil.rmtree(folder, ignore_errors=True)
     widgets = folder / "jupyter-widgets"
     widgets.mkdir(parents=True)
@@ -203,9 +193,8 @@ def _jupyter_book(root: Path, output: Path) -> None:
 
 def foreign_loads(html: Path) -> list[str]:
     """Each address on another host that a page or a style sheet under a folder would load."""
-    paths = sorted(path for path in html.rglob("*") if path.suffix in (".html", ".css"))
     problems: dict[str, None] = {}
-    for path in paths:
+    for path in sorted(path for path in html.rglob("*") if path.suffix in (".html", ".css")):
         text = path.read_text(encoding="utf-8")
         found = _of_page(text) if path.suffix == ".html" else _of_style(text)
         problems |= dict.fromkeys(f"{path.relative_to(html)}: {address}" for address in found)
@@ -220,9 +209,8 @@ def _of_page(text: str) -> Iterator[str]:
         if element.name == "link" and not NOT_LOADED & set(element.get("rel") or []):
             loads.append(str(element.get("href", "")))
         yield from (address for address in loads if FOREIGN.match(address))
-        yield from _of_style(str(element.get("style", "")))
-        if element.name == "style":
-            yield from _of_style(element.get_text())
+        style = element.get_text() if element.name == "style" else ""
+        yield from _of_style(f"{element.get('style', '')} {style}")
 
 
 def _of_style(text: str) -> list[str]:

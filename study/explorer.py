@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,36 +88,23 @@ def compare(
 ) -> list[Reply]:
     """Ask all models one question, in turns after a warm-up of each, and time them.
 
-    Args:
-        models: by name, each with its tokenizer.
-        question, context: as for `qaprune_lib.ask`.
-        thresholds: of "no answer", by name.
-        repeats: rounds of which the median time is reported.
-        windows: as for `qaprune_lib.ask`.
-
-    Raises:
-        DataError: question or context is empty.
+    Models go by name, each with its tokenizer and its threshold of "no answer"; times are medians
+    over `repeats`. Question, context and windows are those of `qaprune_lib.ask`, as are its errors.
     """
     from qaprune_lib.evaluation.predict import ask
 
-    answers = {
-        name: ask(model, question, context, windows=windows) for name, model in models.items()
-    }
+    answers: dict[str, Answer] = {}
     seconds: dict[str, list[float]] = {name: [] for name in models}
-    for _ in range(repeats):
+    for _ in range(1 + repeats):
         for name, model in models.items():
             start = time.perf_counter()
-            ask(model, question, context, windows=windows)
+            answers[name] = ask(model, question, context, windows=windows)
             seconds[name].append(time.perf_counter() - start)
-    return [
-        Reply(
-            name,
-            answer,
-            statistics.median(seconds[name]),
-            answered=answer.null_score - answer.score <= thresholds[name],
-        )
-        for name, answer in answers.items()
-    ]
+    replies = []
+    for name, answer in answers.items():
+        answered = answer.null_score - answer.score <= thresholds[name]
+        replies.append(Reply(name, answer, statistics.median(seconds[name][1:]), answered))
+    return replies
 
 
 def question_box(
@@ -128,43 +116,35 @@ def question_box(
 ) -> Widget:
     """A form: choose a pair of models, write a context and a question, and press the button.
 
-    Args:
-        pairs: at least one.
-        load: `qaprune_lib.load_model`; called once for each model that is asked.
-        context, questions: to begin with.
+    `load` is `qaprune_lib.load_model`; it is called once for each model that is asked.
     """
-    import ipywidgets as widgets
+    from ipywidgets import HTML, Combobox, Dropdown, Layout, Textarea, interactive
 
-    wide = {"layout": widgets.Layout(width="95%"), "style": {"description_width": "6em"}}
-    chosen = widgets.Dropdown(options=list(pairs.items()), description="models", **wide)
-    passage = widgets.Textarea(context, description="context", rows=6, **wide)
-    question = widgets.Combobox(
-        value=questions[0], options=list(questions), description="question", **wide
-    )
-    button = widgets.Button(description="Ask", button_style="primary")
-    shown = widgets.HTML()
-    loaded: dict[str, Any] = {}
+    wide = {"layout": Layout(width="95%"), "style": {"description_width": "6em"}}
+    loaded = cache(load)
 
-    def answer(_: Any) -> None:
+    def answer(pair: Sequence[SavedModel], context: str, question: str) -> HTML:
         from qaprune_lib.data.windows import Windows
 
-        shown.value = "<p>thinking …</p>"
-        thresholds = {saved.name: saved.threshold for saved in chosen.value}
+        thresholds = {saved.name: saved.threshold for saved in pair}
         try:
-            for saved in chosen.value:
-                if saved.source not in loaded:
-                    loaded[saved.source] = load(saved.source)
-            models = {saved.name: loaded[saved.source] for saved in chosen.value}
-            asked = models, question.value, passage.value
-            sizes = chosen.value[0].sizes
-            windows = Windows(**sizes) if sizes else None
+            models = {saved.name: loaded(saved.source) for saved in pair}
+            windows = Windows(**pair[0].sizes) if pair[0].sizes else None
+            asked = models, question, context
             replies = compare(*asked, thresholds=thresholds, windows=windows)
-            shown.value = replies_html(passage.value, replies, thresholds)
+            return HTML(replies_html(context, replies, thresholds))
         except QapruneError as error:
-            shown.value = fill("<p>{{ error }}</p>", error=error)
+            return HTML(fill("<p>{{ error }}</p>", error=error))
 
-    button.on_click(answer)
-    return widgets.VBox([chosen, passage, question, button, shown])
+    return interactive(
+        answer,
+        {"manual": True, "manual_name": "Ask", "auto_display": True},
+        pair=Dropdown(options=list(pairs.items()), description="models", **wide),
+        context=Textarea(context, description="context", rows=6, **wide),
+        question=Combobox(
+            value=questions[0], options=list(questions), description="question", **wide
+        ),
+    )
 
 
 def replies_html(context: str, replies: Sequence[Reply], thresholds: Mapping[str, float]) -> str:

@@ -54,6 +54,10 @@ MODEL_COLUMNS = (
 
 LAYER_COLUMNS = (*PLACE, "multiple", "gate_seed", "kind", "layer", "n_layers", "remaining")
 
+L0_PLACE = (*SERIES, "finetune", "kind", "penalty", "seed")
+L0_COLUMNS = (*L0_PLACE, *SETTINGS, "variant", "steps", "reach", "removed", "f1", "loss", "floor")
+L0_COLUMNS += ("run",)
+
 _TEXTS = {"label", "variant", "objective", "choice", "scorer", "gate_objective", "teacher"}
 _TEXTS |= {"gates_from", "weights_from", "timed_on", "embedding_norm"}
 """Columns of text: what is missing there is empty."""
@@ -111,10 +115,41 @@ def other_dev_sets(records: Iterable[Record]) -> list[str]:
     return [name for name in names if name != "dev"]
 
 
+def l0_runs(records: Iterable[Record]) -> pd.DataFrame:
+    """One row for each L0 run and kind of gates, at its own threshold, columns `L0_COLUMNS`.
+
+    `variant` names the settings that most runs of the sweep do not share; `steps` were done;
+    `reach` is learning rate · steps / 2, about how far Adam carries log_alpha where all gradients
+    agree; `loss` is in points of F1 below the unpruned model. A joint run has a row for each kind.
+    """
+    import pandas as pd
+
+    runs = Runs(records)
+    points = (point for record in runs.of("score") for point in points_of(runs, record))
+    return pd.DataFrame([p for p in points if p["own_threshold"]], columns=list(L0_COLUMNS))
+
+
+def readings(runs: pd.DataFrame, setting: str) -> pd.DataFrame:
+    """The rows of `l0_runs` that have a partner equal in all but one setting, partners together.
+
+    Raises:
+        KeyError: there is no such setting.
+    """
+    if setting not in runs:
+        raise KeyError(f"{setting!r} is no setting of L0; there are {', '.join(SETTINGS)}")
+    others = [name for name in (*L0_PLACE, *SETTINGS) if name != setting]
+    values = runs.groupby(others, dropna=False)[setting].transform("nunique", dropna=False)
+    return runs[values > 1].sort_values([*L0_PLACE, setting]).reset_index(drop=True)
+
+
+def by_l0(models: pd.DataFrame) -> pd.Series[bool]:
+    """Which models were pruned by L0 at its own threshold."""
+    return models["scorer"].eq("l0") & models["choice"].eq("scores") & models["fraction"].isna()
+
+
 def own_sweep(models: pd.DataFrame) -> pd.Series[bool]:
-    """Which models were pruned by L0 at its own threshold, with gates of their own questions."""
-    by_l0 = models["scorer"].eq("l0") & models["choice"].eq("scores") & models["fraction"].isna()
-    return by_l0 & models["gates_from"].eq(models["data"])
+    """Those with gates of their own questions."""
+    return by_l0(models) & models["gates_from"].eq(models["data"])
 
 
 def layer_shares(records: Iterable[Record]) -> pd.DataFrame:
@@ -148,12 +183,14 @@ def points_of(runs: Runs, record: Record) -> Iterator[dict[str, Any]]:
     parameters: Any = record.parameters
     metrics: Any = record.metrics
     unpruned, variant = metrics["unpruned"], runs.variant_of(record)
-    is_l0 = parameters["scorer"] == "l0"
+    is_l0, steps = parameters["scorer"] == "l0", metrics.get("training", {}).get("steps")
     tuned: Any = runs.find(runs.finetune_of(record), record)
     label = metrics["label"]
     common = {
         **_place(runs, record),
         **({name: parameters[name] for name in SETTINGS} if is_l0 else {}),
+        "steps": steps,
+        "reach": parameters["learning_rate"] * steps / 2 if is_l0 else None,
         "scorer": parameters["scorer"],
         "label": label,
         "variant": variant,

@@ -13,6 +13,9 @@ from markupsafe import Markup
 SPECIAL = re.compile(r'[&<>"`|$\\*_\[\]{}#~]|:(?=:)')
 """What HTML or MyST reads as markup inside of a line; `Markup` alone may hold it."""
 
+HOST = "https://github.com/qaprune/qaprune"
+"""Where records and commits can be read."""
+
 
 def escape(value: object) -> Markup:
     """A value on one line, to be read as it stands in HTML and in MyST alike.
@@ -35,6 +38,23 @@ def render(template: str, **values: Any) -> Markup:
 def fill(text: str, /, **values: Any) -> Markup:
     """As `render`, of a template that is given itself."""
     return Markup(_environment().from_string(text).render(values))
+
+
+def slug(name: str) -> str:
+    """A name of letters, digits and hyphens, for files and labels."""
+    return "".join(character if character.isalnum() else "-" for character in name)
+
+
+def run_anchor(provenance: str, profile: str, run: str) -> str:
+    """Where a run's record stands on the page of records."""
+    return f"record-{slug(f'{provenance}-{profile}-{run}')}"
+
+
+def run_link(provenance: str, profile: str, run: str) -> Markup:
+    """The id of a run, with a link to its record."""
+    link = '<a href="{{ page }}#{{ anchor }}">{{ run }}</a>'
+    anchor = run_anchor(provenance, profile, run)
+    return fill(link, page="records.html", anchor=Markup(anchor), run=run)
 
 
 @cache

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from study.figures.style import BLUE
-from study.frames import KINDS, SERIES, rows_of, scored_models
+from study.frames import KINDS, SERIES, by_l0, rows_of, scored_models
 from study.interactive import picture, slider_pages
 from study.linked import Runs
 from study.markup import fill, render
@@ -37,8 +37,7 @@ def named_points(records: Iterable[Record]) -> pd.DataFrame:
     and both, by the share that they remove.
     """
     models = scored_models(records)
-    own = models["fraction"].isna() & models["choice"].isin(["scores"]) & models["scorer"].eq("l0")
-    chosen = models[(own & models["variant"].eq("")) | models["kinds"].eq("none")].copy()
+    chosen = models[by_l0(models) & models["variant"].eq("") | models["kinds"].eq("none")].copy()
     chosen = chosen.sort_values(["gate_seed", "retrain_seed"], kind="stable")
     first = chosen.groupby(_POINT, dropna=False)["point"].transform("first")
     chosen = chosen[chosen["point"] == first].drop_duplicates([*_POINT, "then"])
@@ -101,8 +100,15 @@ def leaf_through_gates(records: Iterable[Record]) -> dict[str, Widget]:
     """
     runs = Runs(records)
     pages: dict[tuple[str, str], dict[str, str]] = {}
+
+    def order(record: Any) -> tuple[Any, ...]:
+        """Measured runs first; the sweep by penalty and seed, then what studies change."""
+        of = record.parameters
+        place = runs.variant_of(record), of["penalty_attn"] or 0.0, of["seed"]
+        return record.provenance != "measured", *place
+
     given = [r for r in runs.of("score") if r.parameters["scorer"] == "l0"]
-    for record in sorted(given, key=lambda r: _order(r, runs)):
+    for record in sorted(given, key=order):
         parameters: Any = record.parameters
         scores: Any = record.metrics.get("scores", {})
         if "attn" not in scores:
@@ -146,14 +152,6 @@ def _distinct(widgets: Mapping[tuple[str, str], Widget]) -> dict[str, Widget]:
         place if times[place] == 1 else f"{place}, {hash_of(run)}": widget
         for (place, run), widget in widgets.items()
     }
-
-
-def _order(record: Record, runs: Runs) -> tuple[bool, str, float, Any]:
-    """Measured runs first; of L0 runs the sweep, by penalty and seed, then what studies change."""
-    parameters: Any = record.parameters
-    penalty = parameters["penalty_attn"] or 0.0
-    measured = record.provenance == "measured"
-    return not measured, runs.variant_of(record), penalty, parameters["seed"]
 
 
 def _page(name: str, rows: pd.DataFrame, model: pd.DataFrame, shape: Mapping[str, int]) -> str:

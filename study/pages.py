@@ -7,6 +7,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,13 @@ from qaprune_lib.errors import SettingsError
 from study.figures.style import Drawing, save
 from study.frames import SERIES
 from study.interactive import picture
-from study.markup import escape, fill
+from study.markup import HOST, escape, fill, run_anchor, run_link, slug
 from study.names import data_of, model_of, origin_of
 from study.plan.plan import Planner
 from study.plan.profile import read_profile
 from study.plan.status import profile_status
 from study.records.lineage import ROOT, changed_since
-from study.records.record import Record, read_records
+from study.records.record import Record, read_records, record_path
 from study.tables import number
 
 if TYPE_CHECKING:
@@ -65,10 +66,15 @@ class Page:
         myst = f":::{{figure}} {name}.svg\n{options}\n\n{caption}\n:::"
         _show(myst, f"<figure>{html}</figure>")
 
-    def table(self, frame: pd.DataFrame, name: str, caption: str) -> None:
-        """A table of cells, numbered as `tab-name`; it scrolls sideways where it is wide."""
+    def table(self, frame: pd.DataFrame, name: str, caption: str, folded: str = "") -> None:
+        """A table of cells, numbered as `tab-name`; it scrolls sideways where it is wide.
+
+        With `folded` it stands in a box of this title, which opens at a click.
+        """
         title, rows = escape(caption), markdown(frame)
         myst = f":::{{table}} {title}\n:name: tab-{slug(name)}\n\n{rows}\n:::"
+        if folded:
+            myst = f"::::{{admonition}} {escape(folded)}\n:class: note dropdown\n\n{myst}\n::::"
         _show(myst, _html(f"{title}\n\n{rows}"))
 
     def text(self, template: str, /, **values: Any) -> None:
@@ -106,9 +112,9 @@ class Page:
                     lines.append(fill("**{{ name }}, {{ origin }}.** {{ text }}", **values))
         rows = set(frame[["provenance", "profile", "run"]].itertuples(index=False, name=None))
         own = [r for r in self.records if (r.provenance, r.profile, r.id) in rows]
-        made = ". ".join(f"{count} {how}" for how, count in Counter(map(made_at, own)).items())
-        if made:
-            lines.append(fill("{doc}`Records <records>`: {{ made }}.", made=made))
+        for how, records in groupby(sorted(own, key=made_at), key=made_at):
+            links = Markup(", ").join(run_link(r.provenance, r.profile, r.id) for r in records)
+            lines.append(fill("Records {{ how }}: {{ links }}.", how=how, links=links))
         if lines:
             text = "\n\n".join(lines)
             box = "{admonition} About these numbers\n:class: note dropdown"
@@ -130,11 +136,6 @@ def each_model(frame: pd.DataFrame, *more: str) -> Iterator[tuple[str, pd.DataFr
             name = slug(name)
             seen[name] += 1
             yield name if seen[name] == 1 else f"{name}-{seen[name]}", part
-
-
-def slug(name: str) -> str:
-    """A name of letters, digits and hyphens, for files and labels."""
-    return "".join(character if character.isalnum() else "-" for character in name)
 
 
 def models_with(frame: pd.DataFrame, mask: pd.Series[bool]) -> pd.DataFrame:
@@ -160,20 +161,30 @@ def made_at(record: Record) -> str:
 
 
 def records_table(records: Iterable[Record]) -> pd.DataFrame:
-    """A row for each record: whose it is, when and where it was made, and of which commit."""
+    """A row for each record: whose it is, when and where it was made, and of which commit.
+
+    Each has the anchor that `record_link` points at, and links to its file and to its commit.
+    """
     import pandas as pd
 
-    return pd.DataFrame(
-        {
-            "record": record.id,
+    name = '<a id="{{ anchor }}" href="{{ host }}/blob/main/results/{{ path }}">{{ name }}</a>'
+    commit = '<a href="{{ host }}/commit/{{ commit }}">{{ made }}</a>'
+    rows = []
+    for record in records:
+        path, made = record_path(Path(), record).as_posix(), made_at(record)
+        anchor = run_anchor(record.provenance, record.profile, record.id)
+        row = {
+            "record": fill(name, anchor=anchor, host=HOST, path=path, name=record.id),
             "whose": origin_of(vars(record)),
-            "commit": made_at(record),
+            "commit": fill(commit, host=HOST, commit=record.commit, made=made)
+            if record.commit
+            else made,
             "started": record.started[:10],
             "minutes": number(record.seconds / 60, 1),
             "device": record.device,
         }
-        for record in records
-    )
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def profiles_table(results: Path) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from study.frames import rows_of
 from study.names import data_of, measured_first, model_of, origin_of
 from study.paper.published import COLUMNS, PROVENANCE, TABLE_1, TABLE_2, Table
 from study.paper.released import BERT_BASE, BERT_LARGE, ROBERTA_BASE, ROBERTA_LARGE, Released
-from study.tables import cells, number, operating_points, point_name
+from study.tables import NOTHING, cells, number, operating_points, point_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,13 +36,14 @@ _BASES: dict[str, Released] = {
 }
 
 
-def published_cells(table: Table[Any]) -> pd.DataFrame:
+def published_cells(table: Table) -> pd.DataFrame:
     """A table of the paper as printed, with the headings of ours; one string a cell."""
     frame = table.frame()
     printed = frame[[field for field in frame if field in COLUMNS]].map("{:g}".format)
     printed = printed.replace("nan", "–").rename(columns={f: COLUMNS[f][0] for f in COLUMNS})
     printed.insert(0, SOURCE, PROVENANCE)
     printed.insert(1, "model", frame["model"])
+    printed[NOTHING] = "–"
     return printed.rename(columns=OURS)
 
 
@@ -55,8 +56,8 @@ def tasks_published() -> pd.DataFrame:
         {"model": row.model, "parameters": row.parameters, "task": task, "f1": value}
         for row in TABLE_1.rows
         for task, start in fields.items()
-        for field, value in row.model_dump().items()
-        if field.startswith(start) and value is not None
+        for field in TABLE_1.columns
+        if field.startswith(start) and (value := getattr(row, field)) is not None
     ]
     return pd.DataFrame(rows)
 
@@ -70,6 +71,7 @@ def tasks_ours(models: pd.DataFrame) -> pd.DataFrame:
         f1=("f1", "mean"),
         runs=("run", "nunique"),
         n=("n", "first"),
+        floor=("floor", "first"),
     )
     return frame.reset_index().assign(parameters=lambda rows: rows["parameters"] / 1e6)
 
@@ -89,7 +91,9 @@ def table1(models: pd.DataFrame) -> pd.DataFrame:
         one = tasks.iloc[0]
         size = number(one["parameters"], 1)
         row = {SOURCE: origin_of(one), "model": model_of(one), "params": size}
-        rows.append(row | {TASKS.get(r.task, r.task): number(r.f1, 1) for r in rows_of(tasks)})
+        row |= {TASKS.get(r.task, r.task): number(r.f1, 1) for r in rows_of(tasks)}
+        floors = [f"{number(r.floor, 1)} ({TASKS.get(r.task, r.task)})" for r in rows_of(tasks)]
+        rows.append(row | {NOTHING: "; ".join(floors)})
     return pd.DataFrame(rows).fillna("–")
 
 
@@ -104,8 +108,39 @@ def table2(models: pd.DataFrame) -> pd.DataFrame:
     return _with_ours(printed, operating_points(models))
 
 
+def table2_in_five_rows(points: pd.DataFrame) -> pd.DataFrame:
+    """Table 2 in five rows: unpruned, then both kinds at ×1 to ×4, continued with cross-entropy.
+
+    Args:
+        points: of `operating_points`, of one model. What it lacks is a dash.
+    """
+    import pandas as pd
+
+    whole = points[points["kinds"].eq("none")].iloc[0]
+    ours = points[points["then"].eq("cross-entropy") & points["kinds"].eq("both")]
+    by_multiple = {0.0: whole} | {row["multiple"]: row for _, row in ours.iterrows()}
+    first, rows = TABLE_2.rows[0], []
+    for printed in TABLE_2.rows:
+        if printed is first or printed.retrained:
+            row: Any = by_multiple.get(float(printed.attn_multiple), {})
+            lost = whole["f1"] - row["f1"] if len(row) else None
+            numbers = {
+                "F1 lost": (first.f1 - printed.f1, lost, 1),
+                "speed-up": (first.seconds / printed.seconds, row.get("speedup"), 2),
+                "% attn removed": (printed.attn_removed, row.get("attn_removed"), 0),
+                "% ff removed": (printed.ff_removed, row.get("ff_removed"), 0),
+            }
+            cells = {"ff + attn": f"×{printed.attn_multiple}" if printed.retrained else "unpruned"}
+            for name, (published, own, decimals) in numbers.items():
+                cells[f"{name}, {PROVENANCE}"] = number(published, decimals)
+                cells[f"{name}, ours"] = number(own, decimals)
+            cells["lost by answering nothing"] = number(whole["f1"] - whole["floor"], 1)
+            rows.append(cells)
+    return pd.DataFrame(rows)
+
+
 def natural_questions_table(
-    table: Table[Any], models: pd.DataFrame, then: str, *, carried: bool = False
+    table: Table, models: pd.DataFrame, then: str, *, carried: bool = False
 ) -> pd.DataFrame:
     """Tables 3 to 5: published rows, then our models on NQ-format questions.
 
@@ -158,7 +193,7 @@ def word_overlap_table(records: Iterable[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows).drop_duplicates(ignore_index=True)
 
 
-def published_sizes(table: Table[Any]) -> pd.DataFrame:
+def published_sizes(table: Table) -> pd.DataFrame:
     """Short-answer F1 of Tables 4 and 5 with parameters in millions (Figure 4).
 
     F1 is printed. The numbers of parameters are not: they are computed from the printed shares and

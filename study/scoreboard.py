@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from study.claims import CLAIMS, VERDICTS, Finding, Judgement, Verdict
-from study.markup import render
+from study.markup import render, run_link
 from study.names import counted, data_of, origin_of
 from study.tables import number
 
@@ -35,6 +35,9 @@ BADGES: dict[Verdict, Badge] = {
 }
 
 
+BEST_MEASURED = "the best measured profile for each"
+
+
 def scoreboard(judgements: Sequence[Judgement]) -> pd.DataFrame:
     """One row a claim, as text: what the paper says, what was measured, and what to make of it."""
     import pandas as pd
@@ -42,7 +45,7 @@ def scoreboard(judgements: Sequence[Judgement]) -> pd.DataFrame:
     rows = [
         {
             "claim": str(judgement.number),
-            "where": CLAIMS[judgement.number].where,
+            "where": CLAIMS[judgement.number].place,
             "the paper's words": CLAIMS[judgement.number].words,
             "verdict": _verdict(judgement),
             "deciding effect": f"{effect.label}: {effect_text(effect)}" if effect else "–",
@@ -85,16 +88,21 @@ def verdicts_by_profile(by_claim: Mapping[int, Sequence[Judgement]]) -> pd.DataF
 
 
 def verdict_counts(by_claim: Mapping[int, Sequence[Judgement]]) -> pd.DataFrame:
-    """How many claims got which verdict: on each profile apart, and on the best one.
+    """How many claims got which verdict: on each profile apart, and on the best measured one.
 
     Args:
         by_claim: as `judge_each_profile` gives it.
     """
     import pandas as pd
 
-    judged = [(origin_of(vars(j)), j) for each in by_claim.values() for j in each if j.profile]
-    judged += [("the best profile for each", each[0]) for each in by_claim.values()]
-    frame = pd.DataFrame([(place, j.verdict) for place, j in judged], columns=["place", "verdict"])
+    judged = [
+        (origin_of(vars(j)), j.verdict) for each in by_claim.values() for j in each if j.profile
+    ]
+    judged += [
+        (BEST_MEASURED, "not tested" if each[0].provenance == "embedded" else each[0].verdict)
+        for each in by_claim.values()
+    ]
+    frame = pd.DataFrame(judged, columns=["place", "verdict"])
     counts = frame.groupby(["place", "verdict"], sort=False).size().unstack(fill_value=0)
     counts = counts.reindex(columns=list(VERDICTS), fill_value=0)
     return counts.rename_axis("judged on").rename_axis(columns=None).reset_index()
@@ -132,14 +140,20 @@ def places(judgement: Judgement) -> str:
 
 
 def _html(template: str, judgements: Sequence[Judgement], **values: Any) -> str:
-    helpers = {"places": places, "effect_text": effect_text, "line_text": line_text}
+    helpers = {
+        "places": places,
+        "run_link": run_link,
+        "effect_text": effect_text,
+        "line_text": line_text,
+    }
     return render(
         template, judgements=judgements, claims=CLAIMS, badges=BADGES, **helpers, **values
     )
 
 
 def _verdict(judgement: Judgement) -> str:
-    return f"{BADGES[judgement.verdict].symbol} {judgement.verdict}"
+    generated = "generated: " if judgement.provenance == "embedded" else ""
+    return f"{generated}{BADGES[judgement.verdict].symbol} {judgement.verdict}"
 
 
 def _short(value: float) -> str:

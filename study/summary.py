@@ -1,4 +1,4 @@
-"""Print the tables of a profile: `python -m study summary embedded`."""
+"""Print the tables of a profile, `python -m study summary embedded`, or what was `--findings`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qaprune_lib.errors import QapruneError
-from study.curve_tables import curve_cells
+from study.claims.curve import MAX_LOSS
+from study.claims.estimate import MARGIN
+from study.curve_tables import curve_cells, removable_shares
 from study.frames import KINDS, SERIES, curve_points, scored_models
+from study.markup import HOST
 from study.names import f1_of_curves, f1_of_dev, place_of
 from study.records.record import Record, read_records
-from study.tables import CELLS, operating_points, point_cells
+from study.tables import CELLS, THEN, losses_text, operating_points, point_cells
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +36,52 @@ def summary(records: Sequence[Record]) -> str:
     return "\n\n".join(parts)
 
 
+def findings(records: Sequence[Record]) -> list[str]:
+    """What measured records say of heads, of activations and of speed on SQuAD 2.0: Markdown lines.
+
+    Each is of the model with most runs of L0, or most pruned models, that stands above answering
+    nothing, and leads to its records and their commits; where there is none, it says so.
+    """
+    measured = [record for record in records if record.provenance == "measured"]
+    points, models = curve_points(measured), scored_models(measured)
+    points = points[points["unpruned_f1"] - points["floor"] >= MARGIN]
+    models = models[models["f1"] - models["floor"] >= MARGIN]
+    lines = []
+    for kind, name in list(KINDS.items())[:2]:
+        of_kind = points[points["kind"].eq(kind) & points["variant"].eq("")]
+        rows = _most(of_kind, of_kind["own_threshold"].astype(bool))
+        said = "no measured runs of L0 yet"
+        if len(rows):
+            said = f"at under {MAX_LOSS:g} F1 lost can go: {'; '.join(removable_shares(rows))}"
+        lines.append(f"- {name.capitalize()}: {said}{_source(rows)}.")
+    both = models["kinds"].eq("both") & models["then"].isin(THEN[2:]) & models["speedup"].notna()
+    rows = _most(models, both)
+    said = losses_text(operating_points(rows))[:-1] if len(rows) else "no timed models yet"
+    lines.append(f"- Speed: {said[:1].lower()}{said[1:]}{_source(rows)}.")
+    return lines
+
+
+def _most(rows: pd.DataFrame, mask: pd.Series[bool]) -> pd.DataFrame:
+    """The rows on SQuAD 2.0 of the model with most rows in the mask; none if none has any."""
+    rows = rows[rows["data"] == "squad2"]
+    key = rows[list(SERIES)].agg("/".join, axis=1) if len(rows) else rows["model"]
+    counts = key[mask.reindex(rows.index)].value_counts()
+    return rows[key == counts.index[0]] if len(counts) else rows[:0]
+
+
+def _source(rows: pd.DataFrame) -> str:
+    """Model, questions, floor, and links to records and commits."""
+    if rows.empty:
+        return ""
+    one, commits = rows.iloc[0], sorted(set(rows["commit"].dropna()))
+    folder = f"results/{one['provenance']}/{one['profile']}"
+    links = [f"[{commit[:7]}]({HOST}/commit/{commit})" for commit in commits]
+    return (
+        f" ({place_of(one)}, n = {rows['n'].max():,.0f}, answering nothing "
+        f"{one['floor']:.1f}; [records]({folder}) at {', '.join(links)})"
+    )
+
+
 def _plain(frame: pd.DataFrame) -> str:
     return str(frame.to_markdown(index=False, tablefmt="github", disable_numparse=True))
 
@@ -40,11 +89,18 @@ def _plain(frame: pd.DataFrame) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; exit status 2 where there are no records, or damaged ones."""
     parser = argparse.ArgumentParser(prog="python -m study summary", description=__doc__)
-    parser.add_argument("profile", help="name of a profile")
+    parser.add_argument("profile", nargs="?", help="name of a profile")
+    parser.add_argument("--findings", action="store_true", help="three lines, of measured records")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of records")
     options = parser.parse_args(arguments)
+    if not (options.profile or options.findings):
+        parser.error("name a profile, or ask for --findings")
     try:
-        records = [r for r in read_records(options.results) if r.profile == options.profile]
+        records = read_records(options.results)
+        if options.findings:
+            print("\n".join(findings(records)))  # noqa: T201
+            return 0
+        records = [record for record in records if record.profile == options.profile]
         if not records:
             raise QapruneError(f"{options.results}: no records of profile {options.profile}")
         print(summary(records))  # noqa: T201

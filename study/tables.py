@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from study.frames import SERIES, rows_of
+from study.frames import SERIES, by_l0, rows_of
 from study.names import DATA
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ KINDS_PRUNED = {"none": "unpruned", "attn": "attn", "ff": "ff", "both": "ff + at
 THEN = ("fine-tuned", "not retrained", "cross-entropy", "distillation")
 """What follows pruning, in the order of the tables."""
 
+NOTHING = "answering nothing"
+"""The heading of the column of the floor: F1 of a model that answers nothing, in percent."""
+
 CELLS = {
     "runs": ("runs", 0),
     "F1": ("f1", 1),
@@ -25,6 +28,7 @@ CELLS = {
     "NoAns": ("no_answer_f1", 1),
     "LA (F1)": ("long_f1", 1),
     "SA (F1)": ("short_f1", 1),
+    NOTHING: ("floor", 1),
     "% attn removed": ("attn_removed", 1),
     "% ff removed": ("ff_removed", 1),
     "parameters (M)": ("millions", 1),
@@ -40,7 +44,16 @@ _POINT = [
     *("gates_from", "weights_from"),
 ]
 _MEDIANS = (
-    *("n", "has_answer_f1", "no_answer_f1", "long_f1", "short_f1", "attn_removed", "ff_removed"),
+    *(
+        "n",
+        "floor",
+        "has_answer_f1",
+        "no_answer_f1",
+        "long_f1",
+        "short_f1",
+        "attn_removed",
+        "ff_removed",
+    ),
     *("parameters", "encoder_parameters", "size_mib", "seconds", "speedup", "macs_ratio"),
 )
 
@@ -57,12 +70,7 @@ def operating_points(models: pd.DataFrame) -> pd.DataFrame:
         extremes; speed is that of the one model that was timed; `f1_not_retrained` is of the same
         gates before more training.
     """
-    own = models[
-        (models["variant"] == "")
-        & models["fraction"].isna()
-        & models["choice"].isin(["", "scores"])
-        & models["scorer"].isin(["", "l0"])
-    ]
+    own = models[by_l0(models) & models["variant"].eq("") | models["kinds"].eq("none")]
     grouped = own.groupby([*_POINT, "then"], dropna=False, sort=False)
     frame = grouped.agg(
         runs=("run", "nunique"),
@@ -156,9 +164,9 @@ def control_cells(named: pd.DataFrame) -> pd.DataFrame:
     f1 = named.groupby(["name", "then"], sort=False)["f1"]
     spread = f1.std().map(" ± {:.1f}".format).where(f1.std().notna(), "")
     table = (f1.mean().map("{:.1f}".format) + spread).unstack()
-    order = list(dict.fromkeys(named["name"]))
-    table = table.reindex(order)[[then for then in THEN if then in table]].fillna("–")
-    return table.rename_axis(None, axis=1).reset_index().rename(columns={"name": "model"})
+    table = table.reindex(named["name"].unique())[[then for then in THEN if then in table]]
+    table[NOTHING] = named.groupby("name")["floor"].mean().map("{:.1f}".format)
+    return table.fillna("–").rename_axis(None, axis=1).reset_index(names="model")
 
 
 def choice_text(models: pd.DataFrame) -> str:

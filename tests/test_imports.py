@@ -16,7 +16,7 @@ LIBRARY = (
 )
 STUDY = (
     *("records", "plan", "stages"),
-    *("paper", "markup", "linked", "names", "frames", "l0_runs", "claims", "tables"),
+    *("expressions", "paper", "markup", "linked", "names", "frames", "claims", "tables"),
     *("scoreboard", "curve_tables", "paper_tables", "figures", "interactive", "operating_points"),
     *("explorer", "pages", "summary", "build", "__init__", "__main__"),
 )

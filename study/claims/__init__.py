@@ -1,7 +1,4 @@
-"""The paper's 32 empirical claims, each judged by one function over records.
-
-Importing this package fills `CLAIMS`. Imports neither torch nor transformers.
-"""
+"""The paper's 32 empirical claims, judged over records. Imports neither torch nor transformers."""
 
 from __future__ import annotations
 
@@ -11,11 +8,10 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
-# each registers its claims
-from study.claims import curves, gates, models, operating_points, speed  # noqa: F401
+from study.claims.claim import CLAIMS, Claim
 from study.claims.estimate import MARGIN, Finding, Verdict
 from study.claims.evidence import Evidence
-from study.claims.judgement import CLAIMS, OF_BASE, VERDICTS, Claim, Judgement, Lacking
+from study.claims.judgement import VERDICTS, Judgement, Lacking
 from study.records.record import Record
 
 PROVENANCES = ("measured", "embedded")
@@ -27,6 +23,9 @@ QUESTIONS = {
     "nq": "questions in the format of Natural Questions (data nq)",
 }
 """Questions in words, by their names in records."""
+
+OF_BASE = {*range(5, 15), 32}
+"""Claims that the paper makes of BERT-base; the others are of BERT-large or RoBERTa-large."""
 
 ENOUGH = 0.95
 """Share of the paper's training that counts as all of it: windows are counted roughly."""
@@ -54,13 +53,13 @@ def judge(claim: Claim, profile: Mapping[str, Evidence]) -> Judgement:
         both = f"{base} as base" + (" and large" if base == large else f", {large} as large")
         place: dict[str, Any] = {"data": evidence.data, "models": both}
         try:
-            judged = Judgement.of(claim.parts(evidence))
+            judged = claim.judged(evidence)
         except Lacking as reason:
             if lacks.data is None:  # what lacks on the paper's own data is told first
                 lacks = replace(lacks, why=f"It {reason}.", **place)
         else:
             place |= {"profile": evidence.profile, "provenance": evidence.provenance}
-            return _with_conditions(replace(judged, number=claim.number, **place), large)
+            return _with_conditions(replace(judged, **place), large)
     return lacks
 
 

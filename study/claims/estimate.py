@@ -16,11 +16,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import inf
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from qaprune_lib.errors import RecordError
+
+if TYPE_CHECKING:
+    from study.records.record import Record
 
 DRAWS, LEVEL = 4000, 95
 """Draws of each bootstrap, and the percentage of them that an interval holds."""
@@ -30,11 +33,13 @@ MARGIN = 3.0
 
 F1, POINTS = "F1 points", "percentage points"
 Bound = Literal["at least", "at most"] | None
+Relation = Literal["above", "below", "within"]
 Verdict = Literal["holds", "does not hold", "not at our budget", "undecided", "not tested"]
 Basis = Mapping[str, Any]
 """What a number rests on, of several the least, where it applies: `questions`; `seeds`, of gates or
 of random's draws; `gates` and `retraining`, how much its models were trained as a share of the
-paper's training; `above_floor`, the F1 points that they are above answering nothing."""
+paper's training; `above_floor`, the F1 points that they are above answering nothing; `runs`, all
+records' ids."""
 
 Articles = Sequence[Sequence[float]]
 """For each article its number of questions and their summed F1, in percent points. On Natural
@@ -60,7 +65,7 @@ class Finding:
     low: float | None
     high: float | None
     basis: Basis
-    relation: Literal["above", "below", "within"]
+    relation: Relation
     line: float
     upper: float | None = None
     bound: Bound = None
@@ -113,7 +118,9 @@ class Estimate:
 
     def __add__(self, other: Estimate) -> Estimate:
         one, two = self.basis, other.basis
-        least = {n: min(one.get(n, inf), two.get(n, inf)) for n in {**one, **two}}
+        least = {n: min(one.get(n, inf), two.get(n, inf)) for n in {**one, **two} if n != "runs"}
+        runs = one.get("runs", frozenset()) | two.get("runs", frozenset())
+        least |= {"runs": runs} if runs else {}
         return Estimate(self.value + other.value, self.draws + other.draws, least)
 
     def __mul__(self, factor: float) -> Estimate:
@@ -134,9 +141,9 @@ class Estimate:
         """The claim says that this is above the line."""
         return self._against(label, unit, "above", line, None, bound)
 
-    def below(self, line: float, unit: str, label: str) -> Finding:
+    def below(self, line: float, unit: str, label: str, bound: Bound = None) -> Finding:
         """The claim says that this is below the line."""
-        return self._against(label, unit, "below", line)
+        return self._against(label, unit, "below", line, None, bound)
 
     def within(self, line: float, upper: float, unit: str, label: str) -> Finding:
         """The claim says that this lies between two lines: a two one-sided test at 2.5% each."""
@@ -187,14 +194,20 @@ def average(estimates: Sequence[Estimate]) -> Estimate:
     return sum(estimates[1:], estimates[0]) * (1 / len(estimates))
 
 
-def over_rounds(value: float, rounds: Sequence[float]) -> Estimate:
+def over_rounds(value: float, rounds: Sequence[float], *runs: str) -> Estimate:
     """A number of timings: its interval is its range over the rounds of the measurement."""
-    return Estimate(value, np.resize(np.array(rounds, dtype=float), DRAWS))
+    draws = np.resize(np.array(rounds, dtype=float), DRAWS)
+    return Estimate(value, draws, {"runs": frozenset(runs)})
 
 
-def exact(value: float) -> Estimate:
+def exact(value: float, *runs: Record) -> Estimate:
     """A number without spread, such as a count."""
-    return over_rounds(value, [value])
+    return over_rounds(value, [value], *(run.id for run in runs))
+
+
+def rests_on(*runs: Record) -> Basis:
+    """These records alone."""
+    return {"runs": frozenset(run.id for run in runs)}
 
 
 def standard_deviation(values: Iterable[float], basis: Basis | None = None) -> Estimate:

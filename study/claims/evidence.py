@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from study.claims.curve import Curve
-from study.claims.estimate import Estimate, mean_f1
+from study.claims.estimate import Estimate
 from study.claims.judgement import Lacking
-from study.frames import KINDS, SCORERS, curve_points, own_sweep, scored_models
-from study.linked import Runs
+from study.claims.measures import DecodingTimes, at_equal_penalty, f1_of, unpruned_f1
+from study.frames import KINDS, SCORERS, curve_points, layer_shares, own_sweep, scored_models
+from study.linked import TAUGHT_BY, Runs
 from study.paper.published_text import TEXT
 from study.records.record import Record
 
@@ -22,9 +23,12 @@ if TYPE_CHECKING:
 FIFTH = TEXT["nq_gate_share"].value / 100
 """Of the questions: on Natural Questions the paper trains gates on these for an epoch."""
 
+HEURISTICS = {"attn": ("leave_one_out", "gain", "random"), "ff": ("gain", "random")}
+"""The scorers that the paper compares L0 with, by kind."""
+
 
 class Evidence:
-    """What the claims' functions read. Every look-up raises `Lacking` where records are missing.
+    """What claims.toml reads. Every look-up raises `Lacking` where records are missing.
 
     Attributes:
         data: name of the questions.
@@ -56,6 +60,11 @@ class Evidence:
         )
 
     @cached_property
+    def vocabulary(self) -> dict[str, Any]:
+        """What expressions can name: all that this class offers."""
+        return {name: getattr(self, name) for name in dir(self) if name not in _PRIVATE}
+
+    @cached_property
     def base(self) -> str:
         """The model of the selection, or, before there is one, the one with most curves."""
         selections = [r for r in self.runs.of("select") if r.parameters["data"] == self.data]
@@ -84,9 +93,26 @@ class Evidence:
             )
         return self.base, self.large
 
+    def families(self) -> tuple[str, str]:
+        """A model like BERT and one with RoBERTa's tokens: of each those with most points of L0."""
+        names = self.own_points()["model"]
+        names = names[~names.str.contains(TAUGHT_BY)]
+        like_roberta = names.str.contains("roberta|mpnet")
+        if like_roberta.all() or not like_roberta.any():
+            raise Lacking("needs gates at equal λ for a model like BERT and for one like RoBERTa")
+        return str(names[~like_roberta].mode().iloc[0]), str(names[like_roberta].mode().iloc[0])
+
+    def on(self, data: str) -> Evidence:
+        """The same profile on other questions."""
+        return Evidence(self.runs.records, data)
+
     def model_rows(self, **where: Any) -> pd.DataFrame:
         """Scored models with these values in their columns; `kinds` "none" is the unpruned."""
         return self._rows(self.models, "a model", {"model": self.large, **where})
+
+    def tuned(self, model: str) -> Estimate:
+        """F1 on dev of a fine-tuned model."""
+        return f1_of(self.model_rows(model=model, then="fine-tuned"))
 
     def pruned(self, then: str, **where: Any) -> pd.DataFrame:
         """Models pruned by L0 at its own threshold: the profile's main sweep, all seeds."""
@@ -101,20 +127,68 @@ class Evidence:
             raise Lacking(f"needs models pruned at multiples of the selected λ, {then}")
         return found
 
+    def timed_multiples(self, then: str) -> list[tuple[float, pd.DataFrame]]:
+        """Those whose decoding was timed."""
+        every = self.multiples(then).items()
+        if timed := [(m, rows) for m, rows in every if rows["speedup"].notna().any()]:
+            return timed
+        raise Lacking(f"needs the decoding times of the models pruned and retrained ({then})")
+
+    def of_most_seeds(self, then: str) -> pd.DataFrame:
+        """The models of the multiple that has most gate seeds, one a seed."""
+        groups = self.multiples(then).values()
+        rows = max(groups, key=lambda rows: rows["gate_seed"].nunique())
+        return rows.drop_duplicates("gate_seed")
+
+    def distillation_gains(self) -> dict[float, Estimate]:
+        """By multiple, F1 after distillation minus after cross-entropy, of the same models."""
+        taught, plain = self.multiples("distillation"), self.multiples("cross-entropy")
+        gains = {}
+        for multiple in sorted(taught.keys() & plain.keys()):
+            rows = [arm[multiple] for arm in (taught, plain)]
+            if both := set(rows[0]["point"]) & set(rows[1]["point"]):
+                one, other = (f1_of(arm[arm["point"].isin(both)]) for arm in rows)
+                gains[multiple] = one - other
+        return gains
+
     def unpruned(self) -> Estimate:
         """F1 on dev of the fine-tuned model that the pruned models come from."""
         rows = self.model_rows()
         pruned = self._rows(rows[rows["kinds"] != "none"], "a pruned model", {})
         return f1_of(self.model_rows(then="fine-tuned", run=pruned["finetune"].mode().iloc[0]))
 
+    def kept_by_thirds(self, pruned: pd.DataFrame) -> dict[str, dict[str, np.ndarray]]:
+        """By kind and third of the layers, the share that each pruned model keeps, [n_models]."""
+        layers = layer_shares(self.runs.records)
+        layers = layers[layers["run"].isin(pruned["run"])]
+        third, n_layers = layers["n_layers"] // 3, layers["n_layers"]
+        place = layers["layer"].gt(third).astype(int) + layers["layer"].gt(n_layers - third)
+        shares = layers.groupby(["kind", "run", place])["remaining"].mean().unstack()
+        names = ("embedding", "middle", "answer")
+        return {k: dict(zip(names, shares.xs(k).to_numpy().T, strict=True)) for k in ("attn", "ff")}
+
     def own_points(self) -> pd.DataFrame:
         """Points of L0 at its own threshold, which the paper draws: of every model and variant."""
         return self._rows(self.points[self.points["own_threshold"].astype(bool)], "an L0 run", {})
+
+    def at_rate(self, rate: float) -> pd.DataFrame:
+        """Those on the base model's heads and activations at one learning rate."""
+        own = self.own_points()
+        allowed = own["variant"].isin(["", f"learning rate {rate:g}"])
+        own = own[allowed & own["learning_rate"].eq(rate)]
+        return own[own["model"].eq(self.base) & own["kind"].ne("emb")]
 
     def l0_points(self, kind: str, **where: Any) -> pd.DataFrame:
         """Those of one kind, of the main sweep and the base model where nothing else is said."""
         chosen = {"model": self.base, "variant": "", **where, "kind": kind}
         return self._rows(self.own_points(), "an L0 run", chosen)
+
+    def at_equal_penalty(self, kind: str, one: str, other: str) -> list[Estimate]:
+        """Percent removed, and F1 lost, by L0 at equal λ: of one model minus of the other."""
+        rows = [self.l0_points(kind, model=model) for model in (one, other)]
+        if not set(rows[0]["penalty"]) & set(rows[1]["penalty"]):
+            raise Lacking(f"needs L0 runs of {one} and {other} at equal λ for {KINDS[kind]}")
+        return at_equal_penalty(*rows)
 
     def curve(self, scorer: str, kind: str, **where: Any) -> Curve:
         """F1 against the percentage removed, on the base model (Figures 1 and 2), seeds averaged.
@@ -130,9 +204,56 @@ class Evidence:
             which["label"] = SCORERS[scorer]
             rows = self._rows(self.points, f"scores by {SCORERS[scorer]}", which)
             cuts = rows.groupby(rows["removed"].round(1))
-        whole = unpruned_f1(rows)
         points = [(float(cut["removed"].mean()), f1_of(cut)) for _, cut in cuts]
-        return Curve.through([(0.0, whole), *((x, f1) for x, f1 in points if x > 0)])
+        return Curve.through([(0.0, unpruned_f1(rows)), *((x, f1) for x, f1 in points if x > 0)])
+
+    def heuristics(self, kind: str) -> dict[str, Curve]:
+        """The curves that the paper compares L0's with, by the scorer's name in words."""
+        return {SCORERS[scorer]: self.curve(scorer, kind) for scorer in HEURISTICS[kind]}
+
+    def embedding_curve(self, norm: str) -> Curve | None:
+        """L0 on embedding dimensions with one of the two LayerNorms; None without such runs."""
+        for variant in ("", f"{norm} LayerNorm"):
+            try:
+                return self.curve("l0", "emb", variant=variant, embedding_norm=norm)
+            except Lacking:
+                pass
+        return None
+
+    def l0_above_random(self, kind: str) -> Estimate:
+        """At the shares that L0 removes by itself, their mean."""
+        l0, random = self.curve("l0", kind), self.curve("random", kind)
+        if places := [x for x in l0.x[1:] if x <= random.end]:
+            return l0.mean_gap(random, places)
+        raise Lacking(f"needs random cuts of {KINDS[kind]} as far as L0 prunes")
+
+    def frontier(self, needed: str, **where: str) -> Curve:
+        """F1 of the large model pruned and distilled, against its encoder parameters."""
+        try:
+            rows = self.pruned("distillation", **where)
+        except Lacking as reason:
+            raise Lacking(f"needs {needed}" if needed else str(reason)) from None
+        groups = rows.groupby(["penalty_attn", "penalty_ff"])
+        return Curve.through([(float(g["encoder_parameters"].mean()), f1_of(g)) for _, g in groups])
+
+    def smaller_models(self) -> list[tuple[str, float, pd.DataFrame]]:
+        """A smaller model that the large one taught, unpruned and pruned: name, size and models."""
+        teachers = self.model_rows(model=self.large)["finetune"]
+        models = self.models[self.models["then"] == "distillation"]
+        models = models[models["model"].ne(self.large) & models["teacher"].isin(teachers)]
+        if models.empty:
+            raise Lacking(
+                f"needs a smaller model that is distilled with {self.large} as its teacher"
+            )
+        chosen, found = str(models["model"].mode().iloc[0]), []
+        models, base = models[models["model"] == chosen], chosen.partition(TAUGHT_BY)[0]
+        for name, pruned in ((f"{base} distilled", False), (f"{base} distilled and pruned", True)):
+            rows = models[models["kinds"].ne("none") == pruned]
+            if rows.empty:
+                raise Lacking(f"needs {name}, with {self.large} as its teacher")
+            for _, seeds in rows.groupby(["penalty_attn", "penalty_ff"], dropna=False):
+                found.append((name, float(seeds["encoder_parameters"].median()), seeds))
+        return found
 
     def score_runs(self, scorer: str, *kinds: str) -> list[Any]:
         """Records of a scorer's runs on the base model, of some kinds or of all; no studies."""
@@ -149,7 +270,30 @@ class Evidence:
             raise Lacking("needs the record of the fine-tuning that the gates were trained on")
         return found
 
-    def _rows(self, frame: pd.DataFrame, what: str, where: Mapping[str, Any]) -> pd.DataFrame:
+    def epoch_ratios(self, runs: Iterable[Record]) -> list[float]:
+        """Seconds a window of training over that of the fine-tuning before it, for each run."""
+
+        def seconds(run: Any) -> float:
+            return float(run.metrics["training"]["seconds_per_step"]) / run.parameters["batch_size"]
+
+        return [seconds(run) / seconds(self.finetuning_of(run)) for run in runs]
+
+    def decoding_times(self) -> DecodingTimes:
+        """The timing run of most of the large model's topologies."""
+        runs = [run for run in self.runs.of("time") if run.parameters["data"] == self.data]
+        if not runs:
+            raise Lacking(f"needs a timing run on {self.data}")
+        models = self.model_rows()
+        topology = models["point"].where(models["point"].ne(""), models["finetune"])
+        models = models.set_index("run:" + topology)
+        models = models[~models.index.duplicated()]
+        run = max(runs, key=lambda run: len(models.index.intersection(list(run.metrics))))
+        timings: Any = run.metrics
+        timed = models.loc[[name for name in timings if name in models.index]]
+        rounds = np.array([timings[name]["rounds"] for name in timed.index]).T
+        return DecodingTimes(run.id, cast(int, run.parameters["batch_size"]), timed, rounds)
+
+    def _rows(self, frame: pd.DataFrame, what: str, where: dict[str, Any]) -> pd.DataFrame:
         """The rows with these values; none are an error, which names the values that tell most."""
         for name, value in where.items():
             frame = frame[frame[name] == value]
@@ -165,19 +309,4 @@ class Evidence:
         raise Lacking(f"needs {what} on {self.data}{settings}")
 
 
-def f1_of(rows: pd.DataFrame) -> Estimate:
-    """F1, the mean over models or points that differ in their seeds."""
-    return mean_f1(list(rows["articles"]), basis_of(rows))
-
-
-def unpruned_f1(points: pd.DataFrame) -> Estimate:
-    """F1 of the model that the points of a curve come from, on the same questions."""
-    margin = (points["unpruned_f1"] - points["floor"]).min()
-    return mean_f1([points["unpruned_articles"].iloc[0]], {"above_floor": margin})
-
-
-def basis_of(rows: pd.DataFrame) -> dict[str, Any]:
-    """What a number made of these rows rests on, as `Finding` lists it."""
-    names = [name for name in ("gates", "retraining", "above_floor") if rows[name].notna().any()]
-    seeds = rows["gate_seed"].nunique()
-    return {name: rows[name].min() for name in names} | ({"seeds": seeds} if seeds else {})
+_PRIVATE = {"vocabulary", *(name for name in dir(Evidence) if name.startswith("_"))}

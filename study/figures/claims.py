@@ -43,6 +43,7 @@ def effects(judgements: Sequence[Judgement]) -> Drawing | None:
         "The deciding effect of each tested claim, with its 95% interval. Black bars are the lines "
         "that the claims draw, with an arrow to the side on which the claim holds; a grey band is "
         "the margin of a claim of equivalence. Hollow: one run alone, whose spread is not known. "
+        "Dashed: generated questions. "
         f"{len(tested)} of {len(judgements)} claims; judged on: {places}; the table has the "
         "numbers of questions and seeds."
     )
@@ -60,7 +61,8 @@ def _draw(axes: Axes, panel: Sequence[tuple[Judgement, Finding]]) -> None:
         for line in {effect.line, upper}:
             axes.plot([line, line], ends, color=BLACK, linewidth=2)
         badge = BADGES[judgement.verdict]
-        axes.plot([low, high], [place, place], color=badge.background, linewidth=2)
+        dashes = "--" if judgement.provenance == "embedded" else "-"
+        axes.plot([low, high], [place, place], dashes, color=badge.background, linewidth=2)
         look = style.Look(badge.background, MARKERS[judgement.verdict], "none")
         face = "white" if effect.low is None else badge.background
         style.plot(axes, [effect.value], [place], look, judgement.verdict, markerfacecolor=face)

@@ -30,6 +30,7 @@ def controls(models: pd.DataFrame) -> Drawing:
         for then, rows in named.groupby("then"):
             heights, look = rows["name"].map(names.index), LOOKS[str(then)].points
             style.plot(axes, rows["f1"], heights, look, str(then), markerfacecolor="none")
+        style.floor(axes, models["floor"].unique(), of_x=True)
         axes.set_yticks(range(len(names)), names)
         axes.invert_yaxis()
         axes.set(xlabel=f1_of_dev(source["data"]))
@@ -61,6 +62,7 @@ def studies(points: pd.DataFrame) -> Drawing:
             for variant, runs in own[own["kind"] == kind].groupby("variant"):
                 look, name = style.nth(variants.index(variant)), str(variant) or "as in the sweep"
                 style.plot(axis, runs["removed"], runs["f1"], look.points, name)
+            style.floor(axis, own["floor"].unique())
             axis.set(xlabel=f"{KINDS[kind]}\nremoved (%)", xlim=(-5, 105))
             axis.margins(y=0.1)
         axes[0].set_ylabel(f1_of_curves(data))

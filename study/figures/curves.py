@@ -1,14 +1,15 @@
-"""Figures 1 and 2 of the paper, and section 4.2.2 on embeddings: F1 against the share removed."""
+"""Figures 1 and 2 of the paper, and section 4.2.2 on embeddings: F1 lost by the share removed."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from study.claims.curve import MAX_LOSS
+from study.curve_tables import drawn_curves
 from study.figures import style
 from study.figures.style import BLACK, BLUE, GREEN, PUBLISHED, SKY, Drawing, Look
 from study.frames import KINDS, SCORERS
-from study.names import counted, f1_of_curves, place_of, split_of_curves
+from study.names import counted, place_of, split_of_curves
 from study.paper.published_text import of_figure
 
 if TYPE_CHECKING:
@@ -25,51 +26,37 @@ OWN = (Look(BLUE, "*", "-"), Look(BLACK, "P", "-"), Look(SKY, "X", "-"), Look(GR
 
 
 def sparsity_curves(points: pd.DataFrame, kind: str) -> Drawing:
-    """F1 against the share removed of heads ("attn") or activations ("ff"), from `curve_points`.
+    """F1 lost against the share removed, from `curve_points`: one panel, from (0, 0), all scorers.
 
-    Rankings that are cut at several shares are lines; L0 at its own threshold, a run for each λ,
-    is a series of its own; the share that the text prints is a mark apart. Studies that change
-    L0's settings are left out.
+    L0 is a run for each λ at its own threshold; other scorers are rankings that are cut. Bands are
+    ± sd over seeds. On heads ("attn") and activations ("ff") settings that studies change are left
+    out and the share that the text prints is a mark apart; on embedding dimensions ("emb") every
+    setting is drawn, and beside it gain on all kinds.
 
     Raises:
         RecordError: the rows are of several profiles, data sets or models, or of none.
     """
-    chosen = _of_kind(points, kind)
+    chosen, is_emb = _of_kind(points, kind), kind == "emb"
     source = style.one_source(chosen)
-    with style.canvas(place_of(source), 6.6, 5.8, legend=2) as (figure, (axes,)):
-        _draw_rankings(axes, chosen)
-        if _own(chosen).any():
-            _draw_own(axes, chosen[_own(chosen)], "L0, one run per λ, own threshold", OWN[0])
-        if source["data"] != NQ:  # the paper's share is of SQuAD 2.0
-            height = chosen["unpruned_f1"].mean() - MAX_LOSS
+    size = (8.6, 5.2, 2) if is_emb else (6.6, 5.6, 1)
+    with style.canvas(place_of(source), *size, legend=2) as (figure, (axes, *others)):
+        _draw(axes, chosen)
+        if source["data"] != NQ and not is_emb:  # the paper's share is of SQuAD 2.0
             for share in of_figure(FIGURES[kind]).values():
                 label = f"published: {share.value:g}% at < {MAX_LOSS:g} F1 lost ({share.source})"
                 hollow = {"markersize": 9, "markerfacecolor": "none"}
-                style.plot(axes, [share.value], [height], PUBLISHED.points, label, **hollow)
-    return Drawing(figure, _caption(chosen, kind))
-
-
-def embeddings(points: pd.DataFrame) -> Drawing:
-    """F1 against the share of embedding dimensions removed, L0 with every setting that was tried.
-
-    Beside it the curves of gain on all kinds, which section 4.2.2 compares. Raises as
-    `sparsity_curves`.
-    """
-    chosen = _of_kind(points, "emb")
-    place = place_of(style.one_source(chosen))
-    with style.canvas(place, 8.6, 5.2, 2, legend=2) as (figure, (left, right)):
-        _draw_rankings(left, chosen)
-        for position, (variant, runs) in enumerate(chosen[_own(chosen)].groupby("variant")):
-            name = f"L0, {variant!s}" if variant else "L0"
-            _draw_own(left, runs, f"{name}, own threshold", OWN[position % len(OWN)])
-        left.set_title("all scorers")
-        gain = points[(points["label"] == "gain") & ~_own(points)]
-        for position, (kind, rows) in enumerate(gain.groupby("kind")):
-            look, label = style.nth(position), f"gain, {KINDS[str(kind)]}"
-            style.means(right, rows, "removed", "loss", look, label)
-        right.axhline(MAX_LOSS, color=BLACK, linewidth=0.8, linestyle=(0, (1, 2)))
-        right.set(xlabel="removed (%)", ylabel="F1 points lost", title="gain, on each kind of gate")
-    return Drawing(figure, _caption(chosen, "emb") + " Right: gain on all kinds of gates.")
+                style.plot(axes, [share.value], [MAX_LOSS], PUBLISHED.points, label, **hollow)
+        gain = points[points["label"] == "gain"]
+        for beside in others:
+            for position, (name, rows) in enumerate(gain.groupby("kind")):
+                curve, look = drawn_curves(rows), style.nth(position)
+                style.plot(
+                    beside, curve["removed"], curve["loss"], look, f"gain, {KINDS[str(name)]}"
+                )
+            beside.set(xlabel="removed (%)", title="gain, on each kind of gate")
+            axes.set_title("all scorers")
+    beside_it = " Right: gain on all kinds of gates." if is_emb else ""
+    return Drawing(figure, curve_facts(points, kind) + beside_it)
 
 
 def curve_facts(points: pd.DataFrame, kind: str) -> str:
@@ -82,24 +69,17 @@ def curve_facts(points: pd.DataFrame, kind: str) -> str:
         f"{'Short-answer ' if source['data'] == NQ else ''}F1 by the share of {KINDS[kind]} "
         f"removed, {place_of(source)}",
         f"n = {questions} {split_of_curves(source['data'])} questions",
-        f"unpruned {chosen['unpruned_f1'].mean():.1f}",
+        f"unpruned {chosen['unpruned_f1'].mean():.1f}, answering nothing "
+        f"{chosen['floor'].mean():.1f}",
     ]
     if draws:
         parts.append(f"random: mean of {counted(draws, 'draw')}" + " ± sd" * (draws > 1))
     if seeds:
-        parts.append(f"L0: {'mean of ' * (seeds > 1)}{counted(seeds, 'seed')} of the gates")
+        mean = "mean ± sd of " if seeds > 1 else ""
+        parts.append(
+            f"L0: runs at their own threshold, {mean}{counted(seeds, 'seed')} of the gates"
+        )
     return "; ".join(parts) + "."
-
-
-def _caption(points: pd.DataFrame, kind: str) -> str:
-    own, l0 = _own(points), points["scorer"] == "l0"
-    several = points["variant"][own].nunique() > 1
-    reading = {
-        "Stars are L0 runs at their own threshold.": own.any(),
-        "Other large markers are L0 with one setting changed.": several,
-        "Thin lines cut one L0 run's ranking elsewhere.": (l0 & ~own).any(),
-    }
-    return " ".join([curve_facts(points, kind), *(text for text, true in reading.items() if true)])
 
 
 def _of_kind(points: pd.DataFrame, kind: str) -> pd.DataFrame:
@@ -108,38 +88,22 @@ def _of_kind(points: pd.DataFrame, kind: str) -> pd.DataFrame:
     return rows if kind == "emb" else rows[rows["variant"] == ""]
 
 
-def _own(points: pd.DataFrame) -> pd.Series[bool]:
-    return points["own_threshold"].astype(bool)
-
-
-def _draw_rankings(axes: Axes, points: pd.DataFrame) -> None:
-    """The limits, and every ranking that is cut at several shares."""
-    unpruned = points["unpruned_f1"].mean()
-    for height, linestyle, limit in (
-        (unpruned, "-", "unpruned"),
-        (unpruned - MAX_LOSS, (0, (1, 2)), f"{MAX_LOSS:g} F1 below unpruned"),
+def _draw(axes: Axes, points: pd.DataFrame) -> None:
+    own = 0
+    for position, ((name, scorer), curve) in enumerate(
+        drawn_curves(points).groupby(["name", "scorer"])
     ):
-        axes.axhline(height, color=BLACK, linewidth=0.8, linestyle=linestyle, label=limit)
-    cuts = points[~_own(points)]
-    l0 = cuts["scorer"] == "l0"
-    for position, ((text, scorer), rows) in enumerate(cuts[~l0].groupby(["label", "scorer"])):
-        label = str(text)
-        names = label, SCORERS.get(str(scorer), str(scorer))
+        names = str(name), SCORERS.get(str(scorer), str(scorer))
         look = next((style.LOOKS[n] for n in names if n in style.LOOKS), style.nth(position))
-        style.means(axes, rows, "removed", "f1", look, label)
-    for position, ((_, name), rows) in enumerate(cuts[l0].groupby(["penalty", "label"])):
-        mean = rows.groupby("removed")["f1"].mean()
-        look = Look(BLUE, ".", style.nth(position).linestyle)
-        thin: Any = {"alpha": 0.45, "linewidth": 0.9}
-        style.plot(axes, mean.index, mean, look, f"{name}, its ranking cut", **thin)
-    f1, kind = f1_of_curves(points["data"].iloc[0]), KINDS[points["kind"].iloc[0]]
-    axes.set(xlabel=f"{kind} removed (%)", ylabel=f1, xlim=(0, 100))
-
-
-def _draw_own(axes: Axes, runs: pd.DataFrame, label: str, look: Look) -> None:
-    """L0 at its own threshold: a point for each λ, ± sd over the gates' seeds both ways."""
-    by_penalty = runs.groupby("penalty")[["removed", "f1"]]
-    mean, spread = by_penalty.mean(), by_penalty.std().fillna(0.0)
-    more: Any = {**look._asdict(), "linewidth": 1.8, "capsize": 2, "zorder": 3, "label": label}
-    more |= {"markersize": 10 if look == OWN[0] else 8, "xerr": spread["removed"]}
-    axes.errorbar(mean["removed"], mean["f1"], yerr=spread["f1"], **more)
+        if scorer == "l0":
+            look, own = OWN[own % len(OWN)], own + 1
+        x, lost, spread = ([0, *curve[column]] for column in ("removed", "loss", "sd"))
+        style.banded(axes, x, lost, spread, look, names[0])
+    limit = f"{MAX_LOSS:g} F1 lost"
+    axes.axhline(MAX_LOSS, color=BLACK, linewidth=0.8, linestyle=(0, (1, 2)), label=limit)
+    style.floor(axes, [(points["unpruned_f1"] - points["floor"]).mean()])
+    one = points.iloc[0]
+    what = f"{'short-answer ' if one['data'] == NQ else ''}F1 points lost"
+    on = f"on {split_of_curves(one['data'])} questions"
+    axes.set(xlabel=f"{KINDS[one['kind']]} removed (%)", ylabel=f"{what} {on}", xlim=(0, 100))
+    axes.set_ylim(bottom=min(0.0, axes.dataLim.y0))

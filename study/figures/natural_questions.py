@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from study.figures import style
 from study.figures.style import LOOKS, PUBLISHED, Drawing
-from study.frames import rows_of
+from study.frames import own_sweep, rows_of
 from study.linked import TAUGHT_BY
 from study.names import data_of, f1_of_dev, model_of, origin_of, place_of
 from study.paper.published import TABLE_1, TABLE_4, TABLE_5
@@ -46,6 +46,7 @@ def figure4_published() -> Drawing:
         for (label, marker), rows in series.items():
             look, hollow = PUBLISHED._replace(marker=marker), {"markerfacecolor": "none"}
             style.plot(axes, rows["parameters"], rows["short_f1"], look, label, **hollow)
+        style.floor(axes, [0.0])  # F1 on Natural Questions counts answers
         axes.set(xlabel=SIZE, ylabel="short-answer F1 on NQ dev (%)")
     caption = (
         "Short-answer F1 on NQ dev against parameters: the points that the paper prints "
@@ -70,6 +71,7 @@ def figure4(models: pd.DataFrame) -> Drawing:
             look = style.nth(names.index(name))._replace(marker=MARKERS[str(series)])
             label = f"{name}, {series}" if series else str(name)
             style.plot(axes, rows["parameters"], rows["f1"], look, label, linewidth=0.8)
+        style.floor(axes, models["floor"].unique())
         axes.set(xlabel=SIZE, ylabel=f1_of_dev(str(one["data"])))
     caption = (
         f"The paper's Figure 4 with our models, {place}: {style.basis(models)}. pr(x-ent): gates "
@@ -86,8 +88,7 @@ def figure4_points(models: pd.DataFrame) -> pd.DataFrame:
     """
     whole, distilled = models["kinds"] == "none", models["then"] == "distillation"
     taught = models["then"].eq("fine-tuned") | distilled & models["model"].str.contains(TAUGHT_BY)
-    pruned = (models["kinds"] == "both") & models["choice"].eq("scores") & models["fraction"].isna()
-    pruned &= models["scorer"].eq("l0") & models["gates_from"].eq(models["data"])
+    pruned = (models["kinds"] == "both") & own_sweep(models)
     pruned &= models["weights_from"].isin(["", models["data"].iloc[0]])
     chosen = models[whole & taught | pruned & distilled].copy()
     by_distillation = chosen["gate_objective"].eq("distillation")
@@ -121,6 +122,7 @@ def arms(models: pd.DataFrame) -> Drawing:
             look, fill = LOOKS[str(then)].points, FILL[str(origin).partition(" of ")[0]]
             sizes = rows["parameters"] / 1e6
             style.plot(axes, sizes, rows["short_f1"], look, label, fillstyle=fill)
+        style.floor(axes, models["floor"].unique())
         axes.set(xlabel=SIZE, ylabel=f1_of_dev(source["data"]))
     caption = (
         f"All arms of one model: short-answer F1 against parameters, {place}: "

@@ -1,11 +1,11 @@
-"""The trade that Table 2 makes: F1 against decoding speed."""
+"""The trade that Table 2 makes: F1 lost against decoding speed, the paper's points and ours."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from study.figures import style
-from study.figures.style import LOOKS, PUBLISHED, Drawing, Look
+from study.figures.style import LOOKS, PUBLISHED, Drawing
 from study.names import counted, place_of
 from study.paper.published import TABLE_2
 from study.tables import operating_points
@@ -16,33 +16,42 @@ if TYPE_CHECKING:
 
 
 def table2_figure(models: pd.DataFrame) -> Drawing:
-    """F1 against speed-up: ours, and the paper's Table 2 in a panel of its own.
+    """F1 lost against speed-up, each over its own unpruned model: ours, and the paper's Table 2.
 
     Args:
         models: rows of `scored_models`, of one model.
 
     F1 is the median over seeds with its extremes, speed that of the one model that was timed, with
-    the extremes of its rounds. Hollow markers are heads alone or activations alone. A range far
-    beyond all medians ends in an arrow at the edge, so that one disturbed round hides no point.
+    the extremes of its rounds. Hollow markers of ours are heads alone or activations alone. The
+    panel shows all medians; a range may leave it, so that one disturbed round hides no point.
 
     Raises:
         RecordError: the rows are of several profiles, data sets or models, or of none.
     """
     place = place_of(style.one_source(models))
-    points = operating_points(models).dropna(subset=["speedup"])
-    with style.canvas(place, 8.2, 4.6, 2) as (figure, (ours, theirs)):
-        edges = _edges(points)
-        one_kind = points["kinds"].map({"attn": ", one kind only", "ff": ", one kind only"})
+    points = operating_points(models)
+    whole = points[points["kinds"].eq("none")].iloc[0]
+    points = points.dropna(subset=["speedup"])
+    one_kind = points["kinds"].map({"attn": ", one kind only", "ff": ", one kind only"})
+    with style.canvas(place, 6.8, 5.4, legend=2) as (figure, (axes,)):
         for (then, alone), rows in points.groupby(["then", one_kind.fillna("")]):
             look = LOOKS[str(then)].points if alone else LOOKS[str(then)]
-            _draw_ours(ours, rows, edges, look, f"{then}{alone}")
-        ours.set(xlabel="speed-up (× unpruned)", ylabel="F1 on dev questions (%)", xlim=edges)
-        ours.set_title("ours")
-        _draw_published(theirs)
+            ranges: Any = {
+                f"{axis}err": [rows[name] - rows[f"{name}_low"], rows[f"{name}_high"] - rows[name]]
+                for axis, name in (("x", "speedup"), ("y", "f1"))
+            }
+            ranges["yerr"].reverse()  # what is lost is measured downwards
+            face = "none" if alone else look.color
+            more: Any = {**look._asdict(), **ranges, "markerfacecolor": face, "capsize": 2}
+            lost = whole["f1"] - rows["f1"]
+            axes.errorbar(rows["speedup"], lost, label=f"{then}{alone}", **more)
+        fastest = max(_draw_published(axes), points["speedup"].max())
+        style.floor(axes, [whole["f1"] - whole["floor"]])
+        axes.set(xlabel="speed-up (× unpruned)", ylabel="F1 points lost on dev questions")
+        axes.set_xlim(0.9 * min(1, points["speedup"].min()), 1.05 * fastest)
     caption = (
-        f"F1 against decoding speed, {score_facts(models)} {time_facts(models)} A range that "
-        "leaves the panel ends in an arrow. Right: the paper's Table 2 (large-qa, published), its "
-        "speed-ups computed from its times."
+        f"F1 lost against decoding speed, {score_facts(models)} {time_facts(models)} Black: the "
+        "paper's Table 2 (large-qa, published), its speed-ups computed from its times."
     )
     return Drawing(figure, caption)
 
@@ -74,41 +83,12 @@ def timed_on(models: pd.DataFrame) -> str:
     return "; ".join(sorted(set(models["timed_on"]) - {""}))
 
 
-def _draw_ours(
-    axes: Axes, points: pd.DataFrame, edges: tuple[float, float], look: Look, label: str
-) -> None:
-    """Points with their ranges, and arrows where a range goes on beyond the edge of the panel."""
-    ranges: Any = {
-        f"{axis}err": [points[name] - points[f"{name}_low"], points[f"{name}_high"] - points[name]]
-        for axis, name in (("x", "speedup"), ("y", "f1"))
-    }
-    face = "none" if look == look.points else look.color
-    more: Any = {**look._asdict(), **ranges, "markerfacecolor": face, "capsize": 2}
-    axes.errorbar(points["speedup"], points["f1"], label=label, **more)
-    inside = 0.02 * (edges[1] - edges[0])
-    for marker, place, cut in (
-        ("<", edges[0] + inside, points["speedup_low"] < edges[0]),
-        (">", edges[1] - inside, points["speedup_high"] > edges[1]),
-    ):
-        for height in points["f1"][cut]:
-            axes.plot(place, height, marker=marker, color=look.color, label="_cut")
-
-
-def _edges(points: pd.DataFrame) -> tuple[float, float]:
-    """Left and right end of the speed axis: all medians, and ranges that are not far beyond."""
-    low, high = points["speedup"].min(), points["speedup"].max()
-    least = max(points["speedup_low"].min(), low / 1.5)
-    most = min(points["speedup_high"].max(), 1.5 * high)
-    margin = 0.05 * max(most - least, 0.1)
-    return least - margin, most + margin
-
-
-def _draw_published(axes: Axes) -> None:
-    unpruned = TABLE_2.row("no pruning").seconds
+def _draw_published(axes: Axes) -> float:
+    """The paper's points; returns the largest speed-up."""
+    whole = TABLE_2.rows[0]
     for name, retrained, marker in (("retrained", True, "o"), ("not retrained", False, "s")):
         rows = [row for row in TABLE_2.rows if row.retrained == retrained]
-        speed, f1 = [unpruned / row.seconds for row in rows], [row.f1 for row in rows]
+        speed, lost = [whole.seconds / r.seconds for r in rows], [whole.f1 - r.f1 for r in rows]
         look = PUBLISHED.points._replace(marker=marker)
-        style.plot(axes, speed, f1, look, f"published: {name}", markerfacecolor="none")
-    axes.set(xlabel="speed-up (× unpruned)", ylabel="F1 on SQuAD 2.0 dev (%)")
-    axes.set_title("the paper's Table 2, published")
+        style.plot(axes, speed, lost, look, f"published: {name}", markerfacecolor="none")
+    return float(max(whole.seconds / row.seconds for row in TABLE_2.rows))

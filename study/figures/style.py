@@ -13,6 +13,7 @@ import numpy as np
 from qaprune_lib.errors import RecordError
 from study.frames import SERIES
 from study.names import counted
+from study.tables import NOTHING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,14 +94,27 @@ def plot(axes: Axes, x: Any, y: Any, look: Look, label: str, **more: Any) -> Non
     axes.plot(x, y, label=label, markeredgecolor=look.color, **{**look._asdict(), **more})
 
 
+def banded(axes: Axes, x: Any, y: Any, spread: Any, look: Look, label: str, **more: Any) -> None:
+    """A series with a band of ± spread, where there is any."""
+    plot(axes, x, y, look, label, **more)
+    y, spread = np.asarray(y), np.nan_to_num(np.asarray(spread, dtype=float))
+    if spread.any():
+        band: Any = {"color": look.color, "alpha": 0.2, "linewidth": 0}
+        axes.fill_between(x, y - spread, y + spread, **band)
+
+
 def means(axes: Axes, rows: pd.DataFrame, x: str, y: str, look: Look, label: str) -> None:
     """The mean of a column by another, with a band of ± sd."""
     by_place = rows.groupby(x)[y]
-    mean, spread = by_place.mean(), by_place.std()
-    plot(axes, mean.index, mean, look, label)
-    if spread.notna().any():
-        band: Any = {"color": look.color, "alpha": 0.2, "linewidth": 0}
-        axes.fill_between(mean.index, mean - spread, mean + spread, **band)
+    mean = by_place.mean()
+    banded(axes, mean.index, mean, by_place.std(), look, label)
+
+
+def floor(axes: Axes, values: Any, *, of_x: bool = False) -> None:
+    """A line at what answering nothing scores, or loses; values of several rows, which agree."""
+    for value in sorted({round(float(value), 1) for value in values if value == value}):
+        line = axes.axvline if of_x else axes.axhline
+        line(value, color=BLACK, linewidth=0.8, linestyle=(0, (4, 2, 1, 2)), label=NOTHING)
 
 
 def one_source(frame: pd.DataFrame) -> dict[str, str]:

@@ -8,6 +8,7 @@ from study.figures import style
 from study.figures.style import Drawing
 from study.names import counted, origin_of
 from study.paper_tables import TASKS
+from study.tables import NOTHING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +40,11 @@ def gaps(tasks: pd.DataFrame) -> Drawing:
             look, means = style.nth(position), rows.groupby("task", sort=False)["gap"].mean()
             style.plot(axes, rows["task"].map(names.index), rows["gap"], look.points, "_each")
             style.plot(axes, means.index.map(names.index), means, look, str(model))
+        if "floor" in behind:
+            nothing = behind.assign(gap=behind["gap"] + behind["f1"] - behind["floor"])
+            rows = nothing.drop_duplicates("task")
+            x, look = rows["task"].map(names.index), style.Look(style.BLACK, "_", "none")
+            style.plot(axes, x, rows["gap"], look, NOTHING, markersize=14)
         axes.set_xticks(range(len(names)), [TASKS.get(name, name) for name in names])
         axes.set(xlabel="task", ylabel="F1 points behind the largest model")
         axes.invert_yaxis()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import tomllib
-from operator import add, mul, sub, truediv
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -14,8 +12,9 @@ import numpy as np
 from pydantic import BaseModel
 
 from qaprune_lib.errors import RecordError
+from study.expressions import evaluate
 from study.paper import released
-from study.paper.fits import TimeFit, fit_decoding_time, least_squares_time, spearman
+from study.paper.fits import TimeFit, fit_decoding_time, least_squares_time
 from study.paper.published import TABLES
 from study.paper.published_text import TEXT
 from study.paper.released import Released
@@ -79,40 +78,15 @@ def nearest_to_failing(item: AuditItem) -> str:
     return f"{worst.label}: {numbers} {worst.unit} ({gap})"
 
 
-_OPERATORS = {ast.Add: add, ast.Sub: sub, ast.Mult: mul, ast.Div: truediv}
+def spearman(first: list[float], second: list[float]) -> float:
+    """Spearman's ρ of numbers without ties."""
+    ranks = np.argsort(np.argsort([first, second])).astype(float)
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
 _NUMBERS = (abs, max, min, round, np.interp, spearman)
 _OBJECTS = (Released.pruned, Released.macs, TimeFit.seconds)
 _FUNCTIONS: dict[str, Any] = {function.__name__: function for function in _NUMBERS + _OBJECTS}
-
-
-def evaluate(expression: str, names: dict[str, Any]) -> Any:
-    """The value of an expression as audit.toml describes it; nothing else is run.
-
-    Raises:
-        RecordError: a part is not allowed, unknown, or a cell in which the paper prints nothing.
-
-    >>> evaluate("max(1, model.n_heads - 2)", {"model": released.BERT_BASE})
-    10
-    """
-
-    def value(node: ast.expr) -> Any:
-        match node:
-            case ast.Constant(value=int() | float() as number):
-                return number
-            case ast.Name(id=name) if name in names:
-                return names[name]
-            case ast.Attribute(value=inner, attr=field) if not field.startswith("_"):
-                if (found := getattr(value(inner), field, None)) is not None:
-                    return found
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-                return _OPERATORS[type(op)](value(left), value(right))
-            case ast.List(elts=items):
-                return [value(item) for item in items]
-            case ast.Call(func=ast.Name(id=name), args=given, keywords=[]) if name in _FUNCTIONS:
-                return _FUNCTIONS[name](*map(value, given))
-        raise RecordError(f"{ast.unparse(node)!r} has no value in {expression!r}")
-
-    return value(ast.parse(f"({expression})", mode="eval").body)
 
 
 def audit(path: Path = AUDIT) -> tuple[AuditItem, ...]:
@@ -122,7 +96,9 @@ def audit(path: Path = AUDIT) -> tuple[AuditItem, ...]:
         RecordError: an item cannot be evaluated; the message names it and what is wrong.
     """
     data = tomllib.loads(path.read_text(encoding="utf-8"))
-    names: dict[str, Any] = {f"table{t.number}": SimpleNamespace(**t.named) for t in TABLES}
+    names: dict[str, Any] = _FUNCTIONS | {
+        f"table{t.number}": SimpleNamespace(**t.named) for t in TABLES
+    }
     names |= {key.lower(): m for key, m in vars(released).items() if isinstance(m, Released)}
     names |= {"text": SimpleNamespace(**TEXT)}
     names |= {"three_rows": fit_decoding_time(), "all_rows": least_squares_time()}

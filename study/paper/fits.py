@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from study.paper.published import TABLE_2, SquadRow
+from study.paper.published import TABLE_2
 
 
 class TimeFit(NamedTuple):
@@ -17,7 +17,7 @@ class TimeFit(NamedTuple):
     ff: float
     error: float | None = None  # standard error of the constant
 
-    def seconds(self, row: SquadRow) -> float:
+    def seconds(self, row: Any) -> float:
         """What the fit predicts for a row."""
         attn, ff = row.attn_removed / 100, row.ff_removed / 100
         return self.constant + self.attn * (1 - attn) + self.ff * (1 - ff)
@@ -43,9 +43,3 @@ def least_squares_time() -> TimeFit:
     variance = residual[0] / (len(rows) - design.shape[1])
     error = np.sqrt(variance * np.linalg.inv(design.T @ design)[0, 0])
     return TimeFit._make([*fitted.tolist(), float(error)])
-
-
-def spearman(first: list[float], second: list[float]) -> float:
-    """Spearman's ρ of numbers without ties; by numpy, as the book is built without scipy."""
-    ranks = np.argsort(np.argsort([first, second])).astype(float)
-    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])

@@ -211,21 +211,22 @@ def test_box_asks_the_chosen_pair_once_loaded(monkeypatch: pytest.MonkeyPatch) -
     full = SavedModel("full", "F")
     pairs = {source: [full, SavedModel("pruned", source)] for source in ("P1", "P2")}
     box: Any = question_box(pairs, load, context=CONTEXT, questions=["When?"])
-    chosen, _, question, button, shown = box.children
-    button.click()
+    chosen, _, question = box.children[:3]
+    assert not loaded  # before the button is pressed
+    box.manual_button.click()
     assert loaded == ["F", "P1"]
-    assert shown.value.count("<mark>1843</mark>") == 2
+    assert box.result.value.count("<mark>1843</mark>") == 2
     chosen.value = pairs["P2"]
-    button.click()
+    box.manual_button.click()
     assert loaded == ["F", "P1", "P2"]
     question.value = ""
-    button.click()
-    assert "the question is empty" in shown.value
+    box.manual_button.click()
+    assert "the question is empty" in box.result.value
 
 
 def test_explorer_imports_no_torch() -> None:
     code = (
-        "import sys, study.explorer, study.l0_runs;"
+        "import sys, study.explorer, study.frames;"
         "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

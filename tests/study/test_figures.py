@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,7 +15,7 @@ from matplotlib.colors import to_hex
 
 from qaprune_lib.errors import RecordError
 from study.figures.controls import controls, studies
-from study.figures.curves import curve_facts, embeddings, sparsity_curves
+from study.figures.curves import curve_facts, sparsity_curves
 from study.figures.layers import figure3
 from study.figures.natural_questions import arms, figure4, figure4_published
 from study.figures.speed import score_facts, table2_figure
@@ -21,8 +23,9 @@ from study.figures.style import LOOKS, SEQUENCE, save
 from study.figures.tasks import gaps, gaps_frame
 from study.frames import curve_points, layer_shares, scored_models
 from study.paper.published import TABLE_2, TABLE_5
-from study.paper_tables import tasks_published
+from study.paper_tables import tasks_ours, tasks_published
 from study.records.record import Record
+from tests.conftest import REPOSITORY
 from tests.study.synthetic import sweep
 
 
@@ -57,41 +60,57 @@ def test_sparsity_curves(points: pd.DataFrame, kind: str, published: float) -> N
     lines = drawn(axes)
     rows = points[(points["kind"] == kind) & (points["variant"] == "")]
     for label in ("gain", "Fisher", "random", *(["leave-one-out"] if kind == "attn" else [])):
-        mean = rows[rows["label"] == label].groupby("removed")["f1"].mean()
-        np.testing.assert_allclose(lines[label], mean.reset_index().to_numpy())
-    own = rows[rows["own_threshold"]].groupby("penalty")[["removed", "f1"]].mean()
-    np.testing.assert_allclose(lines["L0, one run per λ, own threshold"], own.to_numpy())
-    for penalty, cuts in rows[(rows["scorer"] == "l0") & ~rows["own_threshold"]].groupby("penalty"):
-        mean = cuts.groupby("removed")["f1"].mean().reset_index()
-        np.testing.assert_allclose(lines[f"L0 λ={penalty:g}, its ranking cut"], mean.to_numpy())
+        mean = rows[rows["label"] == label].groupby("removed")["loss"].mean()
+        np.testing.assert_allclose(lines[label], [(0, 0), *mean.reset_index().to_numpy()])
+    own = rows[rows["own_threshold"]].groupby("penalty")[["removed", "loss"]].mean()
+    np.testing.assert_allclose(lines["L0"], [(0, 0), *own.to_numpy()])
     name = f"published: {published}% at < 5 F1 lost (Section 4.2.2)"
-    np.testing.assert_allclose(lines[name], [[published, 75.0]])
-    np.testing.assert_allclose(lines["5 F1 below unpruned"][:, 1], 75.0)
+    np.testing.assert_allclose(lines[name], [[published, 5.0]])
+    np.testing.assert_allclose(lines["5 F1 lost"][:, 1], 5.0)
+    # half of the made-up questions have no answer
+    np.testing.assert_allclose(lines["answering nothing"][:, 1], 80.0 - 50.0)
     assert not any("learning rate" in label or "distillation" in label for label in lines)
     assert axes.get_xlabel().endswith("removed (%)")
+    assert axes.get_ylim()[0] == axes.get_xlim()[0] == 0
     assert "embedded, profile p" in axes.figure.get_suptitle()
 
 
-def test_the_band_of_random_is_its_sd(points: pd.DataFrame) -> None:
+@pytest.mark.parametrize(("label", "place"), [("random", 20.0), ("L0", 35.5)])
+def test_bands_are_the_sd_over_seeds(points: pd.DataFrame, label: str, place: float) -> None:
     [axes] = sparsity_curves(points, "attn").figure.axes
-    random = points[(points["kind"] == "attn") & (points["label"] == "random")]
-    by_share = random.groupby("removed")["f1"]
-    [band] = axes.collections[:1]
+    rows = points[(points["kind"] == "attn") & (points["variant"] == "")]
+    chosen = rows[rows["label"].eq(label) & rows["removed"].eq(place)]
+    if label == "L0":  # λ = 0.04 removes 35 and 36%
+        chosen = rows[rows["penalty"].eq(0.04) & rows["own_threshold"]]
+    colour = LOOKS[label].color
+    [band] = [
+        each for each in axes.collections if to_hex(each.get_facecolor()[0]) == colour.lower()
+    ]
     corners = band.get_paths()[0].vertices
-    for share, mean in by_share.mean().items():
-        heights = corners[np.isclose(corners[:, 0], float(str(share)))][:, 1]
-        spread = by_share.std()[share]
-        assert heights.min() == pytest.approx(mean - spread)
-        assert heights.max() == pytest.approx(mean + spread)
+    heights = corners[np.isclose(corners[:, 0], place)][:, 1]
+    mean, spread = chosen["loss"].mean(), chosen["loss"].std()
+    assert (heights.min(), heights.max()) == pytest.approx((mean - spread, mean + spread))
 
 
 def test_embeddings_draw_every_setting(points: pd.DataFrame) -> None:
-    left, right = embeddings(points).figure.axes
-    assert {"L0, own threshold", "L0, plain LayerNorm, own threshold", "gain"} <= set(drawn(left))
+    left, right = sparsity_curves(points, "emb").figure.axes
+    assert {"L0", "L0, plain LayerNorm", "gain", "answering nothing"} <= set(drawn(left))
     gain = points[(points["kind"] == "emb") & (points["label"] == "gain")]
     np.testing.assert_allclose(
         drawn(right)["gain, embedding dimensions"], gain[["removed", "loss"]].to_numpy()
     )
+
+
+def test_the_floor_is_a_line_in_every_figure_of_f1(
+    points: pd.DataFrame, models: pd.DataFrame
+) -> None:
+    drawings = [sparsity_curves(points, kind) for kind in ("attn", "ff", "emb")]
+    drawings += [table2_figure(models), controls(models), figure4(models), arms(models)]
+    drawings += [studies(points), gaps(tasks_ours(models)), figure4_published()]
+    for drawing in drawings:
+        for axes in drawing.figure.axes:
+            if not axes.get_title().startswith("gain, on each"):
+                assert "answering nothing" in drawn(axes)
 
 
 def test_layers(records: list[Record]) -> None:
@@ -103,34 +122,25 @@ def test_layers(records: list[Record]) -> None:
     assert "λ × 1: from 58.3 at 1 to 58.3 at 6" in figure3(layers).alt
 
 
-def test_published_and_ours_never_share_a_panel(models: pd.DataFrame) -> None:
-    ours, theirs = table2_figure(models).figure.axes
-    assert not [label for label in drawn(ours) if "published" in label]
-    assert all(label.startswith("published") for label in drawn(theirs))
-    points = np.vstack(list(drawn(theirs).values()))
-    expected = [(2712 / row.seconds, row.f1) for row in TABLE_2.rows]
-    np.testing.assert_allclose(sorted(map(tuple, points)), sorted(expected))
+def test_table_2_has_the_papers_points_and_ours_on_the_same_axes(models: pd.DataFrame) -> None:
+    [axes] = table2_figure(models).figure.axes
+    lines = drawn(axes)
+    theirs = np.vstack([lines[name] for name in lines if name.startswith("published")])
+    expected = [(2712 / row.seconds, 84.6 - row.f1) for row in TABLE_2.rows]
+    np.testing.assert_allclose(sorted(map(tuple, theirs)), sorted(expected))
     timed = models[models["gate_seed"].eq(0) & models["kinds"].eq("both")]
     chosen = timed[(timed["then"] == "distillation") & (timed["choice"] == "scores")]
-    line = drawn(ours)["distillation"]
+    line = lines["distillation"]
     assert line[1:, 0].tolist() == pytest.approx(chosen["speedup"].tolist())
     both = models[(models["then"] == "distillation") & models["choice"].isin(["", "scores"])]
-    medians = both.groupby("multiple", dropna=False)["f1"].median()
+    medians = 80.0 - both.groupby("multiple", dropna=False)["f1"].median()
     assert sorted(line[:, 1]) == pytest.approx(sorted(medians))
 
 
 def test_a_disturbed_round_does_not_stretch_the_axis(models: pd.DataFrame) -> None:
-    calm, _ = table2_figure(models).figure.axes
-    disturbed = models.assign(
-        speedup_high=models["speedup_high"].where(models["multiple"].ne(2), 9)
-    )
-    axes, _ = table2_figure(disturbed).figure.axes
-    assert 9 > axes.get_xlim()[1] > models["speedup"].max()
-    arrows = [line for line in axes.lines if line.get_marker() == ">"]
-    heights = {float(y) for line in arrows for y in line.get_ydata()}
-    cut = disturbed[disturbed["speedup_high"].eq(9) & disturbed["choice"].eq("scores")]
-    assert heights == set(cut.groupby(["kinds", "then"])["f1"].median())
-    assert not [line for line in calm.lines if line.get_marker() in ("<", ">")]
+    high = models["speedup_high"].where(models["multiple"].ne(2), 9)
+    [axes] = table2_figure(models.assign(speedup_high=high)).figure.axes
+    assert 2712 / 1128 < axes.get_xlim()[1] < 3
 
 
 def test_controls_and_studies(models: pd.DataFrame, points: pd.DataFrame) -> None:
@@ -191,6 +201,7 @@ def test_figure4_has_the_series_of_the_paper() -> None:
     [axes] = drawing.figure.axes
     lines = drawn(axes)
     assert set(lines) == {
+        "answering nothing",
         "mpnet",
         "MiniLM",
         "mpnet, pr(x-ent) + dist",
@@ -225,6 +236,7 @@ def test_on_natural_questions_the_origin_of_gates_is_seen(models: pd.DataFrame) 
     [axes] = arms(pd.concat([rows, carried, trained_on])).figure.axes
     fills = {str(line.get_label()): line.get_fillstyle() for line in axes.lines}
     assert fills == {
+        "answering nothing": "full",
         "fine-tuned": "full",
         "not retrained": "full",
         "not retrained, gates of SQuAD 2.0": "none",
@@ -239,7 +251,7 @@ def test_on_natural_questions_the_origin_of_gates_is_seen(models: pd.DataFrame) 
 def test_curves_on_natural_questions_bear_no_share_of_squad(points: pd.DataFrame) -> None:
     [axes] = sparsity_curves(points.assign(data="nq"), "attn").figure.axes
     assert not [label for label in drawn(axes) if label.startswith("published")]
-    assert axes.get_ylabel() == "short-answer F1 on dev questions (%)"
+    assert axes.get_ylabel() == "short-answer F1 points lost on dev questions"
 
 
 def test_one_figure_is_of_one_source(points: pd.DataFrame, records: list[Record]) -> None:
@@ -272,19 +284,15 @@ def test_captions_say_n_seeds_profile_and_provenance(
     assert "(a device, 1 thread, float32, 25 windows, batch size 1, 3 rounds)" in speed.caption
     assert "n = 240 held-out questions" in curves.caption
     assert "mean of 5 draws ± sd" in curves.caption
-    assert "Stars" in curves.caption
-    assert "Thin lines" in curves.caption
-    own = points[points["own_threshold"].astype(bool)]
-    assert "Thin lines" not in sparsity_curves(own, "attn").caption
 
 
 def test_alt_text_is_what_is_drawn(points: pd.DataFrame, models: pd.DataFrame) -> None:
     alt = sparsity_curves(points, "attn").alt
-    assert alt.startswith("F1 on held-out questions (%) against attention heads removed (%): ")
-    assert "unpruned: 80 throughout; " in alt
+    assert alt.startswith("F1 points lost on held-out questions against attention heads removed ")
+    assert "answering nothing: 30 throughout" in alt
     random = points[points["label"].eq("random") & points["kind"].eq("attn")]
-    first, *_, last = random.groupby("removed")["f1"].mean()
-    assert f"random: from {first:.3g} at 20 to {last:.3g} at 60; " in alt
+    *_, last = random.groupby("removed")["loss"].mean()
+    assert f"random: from 0 at 0 to {last:.3g} at 60; " in alt
     named = controls(models).alt
     both = models[models["kinds"].eq("both") & models["then"].eq("not retrained")]
     for row in both[both["choice"].eq("scores")].itertuples():
@@ -293,9 +301,9 @@ def test_alt_text_is_what_is_drawn(points: pd.DataFrame, models: pd.DataFrame) -
 
 def test_a_new_scorer_has_a_look_and_a_name_that_is_no_formula(points: pd.DataFrame) -> None:
     gain = points[points["label"] == "gain"]
-    added = gain.assign(scorer="mine", label="m$_1$ine", f1=gain["f1"] - 1)
+    added = gain.assign(scorer="mine", label="m$_1$ine", loss=gain["loss"] + 1)
     drawing = sparsity_curves(pd.concat([points, added]), "attn")
-    assert drawn(drawing.figure.axes[0])["m$_1$ine"][0, 1] == pytest.approx(80 - 11 * 0.4**2 - 1)
+    assert drawn(drawing.figure.axes[0])["m$_1$ine"][1, 1] == pytest.approx(11 * 0.4**2 + 1)
     assert "m$_1$ine: from" in drawing.alt
     assert not any(text.get_parse_math() for text in drawing.figure.legends[0].get_texts())
 
@@ -329,3 +337,19 @@ def test_gaps_are_to_one_model_whatever_its_head_weighs() -> None:
     assert behind == {
         ("big", "squad2"): 0, ("big", "nq"): 0, ("small", "squad2"): 10, ("small", "nq"): 5
     }  # fmt: skip
+
+
+def test_titles_and_captions_read_no_questions() -> None:
+    """Labels come from records: Natural Questions are never parsed for them."""
+    code = (
+        "import sys\n"
+        "sys.modules.update({'datasets': None, 'qaprune_lib.data.natural_questions': None})\n"
+        "from study.figures.curves import sparsity_curves\n"
+        "from study.frames import curve_points\n"
+        "from tests.study.synthetic import sweep\n"
+        "print(sparsity_curves(curve_points(sweep(data='nq').records), 'attn').caption)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
+    )
+    assert "generated NQ-format questions" in done.stdout

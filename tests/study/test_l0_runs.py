@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from study.l0_runs import l0_runs, readings
+from study.frames import l0_runs, readings
 from study.records.record import Record
 from tests.study.synthetic import removed_by, sweep
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 from study import pages
 from study.figures.style import Drawing
 from study.frames import curve_points, scored_models
+from study.markup import HOST, run_anchor, run_link
 from study.pages import (
     Page,
     each_model,
@@ -135,6 +137,11 @@ def test_what_is_shown(page: Callable[..., Page], shown: Shown) -> None:
     report.table(pd.DataFrame({"a": ["1 | 2"]}), "t", "A caption.")
     report.text("{numref}`fig-a-figure` has {{ n }}.", n="1 < 2")
     report.text("{{ nothing }}", nothing="")
+    report.table(pd.DataFrame({"a": ["1"]}), "u", "Another.", folded="All rows")
+    folded = shown.pop()["text/markdown"]
+    assert folded.startswith(
+        "::::{admonition} All rows\n:class: note dropdown\n\n:::{table} Another."
+    )
     assert len(shown) == 3
     assert shown[0]["text/markdown"] == (
         ":::{figure} a-figure.svg\n:name: fig-a-figure\n"
@@ -174,7 +181,8 @@ def test_what_must_be_said_of_questions_models_and_records(
         text.count("**MPNet, measured, profile pilot.** The base model of all-mpnet-base-v2") == 1
     )
     assert text.count("**") == 4
-    assert "{doc}`Records <records>`: 8 made at c0c0c0c." in text
+    assert text.count('<a href="records.html#record-') == len(report.records) == 8
+    assert "Records made at c0c0c0c: <a " in text
     assert (
         "<strong>SQuAD 2.0, measured, profile pilot.</strong> Dev is official"
         in shown[0]["text/html"]
@@ -194,7 +202,15 @@ def test_each_record_says_its_commit_and_what_has_changed(monkeypatch: pytest.Mo
     dirty = record.model_copy(update={"dirty": True})
     assert made_at(dirty).startswith("made at abababa with changes of its own; 3 files")
     row = records_table([record]).iloc[0]
-    assert row["record"] == record.id
+    anchor = run_anchor("embedded", "tiny", record.id)
+    assert str(run_link("embedded", "tiny", record.id)).startswith(
+        f'<a href="records.html#{anchor}"'
+    )
+    path = f"{HOST}/blob/main/results/embedded/tiny/{record.id}.json"
+    assert row["record"] == f'<a id="{anchor}" href="{path}">{record.id}</a>'
+    assert row["commit"].startswith(f'<a href="{HOST}/commit/{"ab" * 20}">made at abababa')
+    urls = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["urls"]
+    assert urls["Repository"] == HOST
     assert row[["whose", "minutes"]].tolist() == ["embedded, profile tiny", "1.0"]
     assert changed_since("ab" * 20) is None
 

@@ -118,6 +118,28 @@ def test_no_claim_on_two_profiles_is_shown_as_one(by_claim: ByClaim) -> None:
     ]
 
 
+def test_embedded_verdicts_never_look_like_measured_ones_nor_are_added(by_claim: ByClaim) -> None:
+    embedded = [of_each[1] for of_each in by_claim.values()]
+    assert {judgement.provenance for judgement in embedded} == {"embedded"}
+    for html in (overview_html(embedded), scoreboard_html(embedded)):
+        assert html.count('class="verdict generated"') >= 32
+    measured = [of_each[0] for of_each in by_claim.values()]
+    assert "generated" not in overview_html(measured)
+    assert scoreboard(embedded)["verdict"].str.startswith("generated: ").all()
+    alone = {number: [judgement] for number, judgement in enumerate(embedded, start=1)}
+    counts = verdict_counts(alone).set_index("judged on").loc["the best measured profile for each"]
+    assert counts["not tested"] == 32
+
+
+def test_each_verdict_leads_to_its_records(best: list[Judgement]) -> None:
+    for judgement in best:
+        links = parsed(scoreboard_html([judgement])).links
+        assert len(links) == len(judgement.runs)
+        if judgement.findings:
+            assert links
+            assert all(link.startswith("records.html#record-measured-real-") for link in links)
+
+
 def luminance(colour: str) -> float:
     """Relative luminance of sRGB, as WCAG 2 defines it."""
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
@@ -175,7 +197,7 @@ def test_without_records() -> None:
     nothing = judge_each_profile([])
     judgements = [each[0] for each in nothing.values()]
     counts = verdict_counts(nothing)
-    assert counts["judged on"].tolist() == ["the best profile for each"]
+    assert counts["judged on"].tolist() == ["the best measured profile for each"]
     assert counts["not tested"].tolist() == [32]
     assert list(verdicts_by_profile(nothing)) == ["claim"]
     parsed(overview_html(judgements) + scoreboard_html(judgements))

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from study.curve_tables import removable_shares
+from study.frames import curve_points
 from study.linked import Runs
 from study.names import model_of
 from study.records.record import read_records
-from study.summary import main, summary
+from study.summary import findings, main, summary
 from tests.study.synthetic import sweep
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -53,3 +55,22 @@ def test_committed_records_keep_models_tasks_and_gates_apart() -> None:
 def test_without_records_of_the_profile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["embedded", "--results", str(tmp_path)]) == 2
     assert "no records" in capsys.readouterr().err
+
+
+def test_the_three_findings_are_of_measured_records_and_lead_to_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured = sweep(profile="real", provenance="measured").records
+    heads, activations, speed = findings([*sweep(profile="toy").records, *measured])
+    for kind, line in (("attn", heads), ("ff", activations)):
+        points = curve_points(measured)
+        points = points[(points["kind"] == kind) & (points["variant"] == "")]
+        assert all(share in line for share in removable_shares(points))
+    assert "F1 lost at" in speed
+    for line in (heads, activations, speed):
+        assert "MiniLM on SQuAD 2.0, measured, profile real, n = 240" in line
+        assert "answering nothing 50.0" in line
+        assert "[records](results/measured/real)" in line
+        assert f"[c0c0c0c](https://github.com/qaprune/qaprune/commit/{'c0' * 20})" in line
+    assert main(["--findings", "--results", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.count("yet") == 3

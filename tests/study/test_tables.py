@@ -18,10 +18,23 @@ from study.curve_tables import (
     study_cells,
 )
 from study.figures.controls import control_rows
-from study.frames import SCORERS, curve_points, layer_shares, other_dev_sets, scored_models
-from study.l0_runs import l0_runs, readings
+from study.frames import (
+    SCORERS,
+    curve_points,
+    l0_runs,
+    layer_shares,
+    other_dev_sets,
+    readings,
+    scored_models,
+)
 from study.paper.published import TABLE_1, TABLE_2, TABLE_5
-from study.paper_tables import natural_questions_table, published_cells, table1, table2
+from study.paper_tables import (
+    natural_questions_table,
+    published_cells,
+    table1,
+    table2,
+    table2_in_five_rows,
+)
 from study.records.record import Record
 from study.tables import (
     CELLS,
@@ -33,6 +46,8 @@ from study.tables import (
     point_cells,
 )
 from tests.study.synthetic import Sweep, sweep
+
+NUMBERS = ["% removed", "F1", "F1 lost", "answering nothing"]
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +95,9 @@ def test_controls_and_studies_are_no_operating_points(records: list[Record]) -> 
 def test_curves_gather_seeds_and_keep_runs_of_l0_apart(records: list[Record]) -> None:
     points = curve_points(records)
     table = curve_cells(points[points["kind"] == "attn"])
-    assert list(table) == ["scorer", "20%", "40%", "60%", "own threshold"]
-    rows = {row[0]: row[1:] for row in table.to_numpy().tolist()}
+    assert list(table) == ["scorer", "20%", "40%", "60%", "own threshold", "answering nothing"]
+    assert set(table["answering nothing"]) == {"50.0"}
+    rows = {row[0]: row[1:-1] for row in table.to_numpy().tolist()}
     # draws lose 45·(r / 50)² + 0.1 for each seed from 0 to 4
     assert rows["random"] == ["72.6 ± 0.2", "51.0 ± 0.2", "15.0 ± 0.2", "–"]
     assert rows["gain"][-1] == "–"
@@ -133,6 +149,19 @@ def test_ours_beside_the_papers(records: list[Record]) -> None:
     assert second.iloc[5]["speed-up"] == f"{2712 / 1391:.2f}"
     assert not second.isna().any(axis=None)
     assert len(table1(models.iloc[:0])) == 4
+
+
+def test_table_2_in_five_rows(records: list[Record]) -> None:
+    points = operating_points(scored_models(records))
+    table = table2_in_five_rows(points).set_index("ff + attn")
+    assert table.index.tolist() == ["unpruned", "×1", "×2", "×3", "×4"]
+    assert table["F1 lost, published"].tolist() == ["0.0", "0.9", "1.4", "2.2", "3.1"]
+    assert table["speed-up, published"].tolist() == ["1.00", "1.63", "1.95", "2.24", "2.40"]
+    ours = points[points["then"].eq("cross-entropy") & points["multiple"].eq(2)].iloc[0]
+    assert table.loc["×2", "F1 lost, ours"] == f"{80 - ours['f1']:.1f}"
+    assert table.loc["×2", "speed-up, ours"] == f"{ours['speedup']:.2f}"
+    assert table.loc["×3", "F1 lost, ours"] == table.loc["×3", "speed-up, ours"] == "–"
+    assert set(table["lost by answering nothing"]) == {"30.0"}
 
 
 def test_natural_questions_beside_the_papers() -> None:
@@ -212,7 +241,8 @@ def test_what_pruning_loses_and_what_the_choice_is_worth(records: list[Record]) 
 def test_runs_of_l0_side_by_side(records: list[Record]) -> None:
     runs = l0_runs(records)
     pairs = reading_cells(readings(runs, "learning_rate"), "learning_rate")
-    assert list(pairs) == ["gates", "λ", "seed", "learning_rate", "% removed", "F1 lost"]
+    assert list(pairs) == ["gates", "λ", "seed", "learning_rate", *NUMBERS]
+    assert set(pairs["answering nothing"]) == {"50.0"}
     # 35% less the 15 that the study's runs remove less
     assert pairs["% removed"].tolist() == ["20.0", "20.0", "35.0"]
     table = run_cells(runs).set_index(["gates", "λ", "changed"])

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from study.claims import CLAIMS
-from study.claims.judgement import OF_BASE
+from study.claims import CLAIMS, OF_BASE
 from tests.study.claims.planted import LOUD, WHOLE, Planted, both_kinds, line
 
 LARGE = "bert-large-uncased"
@@ -122,5 +121,5 @@ def test_of_several_multiples_those_above_the_floor_are_told() -> None:
 
 def test_the_claims_on_the_base_model_are_those_of_its_sections() -> None:
     sections = ("Section 4.2.1", "Section 4.2.2")
-    of_base = {number for number, claim in CLAIMS.items() if claim.where in sections}
+    of_base = {number for number, claim in CLAIMS.items() if claim.place in sections}
     assert of_base | {32} == OF_BASE

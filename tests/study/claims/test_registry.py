@@ -69,8 +69,8 @@ def test_words_stand_where_it_says(claim: Claim, paper: str) -> None:
         match[1] or match[2]: running_text(paper[start:end])
         for match, start, end in zip(starts, bounds[:-1], bounds[1:], strict=True)
     }
-    places = re.findall(r"Abstract|\d(?:\.\d)*", claim.where)
-    if claim.where.startswith("Table"):
+    places = re.findall(r"Abstract|\d(?:\.\d)*", claim.place)
+    if claim.place.startswith("Table"):
         places = ["1"]  # section 1 holds Table 1
     first = letters(claim.words.split("…")[0])
     assert any(first in sections[place] for place in places), places
@@ -150,7 +150,7 @@ def test_the_papers_own_data_comes_first() -> None:
 
 def test_claims_import_without_torch() -> None:
     program = (
-        "import sys, study.claims, study.l0_runs, study.names\n"
+        "import sys, study.claims, study.frames, study.names\n"
         "print({'torch', 'transformers', 'matplotlib'} & set(sys.modules))"
     )
     answer = subprocess.run(

@@ -25,8 +25,9 @@ from transformers import (
 )
 
 from qaprune_lib.errors import RecordError
+from study.expressions import evaluate
 from study.paper import released
-from study.paper.audit import Check, audit, evaluate, nearest_to_failing
+from study.paper.audit import Check, audit, nearest_to_failing
 from study.paper.fits import fit_decoding_time
 from study.paper.published import TABLE_2, TABLE_5
 
@@ -311,15 +312,15 @@ def test_an_item_fails_by_its_worst_check(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("checks.a = 'table2.x9.f1 == 1'", r"'table2.x9' has no value in 'table2.x9.f1'"),
-        ("checks.a = 'table2.attn.f1_no_retrain == 1'", "'table2.attn.f1_no_retrain' has no value"),
+        ("checks.a = 'table2.x9.f1 == 1'", "'table2.x9.f1' has no value"),
+        ("checks.a = 'table2.attn.f1_no_retrain == 1'", "computed"),
         ("checks.a = 'text.base_f1 == 1'", "computed"),
         ("checks.a = 'f1 == 1'", "'f1' has no value"),
         ("checks.a = '1 / 0 == 1'", "division by zero"),
         ("checks.a = 'table2.x1.f1'", "'a' is no comparison"),
         ("checks.a = '1 =='", "'a' is no comparison"),
-        ("checks.a = '1 + == 1'", "invalid syntax"),
-        ("checks.'{row.model}' = '1 == 1'", "'row' has no value in 'row.model'"),
+        ("checks.a = '1 + == 1'", r"'1 \+' has no value"),
+        ("checks.'{row.model}' = '1 == 1'", "'row.model' has no value"),
         ("", "checks"),
         ("checks.a = { check = '1 == 1', tolerence = 1 }", "tolerence"),
         ("checks.a = '1 == 1'\nsource = 'Table 1'", "source"),
@@ -348,25 +349,13 @@ expressions = st.recursive(
 
 @given(expressions)
 def test_expressions_have_their_value_in_python(expression: str) -> None:
-    row = TABLE_2.rows[1]
-    assert evaluate(expression, {"row": row}) == eval(expression, {"row": row})
+    names = {"row": TABLE_2.rows[1], "min": min, "max": max, "abs": abs}
+    assert evaluate(expression, names) == eval(expression, names)
 
 
 @pytest.mark.parametrize(
-    "expression",
-    [
-        "__import__('os')",
-        "row.__class__",
-        "row.model_dump()",
-        "open(1)",
-        "'text'",
-        "[n for n in [1]]",
-        "(lambda: 1)()",
-        "round(1.5, ndigits=1)",
-        "2 ** 9",
-        "-1",
-    ],
+    "expression", ["__import__('os')", "row.__class__", "row.no_such", "open(1)", "1 / 0", "1 +"]
 )
-def test_nothing_but_arithmetic_is_run(expression: str) -> None:
+def test_what_is_not_there_is_not_run(expression: str) -> None:
     with pytest.raises(RecordError, match="has no value"):
         evaluate(expression, {"row": TABLE_2.rows[0]})

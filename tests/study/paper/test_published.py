@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -20,7 +19,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 by_number = pytest.mark.parametrize("table", TABLES, ids=lambda table: f"table{table.number}")
 
 
-def cells(table: Table[Any]) -> dict[str, dict[str, float]]:
+def cells(table: Table) -> dict[str, dict[str, float]]:
     """Numbers of a table by label of the row and heading of the column."""
     return {
         row.model: {COLUMNS[key][0]: n for key, n in row if key in COLUMNS and n is not None}
@@ -57,7 +56,7 @@ def printed_tables(paper: str) -> dict[int, list[list[float]]]:
 
 
 @by_number
-def test_tables_hold_what_the_paper_prints(table: Table[Any], paper: str) -> None:
+def test_tables_hold_what_the_paper_prints(table: Table, paper: str) -> None:
     printed = printed_tables(paper)[table.number]
     for (model, ours), numbers in zip(cells(table).items(), printed, strict=True):
         # Table 1 prints two sources in one cell, Tables 3 to 5 time last, Table 2 first
@@ -114,7 +113,7 @@ def test_five_tables_of_known_size() -> None:
 
 
 @by_number
-def test_frame_holds_the_rows(table: Table[Any]) -> None:
+def test_frame_holds_the_rows(table: Table) -> None:
     frame = table.frame()
     fields = [field for field in COLUMNS if field in frame]
     assert {str(dtype) for dtype in frame[fields].dtypes} == {"float64"}
