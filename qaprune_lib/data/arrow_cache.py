@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset, Features
+from datasets import Dataset, DatasetInfo, Features
 
 from qaprune_lib.cache import cache_root, file_digest, read_or_build
 
@@ -24,6 +24,7 @@ def kept_dataset(
     features: Features,
     tables: Iterable[pa.Table],
     cache_dir: Path | None = None,
+    describe: Callable[[], str] = str,
 ) -> Dataset:
     """The data set of these tables, made once.
 
@@ -33,6 +34,7 @@ def kept_dataset(
         features: of the data set.
         tables: read where there is no such data set, or a damaged one; memory holds one at a time.
         cache_dir: default ``$QAPRUNE_CACHE`` or ``~/.cache/qaprune``.
+        describe: once all tables are read, what the data set's ``info.description`` is to be.
     """
     parts = json.dumps({"source": source_digest(), **depends_on}, sort_keys=True)
     key = hashlib.sha256(parts.encode()).hexdigest()[:40]
@@ -45,7 +47,8 @@ def kept_dataset(
         ):
             for table in tables:
                 writer.write_table(table.cast(schema))
-        (folder / _COMPLETE).write_text(json.dumps({_ROWS: file_digest(folder / _ROWS)}))
+        complete = {_ROWS: file_digest(folder / _ROWS), "description": describe()}
+        (folder / _COMPLETE).write_text(json.dumps(complete))
 
     return read_or_build(cache_root(cache_dir) / kind / key, build, _read)
 
@@ -68,9 +71,10 @@ def source_digest() -> str:
 def _read(folder: Path) -> Dataset | None:
     """The data set in a folder, or None unless it is as it was written."""
     try:
-        digests: dict[str, str] = json.loads((folder / _COMPLETE).read_text())
-        if digests != {_ROWS: file_digest(folder / _ROWS)}:
+        complete: dict[str, str] = json.loads((folder / _COMPLETE).read_text())
+        if complete[_ROWS] != file_digest(folder / _ROWS):
             return None
-        return Dataset.from_file(str(folder / _ROWS))
-    except (OSError, ValueError):
+        info = DatasetInfo(description=complete["description"])
+        return Dataset.from_file(str(folder / _ROWS), info=info)
+    except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -10,6 +10,7 @@ from functools import lru_cache
 from itertools import chain
 
 import numpy as np
+import regex
 from tokenizers import Encoding, Tokenizer
 from transformers import PreTrainedTokenizerBase
 
@@ -17,13 +18,17 @@ from qaprune_lib.errors import SettingsError
 
 _IS_SPACE = np.array([chr(code).isspace() for code in range(0x3002)])  # no space lies beyond
 _MARKS = {"Mn", "Mc", "Me", "Cf"}  # Unicode categories: combining marks and joiners
+_CLUSTER = regex.compile(r"\X")
+# a character that can share a cluster with its neighbour
+_JOINED = regex.compile(r"[^\p{GCB=XX}\p{GCB=CN}\p{GCB=LV}\p{GCB=LVT}\p{GCB=CR}\p{GCB=LF}]")
 
 
 @dataclass(frozen=True)
 class Tokens:
     """Ids of a text's tokens, and where in the text each begins and ends: [n_tokens] int32 each.
 
-    Places count characters, or words where the text is a page of Natural Questions.
+    A token of white space alone ends where it begins. Places count characters, or words where the
+    text is a page of Natural Questions.
     """
 
     ids: np.ndarray
@@ -43,9 +48,9 @@ def read_texts(backend: Tokenizer, texts: Iterable[str]) -> dict[str, Tokens]:
 
 
 def locate_tokens(encoding: Encoding, text: str) -> Tokens:
-    """Tokens with the characters they stand for: never empty, no space at the edges.
+    """Tokens with the characters they stand for: whole grapheme clusters, no space at the edges.
 
-    Marks that the tokenizer drops (accents, vowel points, joiners) belong to the token before,
+    Characters that the tokenizer drops and that show nothing (joiners) belong to the token before,
     so that an answer keeps them.
     """
     ids = np.array(encoding.ids, np.int32)
@@ -54,6 +59,9 @@ def locate_tokens(encoding: Encoding, text: str) -> Tokens:
     end = np.maximum(offsets[:, 1], start + 1)
     codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
     is_space = _IS_SPACE[np.minimum(codes, len(_IS_SPACE) - 1)]
+    if not text.isascii() and _JOINED.search(text):
+        first, after = _clusters(text)
+        start, end, is_space = first[start], after[end - 1], is_space[first]
     if is_space[start].any() or is_space[end - 1].any():
         start, end = _trim(start, end, is_space)
     marks: list[int] = []
@@ -62,7 +70,8 @@ def locate_tokens(encoding: Encoding, text: str) -> Tokens:
     if marks and len(ids):
         after = _next(~np.isin(codes, marks))
         following = np.append(start[1:], len(text))
-        end = np.maximum(end, np.minimum(after[end], following)).astype(np.int32)
+        reach = np.maximum(end, np.minimum(after[end], following)).astype(np.int32)
+        end = np.where(start < end, reach, end)
     return Tokens(ids, start, end)
 
 
@@ -81,8 +90,15 @@ def _trim(
     has_text = inner_start < inner_end
     return (
         np.where(has_text, inner_start, start).astype(np.int32),
-        np.where(has_text, inner_end, end).astype(np.int32),
+        np.where(has_text, inner_end, start).astype(np.int32),
     )
+
+
+def _clusters(text: str) -> tuple[np.ndarray, np.ndarray]:
+    """Of each character where its grapheme cluster (UAX #29) begins, and where it ends."""
+    ends = np.fromiter((match.end() for match in _CLUSTER.finditer(text)), np.int32)
+    sizes = np.diff(ends, prepend=0)
+    return np.repeat(ends - sizes, sizes), np.repeat(ends, sizes)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from qaprune_lib.errors import GateError
 from qaprune_lib.models.architecture import KINDS, Encoder, ModelShape
+from qaprune_lib.models.sharing import changing
 from qaprune_lib.models.topology import Topology
 
 
@@ -127,6 +128,7 @@ def apply_masks(
     Raises:
         GateError: a mask of a wrong shape or value, or, after a forward pass, one that was not
             used.
+        ModelError: another thread runs the model.
     """
     if embedding_norm not in ("weighted", "plain"):
         raise GateError(f"embedding_norm={embedding_norm!r} must be 'weighted' or 'plain'")
@@ -143,6 +145,7 @@ def apply_masks(
             )
 
     with ExitStack() as hooks:
+        hooks.enter_context(changing(model))
 
         def register(
             name: str, module: nn.Module, hook: Callable[..., Any], *, after: bool

@@ -32,16 +32,17 @@ def _reader(backend: Tokenizer) -> Callable[[Columns], Iterator[Asked]]:
             columns["id"], columns["context"], columns["answers"], questions, strict=True
         ):
             name, context = f"question {identity!r}", contexts[text]
-            if not len(context.ids):
+            if not (context.start < context.end).any():
                 raise DataError(f"{name}: the tokenizer finds no token in its context")
-            yield Asked(name, question.ids, context, _first(answers))
+            is_labelled = answers is not None
+            yield Asked(name, question.ids, context, _first(answers), is_labelled=is_labelled)
 
     return read
 
 
-def _first(answers: dict[str, list[Any]]) -> tuple[int, int] | None:
+def _first(answers: dict[str, list[Any]] | None) -> tuple[int, int] | None:
     """Where the first answer begins and ends, if there is one."""
-    if not answers["text"]:
+    if not answers or not answers["text"]:
         return None
     start = answers["answer_start"][0]
     return start, start + len(answers["text"][0])
