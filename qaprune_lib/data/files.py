@@ -100,7 +100,7 @@ def files_by_split(
             f"{folder}: {', '.join(unused)} would go unused: expected are {expected}; "
             f"{SPLIT_RULE} and the path of one file"
         )
-    for split, names in splits.items():
+    for split, names in sorted(splits.items(), reverse=True):
         if len({re.sub(shard, "#", name) for name in names}) > 1:
             raise DataError(f"{folder}: more than one {split} set: {', '.join(names)}; {instead}")
     return {split: [folder / name for name in names] for split, names in splits.items()}

@@ -61,7 +61,10 @@ def windows_for(model: PreTrainedModel, task: Task, windows: Windows | None) -> 
     Raises:
         SettingsError: they are longer than the model has positions for.
     """
-    sizes, limit = task.resolve(windows), Encoder(model).longest_input()
+    sizes = task.resolve(windows)
+    if not isinstance(model, PreTrainedModel):  # a wrapper, which does not say
+        return sizes
+    limit = Encoder(model).longest_input()
     if windows is None:
         return replace(sizes, max_length=min(sizes.max_length, limit))
     if sizes.max_length > limit:

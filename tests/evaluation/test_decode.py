@@ -356,7 +356,10 @@ def test_evaluate_end_to_end(tmp_path: Path) -> None:
     """The finder names a city wherever it stands, so the third question misleads it."""
     contexts = ["Paris is larger.", "Berlin is large.", "Not Paris.", "In Paris?"]
     golds: list[list[str]] = [["Paris"], [], [], ["Paris"]]
-    answers = [{"text": g, "answer_start": [0] * len(g)} for g in golds]
+    answers = [
+        {"text": gold, "answer_start": [context.index(text) for text in gold]}
+        for gold, context in zip(golds, contexts, strict=True)
+    ]
     dataset = rows(contexts).remove_columns("answers").add_column("answers", answers)
     finder = cast(Any, Finder("paris"))
     result = evaluate(finder, dataset, threshold_from=dataset, cache_dir=tmp_path, progress=False)
