@@ -107,8 +107,8 @@ def files_by_split(
 
 
 @contextmanager
-def open_plain(path: Path) -> Iterator[BinaryIO]:
-    """A regular file, unpacked if it is gzipped.
+def open_plain(path: Path, *, unpack: bool = True) -> Iterator[BinaryIO]:
+    """A regular file, unpacked if it is gzipped and `unpack` is set.
 
     Raises:
         DataError: no such file, something else than a file, or one that cannot be read, here or
@@ -121,7 +121,7 @@ def open_plain(path: Path) -> Iterator[BinaryIO]:
         with path.open("rb") as file:
             is_gzip = file.read(2) == b"\x1f\x8b"
             file.seek(0)
-            if not is_gzip:
+            if not (unpack and is_gzip):
                 yield file
                 return
             with gzip.open(file) as unpacked:

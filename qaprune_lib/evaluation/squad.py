@@ -171,11 +171,13 @@ class _RawScores:
 
 
 def _raw_scores(dataset: Dataset, predictions: Sequence[Prediction]) -> _RawScores:
-    if not hasattr(dataset, "column_names"):
-        raise no_questions(dataset)
-    ids: list[str] = list(dataset["id"])
+    try:
+        ids: list[str] = list(dataset["id"])
+    except (TypeError, KeyError, AttributeError) as error:
+        raise no_questions(dataset) from error
     by_id = _match(ids, predictions)
-    answers = dataset["answers"] if "answers" in dataset.column_names else [None] * len(ids)
+    columns = getattr(dataset, "column_names", dataset)
+    answers = dataset["answers"] if "answers" in columns else [None] * len(ids)
     unlabelled = [name for name, found in zip(ids, answers, strict=True) if not found]
     if unlabelled:
         raise DataError(

@@ -37,6 +37,7 @@ NATURAL_QUESTIONS_FEATURES = Features(
         "html": List(Value("int32")),
     }
 )
+_BLANK_LINES = 1000  # of a file: a packed file without end is soon found out
 _ROWS = 200  # examples that are written to disk together
 
 
@@ -185,6 +186,7 @@ class _Files:
     def raw_examples(self) -> Iterator[tuple[str, bytes]]:
         limit = max_bytes()
         for path in self.paths:
+            n_blank = 0
             with open_plain(path) as file:
                 for number, line in enumerate(iter(lambda: file.readline(limit + 1), b""), 1):
                     if len(line) > limit:
@@ -192,6 +194,10 @@ class _Files:
                     content = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
                     if not content.isspace():
                         yield f"{path}: line {number}", content
+                        continue
+                    n_blank += 1
+                    if n_blank > _BLANK_LINES:
+                        raise DataError(f"{path}: more than {_BLANK_LINES} blank lines")
 
     def digest(self) -> str:
         digest = hashlib.sha256()

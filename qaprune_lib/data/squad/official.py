@@ -175,19 +175,19 @@ def read_file(file: Path, questions: Questions, version: Version | None) -> None
     """Add the questions of official JSON, plain or gzipped, of Parquet or of an Arrow file."""
     questions.file = str(file)
     if file.suffix.lower() in (".parquet", ".arrow"):
-        for rows in _tables(file):
-            add_rows(rows, questions)
+        for table in _tables(file):
+            add_rows(table, questions)
     else:
         add_official(load_json(file), questions, version)
 
 
-def _tables(file: Path) -> Iterator[Dataset]:
+def _tables(file: Path) -> Iterator[pa.Table]:
     """Rows of a table on disk, some at a time and at most `max_bytes` of them in all."""
     size = 0
-    with open_plain(file) as opened:
+    with open_plain(file, unpack=False) as opened:
         try:
             if file.suffix.lower() == ".parquet":
-                batches = pq.ParquetFile(opened).iter_batches(batch_size=1000)
+                batches = pq.ParquetFile(opened).iter_batches(batch_size=100)
             else:
                 batches = iter(pa.ipc.open_stream(opened))
             for batch in batches:
@@ -195,15 +195,16 @@ def _tables(file: Path) -> Iterator[Dataset]:
                 size += batch.nbytes
                 if size > max_bytes():
                     raise too_large(file)
-                yield Dataset(pa.Table.from_batches([batch]).replace_schema_metadata(None))
+                yield pa.Table.from_batches([batch])
         except (pa.ArrowException, UnicodeDecodeError) as error:
             raise DataError(f"{file}: a damaged {file.suffix[1:]} file: {error}") from error
 
 
 def load_json(file: Path) -> Any:
     """The content of a JSON file, plain or gzipped."""
+    content = read_bytes(file)
     try:
-        return json.loads(read_bytes(file).decode("utf-8-sig"))
+        return json.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: not UTF-8 text: byte {error.start}: {error.reason}") from error
     except json.JSONDecodeError as error:
@@ -249,21 +250,21 @@ def _is_labelled(question: Any) -> bool:
     return not isinstance(question, dict) or any(question.get(name) is not None for name in names)
 
 
-def add_rows(rows: Dataset, questions: Questions) -> None:
+def add_rows(table: pa.Table, questions: Questions) -> None:
     """Add rows in the ``squad_v2`` schema; with an empty list of answers they are unanswerable.
 
     They need no title, and no answers where nothing is known of any of them.
     """
-    missing = {"id", "context", "question"} - set(rows.column_names)
+    missing = {"id", "context", "question"} - set(table.column_names)
     if missing:
         raise DataError(
             f"{questions.file}: it has no column {', '.join(sorted(missing))}, but "
-            f"{', '.join(rows.column_names)}"
+            f"{', '.join(table.column_names)}"
         )
-    columns = [name for name in SQUAD_FEATURES if name in rows.column_names]
+    columns = [name for name in SQUAD_FEATURES if name in table.column_names]
     first = len(questions.columns["id"])
-    labelled = "answers" in columns and rows.data.column("answers").null_count < len(rows)
-    for number, row in enumerate(rows.select_columns(columns).with_format(None), first):
+    labelled = "answers" in columns and table.column("answers").null_count < len(table)
+    for number, row in enumerate(table.select(columns).to_pylist(), first):
         answers = row.get("answers")
         try:
             if isinstance(answers, dict):

@@ -196,7 +196,8 @@ def _read_source(
             loaded = datasets.load_dataset(source)
         for name, (part, rows) in named_splits(str(source), loaded).items():
             read[name].file = f"{source} {part}"
-            add_rows(rows, read[name])
+            for table in rows.with_format("arrow").iter(1000):
+                add_rows(table, read[name])
     return read
 
 
