@@ -14,9 +14,9 @@ import regex
 from tokenizers import Encoding, Tokenizer
 from transformers import PreTrainedTokenizerBase
 
+from qaprune_lib.data.unicode_forms import code_points, white_space
 from qaprune_lib.errors import SettingsError
 
-_IS_SPACE = np.array([chr(code).isspace() for code in range(0x3002)])  # no space lies beyond
 _MARKS = {"Mn", "Mc", "Me", "Cf"}  # Unicode categories: combining marks and joiners
 _CLUSTER = regex.compile(r"\X")
 # a character that can share a cluster with its neighbour
@@ -27,8 +27,7 @@ _JOINED = regex.compile(r"[^\p{GCB=XX}\p{GCB=CN}\p{GCB=LV}\p{GCB=LVT}\p{GCB=CR}\
 class Tokens:
     """Ids of a text's tokens, and where in the text each begins and ends: [n_tokens] int32 each.
 
-    A token of white space alone ends where it begins. Places count characters, or words where the
-    text is a page of Natural Questions.
+    Places count characters, or words where the text is a page of Natural Questions.
     """
 
     ids: np.ndarray
@@ -50,15 +49,14 @@ def read_texts(backend: Tokenizer, texts: Iterable[str]) -> dict[str, Tokens]:
 def locate_tokens(encoding: Encoding, text: str) -> Tokens:
     """Tokens with the characters they stand for: whole grapheme clusters, no space at the edges.
 
-    Characters that the tokenizer drops and that show nothing (joiners) belong to the token before,
-    so that an answer keeps them.
+    A token of white space alone keeps it, and so begins with white space as no other does. What the
+    tokenizer drops and nobody sees (joiners) belongs to the token before, so that an answer keeps it.
     """
     ids = np.array(encoding.ids, np.int32)
     offsets = np.fromiter(chain.from_iterable(encoding.offsets), np.int32).reshape(-1, 2)
     start = np.minimum(offsets[:, 0], len(text) - 1)
     end = np.maximum(offsets[:, 1], start + 1)
-    codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-    is_space = _IS_SPACE[np.minimum(codes, len(_IS_SPACE) - 1)]
+    codes, is_space = code_points(text), white_space(text)
     if not text.isascii() and _JOINED.search(text):
         first, after = _clusters(text)
         start, end, is_space = first[start], after[end - 1], is_space[first]
@@ -70,8 +68,7 @@ def locate_tokens(encoding: Encoding, text: str) -> Tokens:
     if marks and len(ids):
         after = _next(~np.isin(codes, marks))
         following = np.append(start[1:], len(text))
-        reach = np.maximum(end, np.minimum(after[end], following)).astype(np.int32)
-        end = np.where(start < end, reach, end)
+        end = np.maximum(end, np.minimum(after[end], following)).astype(np.int32)
     return Tokens(ids, start, end)
 
 
@@ -90,7 +87,7 @@ def _trim(
     has_text = inner_start < inner_end
     return (
         np.where(has_text, inner_start, start).astype(np.int32),
-        np.where(has_text, inner_end, start).astype(np.int32),
+        np.where(has_text, inner_end, end).astype(np.int32),
     )
 
 

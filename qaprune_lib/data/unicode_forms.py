@@ -1,10 +1,23 @@
-"""Texts that look alike and are not: the same but for their Unicode form."""
+"""Texts as code points: which are white space, and which differ in their Unicode form alone."""
 
 from __future__ import annotations
 
 import unicodedata
 
+import numpy as np
+
+_IS_SPACE = np.array([chr(code).isspace() for code in range(0x3002)])  # no space lies beyond
 _LONGEST = 300  # characters that are compared
+
+
+def code_points(text: str) -> np.ndarray:
+    """The code point of each character, uint32."""
+    return np.frombuffer(text.encode("utf-32-le"), np.uint32)
+
+
+def white_space(text: str) -> np.ndarray:
+    """Of each character whether it is white space."""
+    return _IS_SPACE[np.minimum(code_points(text), len(_IS_SPACE) - 1)]
 
 
 def form_hint(expected: str, found: str) -> str:

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 
 from qaprune_lib.data.squad.questions import batches, data_digest
 from qaprune_lib.data.tokens import read_texts
+from qaprune_lib.data.unicode_forms import white_space
 from qaprune_lib.data.windows import Asked, Task, Windows
 from qaprune_lib.errors import DataError
 
@@ -32,7 +33,7 @@ def _reader(backend: Tokenizer) -> Callable[[Columns], Iterator[Asked]]:
             columns["id"], columns["context"], columns["answers"], questions, strict=True
         ):
             name, context = f"question {identity!r}", contexts[text]
-            if not (context.start < context.end).any():
+            if white_space(text)[context.start].all():
                 raise DataError(f"{name}: the tokenizer finds no token in its context")
             is_labelled = answers is not None
             yield Asked(name, question.ids, context, _first(answers), is_labelled=is_labelled)
