@@ -50,7 +50,7 @@ def locate_tokens(encoding: Encoding, text: str) -> Tokens:
     """Tokens with the characters they stand for: whole grapheme clusters, no space at the edges.
 
     A token of white space alone keeps it, and so begins with white space as no other does. What the
-    tokenizer drops and nobody sees (joiners) belongs to the token before, so that an answer keeps it.
+    tokenizer drops and nobody sees (joiners) belongs to the token before: an answer keeps it.
     """
     ids = np.array(encoding.ids, np.int32)
     offsets = np.fromiter(chain.from_iterable(encoding.offsets), np.int32).reshape(-1, 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ def features_for(
     )
 
 
-def windows_for(model: PreTrainedModel, task: Task, windows: Windows | None) -> Windows:
+def windows_for(model: Any, task: Task, windows: Windows | None) -> Windows:
     """The windows, by default the task's, or as long as the model can read where that is less.
 
     Raises:
