@@ -10,9 +10,10 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import qaprune_lib as qp
-from qaprune_lib.errors import DataError, QapruneError
+from qaprune_lib.errors import DataError, QapruneError, SettingsError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,17 +35,28 @@ def _parser() -> argparse.ArgumentParser:
     model = argparse.ArgumentParser(add_help=False)
     model.add_argument("model", metavar="MODEL", help='a folder, a Hub id or "embedded"')
 
+    windows = argparse.ArgumentParser(add_help=False)
+    for name in ("max-length", "doc-stride", "max-question-length"):
+        windows.add_argument(f"--{name}", type=int, metavar="TOKENS", help="of a window")
+
     version = commands.add_parser("version", help="versions and device, for bug reports")
     version.set_defaults(run=_version)
 
-    ask = commands.add_parser("ask", parents=[model], help="answer one question about a text")
+    ask = commands.add_parser(
+        "ask", parents=[model, windows], help="answer one question about a text"
+    )
     ask.add_argument("question", metavar="QUESTION")
     ask.add_argument("context", metavar="CONTEXT_OR_FILE", help="the text, or a file that holds it")
+    ask.add_argument("--n-best", type=int, metavar="N", help="list so many answers")
     ask.set_defaults(run=_ask)
 
-    evaluate = commands.add_parser("evaluate", parents=[model], help="score answers as SQuAD does")
+    evaluate = commands.add_parser(
+        "evaluate", parents=[model, windows], help="score answers as SQuAD does"
+    )
     evaluate.add_argument(
-        "questions", metavar="QUESTIONS", help='a SQuAD file, a folder, a Hub id or "embedded"'
+        "questions",
+        metavar="QUESTIONS",
+        help='a file of questions with answers, a folder, a Hub id or "embedded"',
     )
     evaluate.add_argument(
         "--version", choices=("1.1", "2.0"), help="which one, where a folder holds both"
@@ -97,16 +109,29 @@ def _ask(options: argparse.Namespace) -> None:
     from dataclasses import asdict
 
     context = _text(options.context)
-    answer = qp.ask(qp.load_model(options.model), options.question, context)
+    model, windows = qp.load_model(options.model), _windows(options)
+    answer = qp.ask(model, options.question, context, windows=windows, n_best=options.n_best)
     print(json.dumps(asdict(answer), ensure_ascii=False, indent=1))
 
 
+def _windows(options: argparse.Namespace) -> qp.Windows | None:
+    """The windows that are asked for; None are those of the model."""
+    names = ("max_length", "doc_stride", "max_question_length")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if given and "max_length" not in given:
+        raise SettingsError(f"{', '.join(given)}: give --max-length as well")
+    return qp.Windows(**given) if given else None
+
+
 def _text(text_or_file: str) -> str:
-    if os.path.isfile(text_or_file):
+    if os.path.exists(text_or_file):
+        from pathlib import Path
+
+        from qaprune_lib.data.files import read_bytes
+
         try:
-            with open(text_or_file, encoding="utf-8") as file:
-                return file.read()
-        except (OSError, UnicodeDecodeError) as error:
+            return read_bytes(Path(text_or_file)).decode()
+        except UnicodeDecodeError as error:
             raise DataError(f"{text_or_file}: cannot be read as UTF-8 text: {error}") from error
     if len(text_or_file.split()) == 1 and os.path.splitext(text_or_file)[1]:
         raise DataError(f"{text_or_file}: no such file, and too short for a text")
@@ -114,10 +139,13 @@ def _text(text_or_file: str) -> str:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    splits = qp.load_squad(options.questions, version=options.version, heldout=0)
+    # one file is what is to be scored, whatever its name
+    split: Any = "dev" if os.path.isfile(options.questions) else None
+    splits = qp.load_squad(options.questions, split=split, version=options.version, heldout=0)
     split = "dev" if "dev" in splits else "train"
     print(f"{len(splits[split])} questions of {split}", file=sys.stderr)
-    print(qp.evaluate(qp.load_model(options.model), splits[split]).model_dump_json(indent=1))
+    model, windows = qp.load_model(options.model), _windows(options)
+    print(qp.evaluate(model, splits[split], windows=windows).model_dump_json(indent=1))
 
 
 def _compress(options: argparse.Namespace) -> None:

@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+import operator
+import reprlib
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 1000
+_PACKAGE = str(Path(__file__).parent)
+
 
 class QapruneError(ValueError):
     """Base of every error this library raises on purpose."""
@@ -35,10 +46,55 @@ class QapruneWarning(UserWarning):
     """Done as asked, though it is likely not what was meant: the message says so in numbers."""
 
 
-def check_counts(**values: object) -> None:
-    """Raise SettingsError for a value that is neither None nor an integer of at least 1."""
+def integer(value: Any) -> int | None:
+    """The integer that a value is: Python's or numpy's, or a float without a fraction; else None.
+
+    >>> integer(3.0), integer(3.5), integer(True)
+    (3, None, None)
+    """
+    if isinstance(value, bool):
+        return None
+    is_whole = isinstance(value, int) or getattr(value, "is_integer", bool)()
+    try:
+        return int(value) if is_whole else operator.index(value)
+    except TypeError:
+        return None
+
+
+def counts(
+    *, least: int = 1, most: int | None = None, or_none: bool = False, **values: Any
+) -> list[Any]:
+    """The values in order as integers, however each is given; None stays None where it may.
+
+    Raises:
+        SettingsError: one that is no integer, or less than `least` or more than `most`.
+
+    >>> counts(rows=64.0, steps=3)
+    [64, 3]
+    """
+    found = []
     for name, value in values.items():
-        if value is not None and (
-            not isinstance(value, int) or isinstance(value, bool) or value < 1
-        ):
-            raise SettingsError(f"{name}={value!r} must be an integer of at least 1")
+        number = integer(value)
+        is_out = number is None or number < least or (most is not None and number > most)
+        if is_out and not (or_none and value is None):
+            limits = f"of at least {least}" if most is None else f"from {least} to {most}"
+            raise SettingsError(f"{name}={short(value)} must be an integer {limits}")
+        found.append(number)
+    return found
+
+
+def short(value: Any, width: int = 80) -> str:
+    """A value in a message: of bounded length and time, whatever it is."""
+    try:
+        text = _REPR.repr(value)
+    except (ValueError, RecursionError):  # Python prints no integer of thousands of digits
+        text = f"a {type(value).__name__} too large to print"
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def warn(message: str) -> None:
+    """Warn at the line outside of this package that led here."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, QapruneWarning, stacklevel=level)

@@ -71,7 +71,7 @@ def test_ask(
         context = str(path)
     assert main(["ask", model, QUESTION, context]) == 0
     expected = asdict(qp.ask(qp.load_model(model), QUESTION, CONTEXT))
-    assert json.loads(capsys.readouterr().out) == expected
+    assert capsys.readouterr().out == json.dumps(expected, ensure_ascii=False, indent=1) + "\n"
 
 
 def test_evaluate_scores_dev(

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset, Features
+from datasets import Dataset, DatasetInfo, Features
 
 from qaprune_lib.cache import cache_root, read_or_build
 
-_ROWS = "rows.arrow"
+_ROWS, _ABOUT = "rows.arrow", "about.json"
 
 
 def kept_dataset(
@@ -24,6 +24,7 @@ def kept_dataset(
     features: Features,
     tables: Iterable[pa.Table],
     cache_dir: Path | None = None,
+    describe: Callable[[], str] = str,
 ) -> Dataset:
     """The data set of these tables, made once.
 
@@ -33,6 +34,7 @@ def kept_dataset(
         features: of the data set.
         tables: read where there is no such data set, or a damaged one; memory holds one at a time.
         cache_dir: default ``$QAPRUNE_CACHE`` or ``~/.cache/qaprune``.
+        describe: once all tables are read, what the data set's ``info.description`` is to be.
     """
     parts = json.dumps({"source": source_digest(), **depends_on}, sort_keys=True)
     key = hashlib.sha256(parts.encode()).hexdigest()[:40]
@@ -45,9 +47,11 @@ def kept_dataset(
         ):
             for table in tables:
                 writer.write_table(table.cast(schema))
+        (folder / _ABOUT).write_text(json.dumps(describe()), encoding="utf-8")
 
     def read(folder: Path) -> Dataset:
-        return Dataset.from_file(str(folder / _ROWS))
+        about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+        return Dataset.from_file(str(folder / _ROWS), info=DatasetInfo(description=about))
 
     return read_or_build(cache_root(cache_dir) / kind / key, build, read)
 

@@ -12,7 +12,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from qaprune_lib.errors import check_counts
+from qaprune_lib.errors import counts
 
 MEGABATCH = 50  # global batches that are sorted by length together
 LABELS = ("start_position", "end_position", "answer_type")
@@ -78,7 +78,7 @@ def length_grouped_order(
     cut into global batches, and these are shuffled. An incomplete batch stays last. The order
     depends on the arguments alone, so that a resumed run meets the same batches.
     """
-    check_counts(global_batch=global_batch)
+    (global_batch,) = counts(global_batch=global_batch)
     generator = np.random.default_rng([seed, epoch])
     shuffled = generator.permutation(len(lengths))
     by_row = np.asarray(lengths)
@@ -98,7 +98,7 @@ def batches_by_tokens(lengths: Sequence[int] | np.ndarray, max_tokens: int) -> l
 
     Padding counts; a row longer than ``max_tokens`` makes a batch by itself.
     """
-    check_counts(max_tokens=max_tokens)
+    (max_tokens,) = counts(max_tokens=max_tokens)
     by_row = np.asarray(lengths)
     order = np.argsort(-by_row, kind="stable")
     batches, start = [], 0

@@ -17,8 +17,8 @@ from datasets import Dataset
 from qaprune_lib.data.arrow_cache import kept_dataset
 from qaprune_lib.data.tasks import QuestionData, task_of
 from qaprune_lib.data.tokens import tokenizer_state
-from qaprune_lib.data.windows import Task, WindowCutter, Windows
-from qaprune_lib.errors import DataError, check_counts
+from qaprune_lib.data.windows import Notes, Task, WindowCutter, Windows
+from qaprune_lib.errors import DataError, counts, warn
 from qaprune_lib.progress import tqdm
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def make_features(
     >>> rows["length"][:]
     [64, 64, 64, 63]
     """
-    check_counts(num_proc=num_proc)
+    (num_proc,) = counts(or_none=True, num_proc=num_proc)
     task = task_of(data)
     sizes = task.resolve(windows)
     if not training:
@@ -87,17 +87,40 @@ def make_features(
         "data": task.digest(data),
     }
 
+    notes = Notes()
+
     def tables() -> Iterator[pa.Table]:
         n_windows = 0
         for table in _cut(task.batches(data), num_proc or 1, (task, tokenizer, sizes)):
             n_windows += len(table)
+            notes.read(table.schema.metadata[b"notes"])
             yield table
         if not n_windows:
             raise DataError(
                 f"no window is left (null_rate={sizes.null_rate}, and no context with an answer)"
             )
 
-    return kept_dataset("features", depends_on, task.features, tables(), cache_dir)
+    found = kept_dataset("features", depends_on, task.features, tables(), cache_dir, notes.take)
+    if training:
+        notes.read(found.info.description)
+        _say(notes)
+    return found
+
+
+def _say(notes: Notes) -> None:
+    """What is wrong with questions to train on."""
+    if "unlabelled" in notes.found:
+        count, first = notes.found["unlabelled"]
+        raise DataError(
+            f"{count} questions have no answers to train on, not even an empty list, which says "
+            f"that there is none; the first: {first}"
+        )
+    if "unplaced" in notes.found:
+        count, first = notes.found["unplaced"]
+        warn(
+            f"{count} questions have an answer that no window holds as a whole, and are trained on "
+            f"as if they had none; the first: {first}; a larger max_length holds longer answers"
+        )
 
 
 def _cut(
@@ -108,16 +131,17 @@ def _cut(
     """The windows of each batch, in order, cut by this process or by several others."""
     if n_processes == 1:
         cut = WindowCutter(*cutter)
-        yield from (cut(first, batch) for first, batch in _numbered(batches))
+        for first, batch in _numbered(batches):
+            yield from cut(first, batch)
         return
-    waiting: deque[Future[pa.Table]] = deque()
+    waiting: deque[Future[list[pa.Table]]] = deque()
     with ProcessPoolExecutor(n_processes, initializer=_start, initargs=cutter) as pool:
         for first, batch in _numbered(batches):
             waiting.append(pool.submit(_work, first, batch))
             if len(waiting) > n_processes:  # no more batches in memory than there is work for
-                yield waiting.popleft().result()
+                yield from waiting.popleft().result()
         while waiting:
-            yield waiting.popleft().result()
+            yield from waiting.popleft().result()
 
 
 def _numbered(batches: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
@@ -136,5 +160,5 @@ def _start(*cutter: Any) -> None:
     _CUTTERS.append(WindowCutter(*cutter))
 
 
-def _work(first: int, batch: Any) -> pa.Table:
-    return _CUTTERS[0](first, batch)
+def _work(first: int, batch: Any) -> list[pa.Table]:
+    return list(_CUTTERS[0](first, batch))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from qaprune_lib.errors import DataError
+from qaprune_lib.data.files import Split, split_of_name
+from qaprune_lib.errors import DataError, short, warn
 
 OnBad = Literal["raise", "drop"]
 T = TypeVar("T")
@@ -57,28 +57,51 @@ class Faults:
         self.count += 1
         self.first = self.first or message
 
-    def report(self, file: str, n_kept: int, *, stacklevel: int) -> None:
+    def report(self, file: str, n_kept: int) -> None:
         """Warn of what was dropped; DataError where nothing is left."""
         dropped = f"{self.count} bad questions dropped, {n_kept} kept; the first: {self.first}"
         if not n_kept:
             raise DataError(f"{file}: there are no questions" + f": {dropped}" * bool(self.count))
         if self.count:
-            warnings.warn(dropped, stacklevel=stacklevel)
+            warn(dropped)
 
 
 def first_error(error: ValidationError, whole: str = "the top level") -> str:
     """Where a value is wrong, and how; `whole` names the place without a path."""
-    first = error.errors()[0]
+    first = error.errors(include_url=False, include_context=False)[0]
     place = "".join(
         f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]
     ).lstrip(".")
     return f"{place or whole}: {first['msg']}, where {short(first['input'])} stands"
 
 
-def short(value: Any, width: int = 80) -> str:
-    """A value in a message."""
-    text = repr(value)
-    return text if len(text) <= width else text[: width - 1] + "…"
+def check_source(source: Any, function: str) -> None:
+    """Raise DataError for what names no questions: neither a path nor a name."""
+    if isinstance(source, str | Path):
+        return
+    raise DataError(
+        f"{function} reads a path or a name, and this is a {type(source).__name__}: {short(source)}"
+        f"; a Dataset of the columns id, context, question and answers goes as it is to finetune, "
+        f"predict and the like"
+    )
+
+
+def no_questions(data: Any) -> DataError:
+    """The error for data that is no questions: what was given, what is needed, what to write."""
+    given, write = f"a {type(data).__name__}", 'load_squad("embedded")["train"]'
+    if isinstance(data, str | Path):
+        given, write = f"the name {str(data)!r}", f'load_squad({str(data)!r})["train"]'
+    elif isinstance(data, Mapping):
+        given += f" with the splits {list(data)[:8]}"
+        write = f"one of them, such as data[{next(iter(data), 'train')!r}]"
+    elif hasattr(data, "to_dict") and hasattr(data, "columns"):
+        write = "datasets.Dataset.from_pandas(data)"
+    elif isinstance(data, list | tuple) or hasattr(data, "__iter__"):
+        write = "datasets.Dataset.from_list(list(data))"
+    return DataError(
+        f"{given} is no set of questions: pass one split of load_squad or load_natural_questions; "
+        f"write {write}"
+    )
 
 
 def may_be_hub_id(source: str | Path) -> bool:
@@ -87,7 +110,7 @@ def may_be_hub_id(source: str | Path) -> bool:
         return False
     is_id = re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", source) is not None
     parent = Path(source).parent
-    is_mistyped = source.endswith((".json", ".jsonl", ".gz"))
+    is_mistyped = source.endswith((".json", ".jsonl", ".gz", ".parquet")) or len(source) > 96
     return is_id and not is_mistyped and (parent == Path() or not parent.is_dir())
 
 
@@ -103,14 +126,22 @@ def hub_errors(source: str, instead: str) -> Iterator[None]:
         ) from error
 
 
-def hub_splits(source: str, loaded: Mapping[str, T]) -> dict[str, tuple[str, T]]:
-    """The splits ``train`` and ``dev`` of what the Hub gave, with their names there.
+def named_splits(source: str, loaded: Mapping[str, T]) -> dict[Split, tuple[str, T]]:
+    """The splits of a data set whose parts have names, by the words of these, with the names.
+
+    Warns of parts that are left out: those of no such name, and ``test`` beside ``validation``.
 
     Raises:
         DataError: there are neither.
     """
-    names = {"train": "train", "dev": "validation"}
-    found = {split: (name, loaded[name]) for split, name in names.items() if name in loaded}
+    found: dict[Split, tuple[str, T]] = {}
+    for name in sorted(loaded, key=lambda name: "test" in name):
+        split = split_of_name(name)
+        if split is not None:
+            found.setdefault(split, (name, loaded[name]))
     if not found:
         raise DataError(f"{source!r} has neither a train nor a validation split: {list(loaded)}")
+    left_out = sorted(set(loaded) - {name for name, _ in found.values()})
+    if left_out:
+        warn(f"{source}: left out {', '.join(left_out)}; read are {[n for n, _ in found.values()]}")
     return found

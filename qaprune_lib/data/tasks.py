@@ -8,9 +8,9 @@ from datasets import Dataset
 
 from qaprune_lib.data.natural_questions.documents import NATURAL_QUESTIONS
 from qaprune_lib.data.natural_questions.stream import NaturalQuestions
+from qaprune_lib.data.sources import no_questions
 from qaprune_lib.data.squad.contexts import SQUAD
 from qaprune_lib.data.windows import Task
-from qaprune_lib.errors import DataError
 
 QuestionData: TypeAlias = Dataset | NaturalQuestions
 """Rows of `load_squad`, or a split of `load_natural_questions`."""
@@ -30,8 +30,4 @@ def task_of(data: QuestionData) -> Task:
         return NATURAL_QUESTIONS
     if isinstance(data, Dataset):
         return SQUAD
-    hint = f" with the splits {list(data)}" if isinstance(data, dict) else ""
-    raise DataError(
-        f"a {type(data).__name__}{hint} is no set of questions: pass one split of load_squad or "
-        f'load_natural_questions, such as load_squad("embedded")["train"]'
-    )
+    raise no_questions(data)

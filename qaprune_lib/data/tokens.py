@@ -10,13 +10,17 @@ from functools import lru_cache
 from itertools import chain
 
 import numpy as np
+import regex
 from tokenizers import Encoding, Tokenizer
 from transformers import PreTrainedTokenizerBase
 
+from qaprune_lib.data.unicode_forms import code_points, white_space
 from qaprune_lib.errors import SettingsError
 
-_IS_SPACE = np.array([chr(code).isspace() for code in range(0x3002)])  # no space lies beyond
 _MARKS = {"Mn", "Mc", "Me", "Cf"}  # Unicode categories: combining marks and joiners
+_CLUSTER = regex.compile(r"\X")
+# a character that can share a cluster with its neighbour
+_JOINED = regex.compile(r"[^\p{GCB=XX}\p{GCB=CN}\p{GCB=LV}\p{GCB=LVT}\p{GCB=CR}\p{GCB=LF}]")
 
 
 @dataclass(frozen=True)
@@ -43,17 +47,19 @@ def read_texts(backend: Tokenizer, texts: Iterable[str]) -> dict[str, Tokens]:
 
 
 def locate_tokens(encoding: Encoding, text: str) -> Tokens:
-    """Tokens with the characters they stand for: never empty, no space at the edges.
+    """Tokens with the characters they stand for: whole grapheme clusters, no space at the edges.
 
-    Marks that the tokenizer drops (accents, vowel points, joiners) belong to the token before,
-    so that an answer keeps them.
+    A token of white space alone keeps it, and so begins with white space as no other does. What the
+    tokenizer drops and nobody sees (joiners) belongs to the token before: an answer keeps it.
     """
     ids = np.array(encoding.ids, np.int32)
     offsets = np.fromiter(chain.from_iterable(encoding.offsets), np.int32).reshape(-1, 2)
     start = np.minimum(offsets[:, 0], len(text) - 1)
     end = np.maximum(offsets[:, 1], start + 1)
-    codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-    is_space = _IS_SPACE[np.minimum(codes, len(_IS_SPACE) - 1)]
+    codes, is_space = code_points(text), white_space(text)
+    if not text.isascii() and _JOINED.search(text):
+        first, after = _clusters(text)
+        start, end, is_space = first[start], after[end - 1], is_space[first]
     if is_space[start].any() or is_space[end - 1].any():
         start, end = _trim(start, end, is_space)
     marks: list[int] = []
@@ -83,6 +89,13 @@ def _trim(
         np.where(has_text, inner_start, start).astype(np.int32),
         np.where(has_text, inner_end, end).astype(np.int32),
     )
+
+
+def _clusters(text: str) -> tuple[np.ndarray, np.ndarray]:
+    """Of each character where its grapheme cluster (UAX #29) begins, and where it ends."""
+    ends = np.fromiter((match.end() for match in _CLUSTER.finditer(text)), np.int32)
+    sizes = np.diff(ends, prepend=0)
+    return np.repeat(ends - sizes, sizes), np.repeat(ends, sizes)
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import repeat
+from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -13,12 +14,13 @@ from datasets import Features, List, Value
 from tokenizers import Tokenizer
 
 from qaprune_lib.data.tokens import Tokens, split_tokenizer
-from qaprune_lib.errors import DataError, SettingsError, check_counts
+from qaprune_lib.errors import DataError, SettingsError, counts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 TaskName = Literal["squad", "natural_questions"]
+_TABLE = 2048  # windows
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class Windows:
     def __post_init__(self) -> None:
         sizes = asdict(self)
         rate = sizes.pop("null_rate")
-        check_counts(**sizes)
+        for name, size in zip(sizes, counts(**sizes), strict=True):
+            object.__setattr__(self, name, size)
         if rate is not None and not 0 <= rate <= 1:
             raise SettingsError(f"null_rate={rate} is not a share: it must lie in [0, 1]")
 
@@ -63,6 +66,7 @@ class Asked(NamedTuple):
     answer: its first place in the context and the one after its last, as `Tokens` counts places.
     answer_type: of the windows that hold the answer.
     draw: the number that draws the null windows to keep; None if nothing says which are null.
+    is_labelled: whether it is known if there is an answer.
     """
 
     name: str
@@ -71,6 +75,7 @@ class Asked(NamedTuple):
     answer: tuple[int, int] | None
     answer_type: int = 0
     draw: int | None = None
+    is_labelled: bool = True
 
 
 @dataclass(frozen=True)
@@ -134,8 +139,32 @@ class Task:
         return windows
 
 
+class Notes:
+    """Of each kind of trouble how many questions have it, and the first."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, tuple[int, str]] = {}
+
+    def add(self, kind: str, what: str, count: int = 1) -> None:
+        """Note one question more, or several."""
+        before, first = self.found.get(kind, (0, what))
+        self.found[kind] = before + count, first
+
+    def take(self) -> str:
+        """All of them as JSON; none are left."""
+        noted, self.found = json.dumps(self.found), {}
+        return noted
+
+    def read(self, noted: str | bytes) -> None:
+        """Add what another took."""
+        for kind, (count, first) in json.loads(noted).items():
+            self.add(kind, first, count)
+
+
 class WindowCutter:
-    """Turns batches of a task's questions into tables of windows.
+    """Turns batches of a task's questions into tables of windows, of at most 2048 each.
+
+    Questions that cannot be trained on as they stand are noted in a table's metadata.
 
     Args:
         task: what the batches are of.
@@ -148,18 +177,22 @@ class WindowCutter:
         backend, self.layout = split_tokenizer(tokenizer)
         self.read = task.reader(backend)
 
-    def __call__(self, first: int, batch: Any) -> pa.Table:
+    def __call__(self, first: int, batch: Any) -> Iterator[pa.Table]:
         """The windows of a batch whose first question has the number ``first``."""
+        notes = Notes()
         asked = enumerate(self.read(batch), first)
-        rows = [row for number, question in asked for row in self._cut(number, question)]
-        return pa.table(
-            {
+        windows = (row for number, one in asked for row in self._cut(number, one, notes))
+        while True:
+            rows = list(islice(windows, _TABLE))
+            columns = {
                 name: _column([row[name] for row in rows], kind)
                 for name, kind in self.features.items()
             }
-        )
+            yield pa.table(columns, metadata={"notes": notes.take()})
+            if len(rows) < _TABLE:
+                return
 
-    def _cut(self, number: int, asked: Asked) -> Iterator[dict[str, Any]]:
+    def _cut(self, number: int, asked: Asked, notes: Notes) -> Iterator[dict[str, Any]]:
         layout, windows, context = self.layout, self.windows, asked.context
         rate = 1.0 if windows.null_rate is None else windows.null_rate
         question = np.array(asked.question[: windows.max_question_length], np.int32)
@@ -173,9 +206,11 @@ class WindowCutter:
         room = windows.max_length - layout.n_special - len(question)
         if room < 1:
             raise SettingsError(
-                f"max_length={windows.max_length} leaves no room for the context beside a "
-                f"question of {len(question)} tokens (max_question_length="
-                f"{windows.max_question_length}) and {layout.n_special} special tokens"
+                f"{asked.name}: max_length={windows.max_length} leaves no room for the context "
+                f"beside a question of {len(question)} tokens (max_question_length="
+                f"{windows.max_question_length}) and {layout.n_special} special tokens: choose "
+                f"windows=Windows(max_length, doc_stride, max_question_length) with a larger first "
+                f"or a smaller last number"
             )
         if not len(context.ids):
             return
@@ -186,6 +221,11 @@ class WindowCutter:
             # Of the question alone: it does not matter what stands before it, or in which batch.
             draws = np.random.default_rng((0, asked.draw)).random(len(begins))
         first, last = _span(context, asked.answer)
+        if not asked.is_labelled:
+            notes.add("unlabelled", asked.name)
+        elif asked.answer and not any(b <= first and last < b + room for b in begins):
+            size = f"of {last - first + 1} tokens" if first >= 0 else "without a token"
+            notes.add("unplaced", f"{asked.name}, an answer {size} where {room} have room")
         head = np.concatenate([layout.prefix, question, layout.middle])
         before = len(layout.prefix), len(question), len(layout.middle)
         for begin, draw in zip(begins, draws, strict=False):

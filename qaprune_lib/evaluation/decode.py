@@ -12,7 +12,9 @@ import numpy as np
 
 from qaprune_lib.data.arrow_cache import column
 from qaprune_lib.data.natural_questions.example import AnswerType, Example, Span, YesNo
-from qaprune_lib.errors import DataError, ModelError, check_counts
+from qaprune_lib.data.unicode_forms import white_space
+from qaprune_lib.errors import DataError, ModelError, counts
+from qaprune_lib.evaluation.n_best import rank, top_spans
 from qaprune_lib.evaluation.natural_questions import NaturalQuestionsPrediction
 from qaprune_lib.evaluation.spans import best_spans, group_starts, read_windows
 from qaprune_lib.evaluation.squad import Prediction
@@ -28,26 +30,33 @@ Logits = Sequence[np.ndarray]
 
 
 def decode(
-    dataset: Dataset, features: Dataset, logits: Iterable[Logits], *, max_answer_length: int = 30
+    dataset: Dataset,
+    features: Dataset,
+    logits: Iterable[Logits],
+    *,
+    max_answer_length: int = 30,
+    n_best: int | None = None,
 ) -> list[Prediction]:
     """The best answer to each row of `dataset`, in order.
 
     A span lies in one window's context, has start <= end and at most `max_answer_length` tokens,
     and the largest start + end logit; of equals the one in the earliest window, with the earliest
-    start, the shortest.
+    start, the shortest. None begins or ends at a token of white space alone.
 
     Args:
         dataset: rows of `load_squad`.
         features: their windows, in any order.
         logits: start and end, of each window; beyond a window's length they are ignored.
         max_answer_length: in tokens.
+        n_best: list so many answers to each, the best first, with probabilities.
 
     Raises:
         DataError: windows and questions that do not belong together.
         ModelError: a logit that is missing or not finite, naming the question.
         SettingsError: a length below 1.
     """
-    check_counts(max_answer_length=max_answer_length)
+    (max_answer_length,) = counts(max_answer_length=max_answer_length)
+    (n_best,) = counts(or_none=True, n_best=n_best)
     ids, rows = dataset["id"][:], list(logits)
     if not ids:
         raise DataError("there are no questions to answer: the data set is empty")
@@ -67,19 +76,28 @@ def decode(
         ("token_start", "token_end"),
         lambda number: f"question {ids[number]!r}",
     )
+    contexts = dataset["context"][:]
+    # a token that begins with white space is nothing else
+    begins = np.cumsum([0, *map(len, contexts)])[windows.question]
+    is_space = white_space("".join(contexts))
+    at = np.minimum(windows.token_start + np.repeat(begins, windows.size), len(is_space) - 1)
+    windows.start[is_space[at]] = windows.end[is_space[at]] = -np.inf
     first, last, score = best_spans(windows, max_answer_length)
     null_score = np.minimum.reduceat(windows.null, group_starts(windows.question))
+    spans = top_spans(windows, max_answer_length, n_best) if n_best else [()] * len(ids)
     predictions = []
-    for identity, context, left, right, best, null in zip(
-        ids, dataset["context"][:], windows.token_start[first].tolist(),
-        windows.token_end[last].tolist(), score.tolist(), null_score.tolist(), strict=True,
+    for identity, context, left, right, best, null, others in zip(
+        ids, contexts, windows.token_start[first].tolist(),
+        windows.token_end[last].tolist(), score.tolist(), null_score.tolist(), spans, strict=True,
     ):  # fmt: skip
         if right > len(context):
             raise DataError(
                 f"question {identity!r}: a window has characters {left} to {right} of a context of "
                 f"{len(context)}: the windows were made from other data"
             )
-        predictions.append(Prediction(identity, context[left:right], left, right, best, null))
+        listed = rank(context, others, null, n_best) if n_best else ()
+        answer = Prediction(identity, context[left:right], left, right, best, null, listed)
+        predictions.append(answer)
     return predictions
 
 
@@ -109,7 +127,7 @@ def decode_natural_questions(
         ModelError: logits that are missing or not finite, naming the example.
         SettingsError: a length below 1.
     """
-    check_counts(max_answer_length=max_answer_length)
+    (max_answer_length,) = counts(max_answer_length=max_answer_length)
     windows = features.with_format("arrow")
     owners = column(features, "example_index")
     if (np.diff(owners) < 0).any():
@@ -205,13 +223,7 @@ def _holder(example: Example, span: Span) -> Span:
 
 
 def _has_text(example: Example) -> bool:
-    tokens = example.tokens
-    return any(
-        token.isalnum()
-        for start, end, top_level in example.candidates
-        if top_level
-        for token in tokens[start:end]
-    )
+    return any(word.isalnum() for _, words in example.page.passages() for word in words)
 
 
 DECODERS: Mapping[str, Callable[..., Iterable[Any]]] = {

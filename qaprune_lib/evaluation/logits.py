@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from datasets import Dataset
-from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from qaprune_lib.data.arrow_cache import column
 from qaprune_lib.data.batching import Collator, batches_by_tokens, take_rows
 from qaprune_lib.data.features import make_features
 from qaprune_lib.data.tasks import QuestionData, task_of
-from qaprune_lib.data.windows import Windows
-from qaprune_lib.errors import ModelError
-from qaprune_lib.models import head_of
+from qaprune_lib.data.windows import Task, Windows
+from qaprune_lib.errors import ModelError, SettingsError
+from qaprune_lib.models import Encoder, head_of
 from qaprune_lib.models.adopt import ADOPT, check_unwrapped
+from qaprune_lib.models.sharing import evaluating
 from qaprune_lib.progress import tqdm
 
 _CHUNK = 2048  # windows that are sorted by length together
@@ -41,6 +41,7 @@ def features_for(
 
     Raises:
         ModelError: a model for another task, or one that carries no tokenizer.
+        SettingsError: windows longer than the model has positions for.
     """
     task, tokenizer = task_of(data), tokenizer_of(model)
     head = head_of(model)
@@ -49,9 +50,30 @@ def features_for(
             f"this model is one for {head.task!r}, and these questions are for {task.name!r}: "
             f"load it with load_model(..., task={task.name!r}), and train it on such questions"
         )
+    sizes = windows_for(model, task, windows)
     return make_features(
-        data, tokenizer, windows, training=training, num_proc=num_proc, cache_dir=cache_dir
+        data, tokenizer, sizes, training=training, num_proc=num_proc, cache_dir=cache_dir
     )
+
+
+def windows_for(model: Any, task: Task, windows: Windows | None) -> Windows:
+    """The windows, by default the task's, or as long as the model can read where that is less.
+
+    Raises:
+        SettingsError: they are longer than the model has positions for.
+    """
+    sizes = task.resolve(windows)
+    if not isinstance(model, PreTrainedModel):  # a wrapper, which does not say
+        return sizes
+    limit = Encoder(model).longest_input()
+    if windows is None:
+        return replace(sizes, max_length=min(sizes.max_length, limit))
+    if sizes.max_length > limit:
+        raise SettingsError(
+            f"max_length={sizes.max_length} is more than the {limit} positions that this model "
+            f"has: choose Windows({limit}) or less"
+        )
+    return sizes
 
 
 def tokenizer_of(model: PreTrainedModel) -> PreTrainedTokenizerFast:
@@ -125,16 +147,3 @@ def run(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor]) -> Iterator[
             values[row, : length if is_cut else None]
             for values, is_cut in zip(by_name, cut, strict=True)
         )
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode in the block; each module's mode is as before afterwards."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        model.eval()
-        for module in training:
-            module.training = True

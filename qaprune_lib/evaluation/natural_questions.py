@@ -19,11 +19,10 @@ from pydantic import BaseModel, ConfigDict
 from qaprune_lib.cache import open_atomically
 from qaprune_lib.data.natural_questions.example import (
     Annotation,
-    Candidate,
     Example,
+    Page,
     Span,
     YesNo,
-    tag_name,
 )
 from qaprune_lib.errors import DataError, ModelError
 
@@ -206,7 +205,7 @@ def word_overlap(example: Example) -> NaturalQuestionsPrediction:
     words = _words(example.question)
     best: Span | None = None
     best_share = -1.0
-    for span, words_there in _words_of_page(example.text, example.candidates):
+    for span, words_there in _words_of_page(example.page):
         share = len(words & words_there) / max(1, len(words))
         if share > best_share:
             best, best_share = span, share
@@ -214,15 +213,8 @@ def word_overlap(example: Example) -> NaturalQuestionsPrediction:
 
 
 @lru_cache(maxsize=1)  # questions on the same page often follow each other
-def _words_of_page(
-    text: str, candidates: tuple[Candidate, ...]
-) -> list[tuple[Span, frozenset[str]]]:
-    tokens = text.split(" ")
-    return [
-        (Span(start, end), _words(" ".join(t for t in tokens[start:end] if tag_name(t) is None)))
-        for start, end, top_level in candidates
-        if top_level
-    ]
+def _words_of_page(page: Page) -> list[tuple[Span, frozenset[str]]]:
+    return [(span, _words(" ".join(words))) for span, words in page.passages()]
 
 
 def _words(text: str) -> frozenset[str]:

@@ -17,7 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from qaprune_lib.data.sources import no_questions
+from qaprune_lib.data.unicode_forms import form_hint
 from qaprune_lib.errors import DataError, ModelError, SettingsError
+from qaprune_lib.evaluation.n_best import RankedSpan
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -34,6 +37,7 @@ class Prediction:
     start, end: character offsets; ``text == context[start:end]``.
     score: start logit + end logit of the span.
     null_score: the least start[0] + end[0] over the question's windows.
+    n_best: the best answers in order, this one first, where they are asked for.
     """
 
     id: str
@@ -42,6 +46,7 @@ class Prediction:
     end: int
     score: float
     null_score: float
+    n_best: tuple[RankedSpan, ...] = ()
 
 
 class Scores(BaseModel):
@@ -166,9 +171,20 @@ class _RawScores:
 
 
 def _raw_scores(dataset: Dataset, predictions: Sequence[Prediction]) -> _RawScores:
-    ids: list[str] = list(dataset["id"])
+    try:
+        ids: list[str] = list(dataset["id"])
+    except (TypeError, KeyError, AttributeError) as error:
+        raise no_questions(dataset) from error
     by_id = _match(ids, predictions)
-    golds: list[list[str]] = [answers["text"] for answers in dataset["answers"]]
+    columns = getattr(dataset, "column_names", dataset)
+    answers = dataset["answers"] if "answers" in columns else [None] * len(ids)
+    unlabelled = [name for name, found in zip(ids, answers, strict=True) if not found]
+    if unlabelled:
+        raise DataError(
+            f"{len(unlabelled)} questions have no answers to score against, the first "
+            f"{unlabelled[0]!r}: use predict"
+        )
+    golds: list[list[str]] = [found["text"] for found in answers if found]
     matched = [by_id[question_id] for question_id in ids]
     scores = np.array(
         [_question_scores(g, p.text) for g, p in zip(golds, matched, strict=True)], dtype=np.float64
@@ -202,7 +218,11 @@ def _match(ids: list[str], predictions: Sequence[Prediction]) -> dict[str, Predi
         raise DataError(f"question id {twice!r} occurs more than once in the data set")
     missing = [question_id for question_id in ids if question_id not in by_id]
     if missing:
-        raise DataError(f"no prediction for question {missing[0]!r} ({len(missing)} missing)")
+        hints = (form_hint(missing[0], other) for other in by_id)
+        raise DataError(
+            f"no prediction for question {missing[0]!r} ({len(missing)} missing)"
+            + next(filter(None, hints), "")
+        )
     extra = [question_id for question_id in by_id if question_id not in known]
     if extra:
         raise DataError(

@@ -23,10 +23,11 @@ from qaprune_lib.data.natural_questions.example import AnswerType
 from qaprune_lib.data.tasks import QuestionData, task_of
 from qaprune_lib.data.tokens import tokenizer_state
 from qaprune_lib.data.windows import Windows
-from qaprune_lib.errors import ModelError, SettingsError, check_counts
+from qaprune_lib.errors import ModelError, SettingsError, counts
 from qaprune_lib.evaluation.decode import DECODERS
-from qaprune_lib.evaluation.logits import evaluating, features_for, run, tokenizer_of
+from qaprune_lib.evaluation.logits import features_for, run, tokenizer_of
 from qaprune_lib.models import Encoder, Topology, head_of
+from qaprune_lib.models.sharing import evaluating
 from qaprune_lib.progress import tqdm
 
 WARM_UP_BATCHES = 10
@@ -113,7 +114,8 @@ def time_decoding(
     """
     if not models:
         raise SettingsError("there is no model to time")
-    check_counts(repeats=repeats, batch_size=batch_size, max_questions=max_questions)
+    repeats, batch_size = counts(repeats=repeats, batch_size=batch_size)
+    (max_questions,) = counts(or_none=True, max_questions=max_questions)
     for model in models:
         tokenizer_of(model)
     device, task = _common_device(models), task_of(dataset)

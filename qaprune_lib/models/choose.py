@@ -5,7 +5,6 @@ L0's rankings hold near the run's own sparsity; far beyond it gates were never p
 
 from __future__ import annotations
 
-import warnings
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from qaprune_lib.errors import QapruneWarning, TopologyError
+from qaprune_lib.errors import TopologyError, warn
 
 if TYPE_CHECKING:
     from qaprune_lib.models.topology import Topology
@@ -145,7 +144,7 @@ def _without_share(scores: Scores, kind: str, removed: float) -> np.ndarray:
 
 def _say_met(asked: str, have: str) -> None:
     # to the caller of Topology.from_scores
-    warnings.warn(f"{asked} is met already: {have}; nothing more is removed", QapruneWarning, 5)
+    warn(f"{asked} is met already: {have}; nothing more is removed")
 
 
 def _within(scores: Scores, budget: Budget) -> Keep:

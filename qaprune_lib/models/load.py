@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFas
 from transformers.utils import logging
 
 from qaprune_lib.data.sources import first_error
-from qaprune_lib.errors import ModelError, QapruneWarning, SettingsError
+from qaprune_lib.errors import ModelError, SettingsError, warn
 from qaprune_lib.models.architecture import PRUNED_PREFIX, Architecture, architecture_of, shape_of
 from qaprune_lib.models.checks import check_tokenizer, check_topology, check_weights
 from qaprune_lib.models.folder import count_weights, is_local, local_folder, read_folder
@@ -257,7 +256,7 @@ def _say(folder: Path, new: list[str], dropped: list[str], head_seed: int) -> No
     if dropped:
         more = ", …" * (len(dropped) > 3)
         said.append(f"{len(dropped)} weights were left out ({', '.join(dropped[:3])}{more})")
-    warnings.warn(f"{folder}: {'; '.join(said)}", QapruneWarning, stacklevel=3)
+    warn(f"{folder}: {'; '.join(said)}")
 
 
 def _keep_layers(model: QuestionAnsweringModel, layers: int | Sequence[int]) -> None:

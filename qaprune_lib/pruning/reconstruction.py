@@ -23,7 +23,7 @@ from qaprune_lib.data.arrow_cache import column
 from qaprune_lib.data.batching import Collator, batches_by_tokens, take_rows
 from qaprune_lib.data.tasks import QuestionData, task_of
 from qaprune_lib.data.windows import Windows
-from qaprune_lib.errors import DataError, SettingsError, TopologyError, check_counts
+from qaprune_lib.errors import DataError, SettingsError, TopologyError, counts
 from qaprune_lib.evaluation.logits import evaluating, features_for
 from qaprune_lib.models.adopt import check_own
 from qaprune_lib.models.architecture import Encoder
@@ -95,7 +95,7 @@ def reconstruct(
     """
     check_own(small)
     check_own(full)
-    check_counts(n_windows=n_windows)
+    (n_windows,) = counts(n_windows=n_windows)
     if not 0 < heldout < 1 or not ridge > 0:
         raise SettingsError(f"ridge={ridge} must be positive, and heldout={heldout} in (0, 1)")
     if Topology.of(small).combine(Topology.of(full)) != Topology.of(small):

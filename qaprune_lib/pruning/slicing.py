@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import torch
 from torch import nn
 
 from qaprune_lib.data.tasks import QuestionData
 from qaprune_lib.data.windows import Windows
-from qaprune_lib.errors import GateError, QapruneWarning
+from qaprune_lib.errors import GateError, warn
 from qaprune_lib.gates.masks import Masks
 from qaprune_lib.models.adopt import check_own
 from qaprune_lib.models.architecture import KINDS, Encoder, architecture_of
@@ -64,11 +62,7 @@ def prune(
     topology = topology.combine(source)
     if topology == source and fold is None:
         sizes = [f"{sum(source.counts(kind))} {kind}" for kind in KINDS]
-        warnings.warn(
-            f"prune removes 0 slices: all that the model has ({', '.join(sizes)}) stay",
-            QapruneWarning,
-            stacklevel=2,
-        )
+        warn(f"prune removes 0 slices: all that the model has ({', '.join(sizes)}) stay")
     target_class = pruned_class(architecture_of(model.config).model_type, model.head.task)
     config = target_class.config_class(
         **{

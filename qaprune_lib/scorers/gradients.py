@@ -17,9 +17,9 @@ from torch import Tensor
 
 from qaprune_lib.data.arrow_cache import column
 from qaprune_lib.data.batching import LABELS, Collator, batches_by_tokens, take_rows
-from qaprune_lib.evaluation.logits import evaluating
 from qaprune_lib.gates.masks import Masks, apply_masks
 from qaprune_lib.models import QuestionAnsweringModel, shape_of
+from qaprune_lib.models.sharing import evaluating
 from qaprune_lib.progress import tqdm
 from qaprune_lib.training.objectives import CrossEntropy, model_inputs
 

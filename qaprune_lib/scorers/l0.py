@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
 from qaprune_lib.data.tasks import QuestionData
 from qaprune_lib.data.windows import Windows
-from qaprune_lib.errors import QapruneWarning, SettingsError
+from qaprune_lib.errors import SettingsError, warn
 from qaprune_lib.gates.hard_concrete import HardConcrete, PenaltyOn
 from qaprune_lib.gates.masks import Masks, apply_masks
 from qaprune_lib.models import KINDS, QuestionAnsweringModel, shape_of
@@ -265,12 +264,10 @@ def _warn_if_short(learning_rate: float, steps: int) -> None:
     reach = learning_rate * steps / 2
     if reach < REACH:
         needed = f"{math.ceil(2 * REACH / learning_rate)} steps, or " if learning_rate else ""
-        warnings.warn(
+        warn(
             f"log_alpha can move by about {reach:.3g} (learning rate {learning_rate:g} × {steps} "
             f"steps / 2), and under {REACH:g} hardly a gate closes: take "
-            f"{needed}a higher learning rate",
-            QapruneWarning,
-            stacklevel=3,
+            f"{needed}a higher learning rate"
         )
 
 

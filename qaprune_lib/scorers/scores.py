@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -14,7 +13,7 @@ from transformers import PreTrainedModel
 
 from qaprune_lib.cache import write_atomically
 from qaprune_lib.data.tasks import QuestionData, task_of
-from qaprune_lib.errors import GateError, QapruneWarning, SettingsError
+from qaprune_lib.errors import GateError, SettingsError, warn
 from qaprune_lib.models import KINDS, ModelShape, Topology, architecture_of
 from qaprune_lib.models.heads import untrained_layers
 from qaprune_lib.models.saved import read_json
@@ -213,9 +212,7 @@ def warn_if_untrained(model: PreTrainedModel) -> None:
     """Say to the caller of a scorer that the loss it goes by is one of a head never trained."""
     layers = untrained_layers(model)
     if layers:
-        warnings.warn(
+        warn(
             f"{len(layers)} layers of the head were never trained, their biases are 0 "
-            f"({', '.join(layers)}): scores by its loss mean nothing; finetune the model first",
-            QapruneWarning,
-            stacklevel=3,
+            f"({', '.join(layers)}): scores by its loss mean nothing; finetune the model first"
         )

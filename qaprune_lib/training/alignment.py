@@ -86,8 +86,8 @@ def align_pages(
     for row in features:
         while owner < row["example_index"]:
             example, owner = next(stream), owner + 1
-        if page != (example.text, example.candidates):
-            page = (example.text, example.candidates)
+        if page != example.page:
+            page = example.page
             our_page, their_page = (_Words.of(read_pages(t, [page])[0]) for t in (ours, theirs))
         ids = _context(row, "document_token")
         begin = our_page.find(ids, np.array(row["document_token"], np.int32))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from qaprune_lib.errors import SettingsError, check_counts
+from qaprune_lib.errors import SettingsError, counts
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,18 @@ class TrainingSettings:
     checkpoint_steps: int = 200
 
     def __post_init__(self) -> None:
-        counts = ("epochs", "batch_size", "accumulation", "checkpoint_steps", "max_steps")
-        check_counts(**{name: getattr(self, name) for name in counts})
+        names = ("epochs", "batch_size", "accumulation", "checkpoint_steps", "max_steps", "seed")
+        *four, steps, seed = (getattr(self, name) for name in names)
+        whole = counts(**dict(zip(names, four, strict=False)))
+        whole += counts(or_none=True, max_steps=steps) + counts(least=0, most=2**32 - 1, seed=seed)
+        for name, value in zip(names, whole, strict=True):
+            object.__setattr__(self, name, value)
         for name in ("learning_rate", "warmup", "weight_decay", "max_grad_norm"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
                 raise SettingsError(f"{name}={value!r} must be a finite number, 0 or more")
         if self.warmup > 1:
             raise SettingsError(f"warmup={self.warmup} is a share of the steps, at most 1")
-        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
-            raise SettingsError(f"seed={self.seed!r} must be an integer from 0 to 2**32 - 1")
         if self.batch_size % self.accumulation:
             raise SettingsError(
                 f"batch_size={self.batch_size} is not a multiple of "

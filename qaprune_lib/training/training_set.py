@@ -12,7 +12,7 @@ from qaprune_lib.data.batching import Collator
 from qaprune_lib.data.tasks import QuestionData, task_of
 from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import SettingsError
-from qaprune_lib.evaluation.logits import features_for, tokenizer_of
+from qaprune_lib.evaluation.logits import features_for, tokenizer_of, windows_for
 from qaprune_lib.models import QuestionAnsweringModel, weights_digest
 from qaprune_lib.training.objectives import CrossEntropy, Distillation
 from qaprune_lib.training.teacher import with_teacher_logits
@@ -58,7 +58,7 @@ class TrainingSet:
         identity = {
             "data": task.digest(dataset),
             "weights": weights_digest(model),
-            "windows": asdict(task.resolve(windows)),
+            "windows": asdict(windows_for(model, task, windows)),
             "objective": type(objective).__name__,
             "distillation": None if teacher is None else asdict(objective),
             "teacher": None if teacher is None else weights_digest(teacher),

@@ -46,7 +46,8 @@ def files_of(
     from qaprune_lib.data.squad import questions
 
     if task == "squad":
-        return sorted(questions.files_of_folder(path, version).values())
+        found = questions.files_of_folder(path, version)
+        return sorted(file for files in found.values() for file in files)
     return sorted(stream.files_of_folder(path))
 
 

@@ -52,7 +52,8 @@ def cut(examples: list[Example], kind: str = "wordpiece", **sizes: Any) -> list[
     CUTTERS[kind].windows = Windows(**{"max_length": 512, **sizes})
     first, rows = 0, []
     for n_examples, batch in NATURAL_QUESTIONS.batches(examples):
-        rows += CUTTERS[kind](first, batch).to_pylist()
+        for table in CUTTERS[kind](first, batch):
+            rows += table.to_pylist()
         first += n_examples
     return rows
 

@@ -109,7 +109,7 @@ def test_decode_equals_brute_force_and_never_sees_padding(
     seed: int, n_questions: int, levels: int, max_answer_length: int, padding: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    contexts = ["".join(rng.choice(list("ab 東é🙂"), size=60)) for _ in range(n_questions)]
+    contexts = ["".join(rng.choice(list("abc東é🙂"), size=60)) for _ in range(n_questions)]
     windows = random_windows(rng, n_questions, levels)
     garbage = rng.choice(np.array([np.nan, np.inf, 1e30, -1e30], np.float32), size=padding)
     found = decode(
@@ -356,7 +356,10 @@ def test_evaluate_end_to_end(tmp_path: Path) -> None:
     """The finder names a city wherever it stands, so the third question misleads it."""
     contexts = ["Paris is larger.", "Berlin is large.", "Not Paris.", "In Paris?"]
     golds: list[list[str]] = [["Paris"], [], [], ["Paris"]]
-    answers = [{"text": g, "answer_start": [0] * len(g)} for g in golds]
+    answers = [
+        {"text": gold, "answer_start": [context.index(text) for text in gold]}
+        for gold, context in zip(golds, contexts, strict=True)
+    ]
     dataset = rows(contexts).remove_columns("answers").add_column("answers", answers)
     finder = cast(Any, Finder("paris"))
     result = evaluate(finder, dataset, threshold_from=dataset, cache_dir=tmp_path, progress=False)

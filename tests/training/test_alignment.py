@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from datasets import Dataset
@@ -54,7 +55,7 @@ def cutter_of(kind: str) -> WindowCutter:
 def windows_of(dataset: Dataset, kind: str, max_length: int) -> Dataset:
     cutter = cutter_of(kind)
     cutter.windows = Windows(max_length, 7, 12)
-    return Dataset(cutter(0, dataset[:]))
+    return Dataset(pa.concat_tables(cutter(0, dataset[:])))
 
 
 @pytest.mark.parametrize("kind", KINDS)

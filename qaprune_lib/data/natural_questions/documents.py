@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from tokenizers import Tokenizer
 
-from qaprune_lib.data.natural_questions.example import Candidate, Example, tag_name, target
+from qaprune_lib.data.natural_questions.example import Example, Page, tag_name, target
 from qaprune_lib.data.natural_questions.stream import NaturalQuestions
 from qaprune_lib.data.tokens import Tokens, read_texts
 from qaprune_lib.data.windows import Asked, Task, Windows
@@ -29,8 +29,6 @@ MARKUP = tuple(
 )
 _BATCH_CHARACTERS, _BATCH_EXAMPLES = 1_000_000, 1000
 
-Page = tuple[str, tuple[Candidate, ...]]  # text and candidates of an example
-
 
 def read_pages(backend: Tokenizer, pages: Sequence[Page]) -> list[Tokens]:
     """The tokens of each page: places are those of the document's tokens, -1 at markup.
@@ -39,7 +37,7 @@ def read_pages(backend: Tokenizer, pages: Sequence[Page]) -> list[Tokens]:
         SettingsError: the tokenizer has no ids for the markup tokens.
     """
     markup = dict(zip(MARKUP, markup_ids(backend), strict=True))
-    passages = [_passages(text, candidates) for text, candidates in pages]
+    passages = [_passages(page) for page in pages]
     located = read_texts(backend, (passage.text for page in passages for passage in page))
     found = []
     for page in passages:
@@ -79,16 +77,20 @@ class _Passage(NamedTuple):
     starts: np.ndarray
 
 
-def _passages(text: str, candidates: Sequence[Candidate]) -> list[_Passage]:
+def _passages(page: Page) -> list[_Passage]:
     """The top-level candidates that have text, numbered by kind."""
+    text, candidates, html = page
     passages = []
     counts: dict[str, int] = {}
     # whole arrays of places, as pages have many tokens for each tag
     codes = np.frombuffer(f"{text} ".encode("utf-32-le"), np.uint32)
     ends = np.flatnonzero(codes == ord(" "))
     begins = np.append(0, ends[:-1] + 1)
-    angled = np.flatnonzero(codes[begins] == ord("<")).tolist()
-    tags = [place for place in angled if tag_name(text[begins[place] : ends[place]])]
+    if html is None:
+        angled = np.flatnonzero(codes[begins] == ord("<")).tolist()
+        tags = [place for place in angled if tag_name(text[begins[place] : ends[place]])]
+    else:
+        tags = list(html)
     is_text = np.ones(len(begins), bool)
     is_text[tags] = False
     for start, end, _ in sorted(candidate for candidate in candidates if candidate.top_level):
@@ -99,7 +101,8 @@ def _passages(text: str, candidates: Sequence[Candidate]) -> list[_Passage]:
             if before + 1 < after
         )
         if inside.strip():
-            kind = _KINDS.get(tag_name(text[begins[start] : ends[start]]) or "", "Other")
+            name = None if is_text[start] else tag_name(text[begins[start] : ends[start]])
+            kind = _KINDS.get(name or "", "Other")
             counts[kind] = min(counts.get(kind, 0) + 1, _LARGEST_NUMBER)
             places = start + np.flatnonzero(is_text[start:end])
             widths = ends[places] + 1 - begins[places]
@@ -134,7 +137,7 @@ def _reader(backend: Tokenizer) -> Callable[[Sequence[Example]], Iterator[Asked]
 
     def read(examples: Sequence[Example]) -> Iterator[Asked]:
         # Questions on the same page often follow each other.
-        distinct = list(dict.fromkeys((e.text, e.candidates) for e in examples))
+        distinct = list(dict.fromkeys(example.page for example in examples))
         documents = dict(zip(distinct, read_pages(backend, distinct), strict=True))
         questions = backend.encode_batch([example.question for example in examples])
         for example, question in zip(examples, questions, strict=True):
@@ -142,7 +145,7 @@ def _reader(backend: Tokenizer) -> Callable[[Sequence[Example]], Iterator[Asked]
             yield Asked(
                 name=f"example {example.id}",
                 question=question.ids,
-                context=documents[example.text, example.candidates],
+                context=documents[example.page],
                 answer=span,
                 answer_type=int(answer_type),
                 draw=example.id % 2**64 if example.annotations else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal, NamedTuple
@@ -39,7 +40,9 @@ class Example:
     """A question and a Wikipedia page; ``text`` has the page's tokens with one blank between.
 
     Some tokens are HTML tags. Every span counts in these tokens, as in the official simplified
-    format (Kwiatkowski et al. 2019).
+    format (Kwiatkowski et al. 2019). ``html`` are the places of the tags, in order, where the
+    source says which these are (``html_token`` of the original format); else it is None, and tags
+    are what looks like one.
     """
 
     id: int
@@ -47,11 +50,34 @@ class Example:
     text: str
     candidates: tuple[Candidate, ...]
     annotations: tuple[Annotation, ...]
+    html: tuple[int, ...] | None = None
 
     @property
     def tokens(self) -> list[str]:
         """The document's tokens."""
         return self.text.split(" ")
+
+    @property
+    def page(self) -> Page:
+        """The page alone, as a key."""
+        return Page(self.text, self.candidates, self.html)
+
+
+class Page(NamedTuple):
+    """What of an example makes its windows, besides the question."""
+
+    text: str
+    candidates: tuple[Candidate, ...]
+    html: tuple[int, ...] | None = None
+
+    def passages(self) -> Iterator[tuple[Span, list[str]]]:
+        """The top-level candidates, each with its tokens that are no tags."""
+        tokens = self.text.split(" ")
+        look_like_tags = (at for at, token in enumerate(tokens) if tag_name(token))
+        tags = set(look_like_tags if self.html is None else self.html)
+        for start, end, top_level in self.candidates:
+            if top_level:
+                yield Span(start, end), [tokens[at] for at in range(start, end) if at not in tags]
 
 
 class AnswerType(IntEnum):
@@ -70,7 +96,8 @@ _TAG = re.compile(r"</?([A-Z][A-Za-z0-9]*)(?:[^A-Za-z0-9>][^>]*)?>")
 def tag_name(token: str) -> str | None:
     """The name, such as Table, of a token that is an HTML tag (``</Table>``); else None.
 
-    The simplified format has no other sign of which tokens are tags.
+    The simplified format has no other sign of which tokens are tags. In the original one tags need
+    not look like one: what `Example.html` names is one in any case.
     """
     match = _TAG.fullmatch(token) if token.startswith("<") else None
     return match.group(1) if match else None

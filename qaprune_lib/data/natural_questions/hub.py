@@ -8,7 +8,7 @@ from typing import Any
 
 import datasets
 
-from qaprune_lib.data.sources import hub_errors, hub_splits
+from qaprune_lib.data.sources import hub_errors, named_splits
 from qaprune_lib.errors import DataError
 
 DOWNLOAD = (
@@ -52,7 +52,7 @@ def open_hub(source: str) -> dict[str, HubSplit]:
         loaded = datasets.load_dataset(source, revision=revision, streaming=True)
     return {
         split: HubSplit(source, revision, name, rows)
-        for split, (name, rows) in hub_splits(source, loaded).items()
+        for split, (name, rows) in named_splits(source, loaded).items()
     }
 
 
@@ -71,7 +71,10 @@ def _official(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "example_id": int(row["id"]),
         "question_text": row["question"]["text"],
-        "document_tokens": _objects(row["document"]["tokens"]),
+        "document_tokens": [
+            {"token": token["token"], "html_token": token.get("is_html")}
+            for token in _objects(row["document"]["tokens"])
+        ],
         "long_answer_candidates": [
             candidate | {"top_level": bool(candidate["top_level"])}
             for candidate in _objects(row["long_answer_candidates"])

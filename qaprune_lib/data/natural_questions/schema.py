@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import FailFast, Field, ValidationError
 
 from qaprune_lib.data.natural_questions.example import Annotation, Candidate, Example, Span, YesNo
 from qaprune_lib.data.sources import Fault, Strict, Text, first_error
@@ -33,17 +33,18 @@ class _Annotation(Strict):
 
 class _Token(Strict):
     token: Text
+    html_token: bool | None = None
 
 
 class _Raw(Strict):
     """A line of the simplified (document_text) or of the original format (document_tokens)."""
 
-    example_id: int
+    example_id: Annotated[int, Field(ge=-(2**63), lt=2**63)]
     question_text: Text
     document_text: Text | None = None
-    document_tokens: list[_Token] | None = None
-    long_answer_candidates: list[_Candidate]
-    annotations: list[_Annotation] = Field(default_factory=list)
+    document_tokens: Annotated[list[_Token], FailFast()] = Field(default_factory=list)
+    long_answer_candidates: Annotated[list[_Candidate], FailFast()]
+    annotations: Annotated[list[_Annotation], FailFast()] = Field(default_factory=list)
 
 
 def read_example(raw: bytes | Mapping[str, Any]) -> Example:
@@ -68,13 +69,16 @@ def read_example(raw: bytes | Mapping[str, Any]) -> Example:
 def _example(raw: _Raw) -> Example:
     if not raw.question_text.strip():
         raise Fault(f"the question is empty: {raw.question_text!r}")
-    if (raw.document_text is None) == (raw.document_tokens is None):
+    if (raw.document_text is None) == (not raw.document_tokens):
         raise Fault(
             "it must have either document_text (simplified format) or document_tokens (original)"
         )
-    if raw.document_tokens is not None:
+    tags = None
+    if raw.document_tokens:
         # Blanks inside of tokens become underscores, as in the official simplification.
         text = " ".join(token.token.replace(" ", "_") for token in raw.document_tokens)
+        if all(token.html_token is not None for token in raw.document_tokens):
+            tags = tuple(at for at, token in enumerate(raw.document_tokens) if token.html_token)
     else:
         text = raw.document_text or ""
     if not text.strip():
@@ -89,7 +93,7 @@ def _example(raw: _Raw) -> Example:
         _annotation(annotation, number, candidates, n_tokens)
         for number, annotation in enumerate(raw.annotations)
     )
-    return Example(raw.example_id, raw.question_text, text, candidates, annotations)
+    return Example(raw.example_id, raw.question_text, text, candidates, annotations, tags)
 
 
 def _inside(span: _Span, n_tokens: int, what: str, number: int) -> Span:
@@ -162,10 +166,12 @@ def _annotation(
 
 
 def _schema_fault(error: ValidationError, raw: bytes | Mapping[str, Any]) -> Fault:
-    first = error.errors()[0]
+    first = error.errors(include_url=False)[0]
     if first["type"] == "json_invalid":
         return Fault(f"not JSON: {first['ctx']['error']}")
-    if isinstance(raw, bytes):
-        raw = json.loads(raw)
-    identity = raw.get("example_id") if isinstance(raw, Mapping) else None
+    try:
+        parsed = json.loads(raw) if isinstance(raw, bytes) else raw
+    except (RecursionError, ValueError):  # pydantic reads integers of more digits
+        parsed = None
+    identity = parsed.get("example_id") if isinstance(parsed, Mapping) else None
     return Fault(first_error(error, "the line"), identity)

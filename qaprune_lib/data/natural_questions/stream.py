@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import codecs
-import gzip
 import hashlib
-import re
-import zlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -21,11 +19,12 @@ from datasets import Dataset, Features, List, Value
 from qaprune_lib.cache import file_digest
 from qaprune_lib.data.arrow_cache import kept_dataset
 from qaprune_lib.data.embedded.annotations import PAGES, EmbeddedPages
+from qaprune_lib.data.files import Split, files_by_split, max_bytes, open_plain, split_of, too_large
 from qaprune_lib.data.natural_questions.example import Example
 from qaprune_lib.data.natural_questions.hub import DOWNLOAD, open_hub
 from qaprune_lib.data.natural_questions.schema import read_example
-from qaprune_lib.data.sources import Fault, Faults, OnBad, may_be_hub_id
-from qaprune_lib.errors import DataError, SettingsError
+from qaprune_lib.data.sources import Fault, Faults, OnBad, check_source, may_be_hub_id
+from qaprune_lib.errors import DataError, SettingsError, counts, short
 
 _SPAN = {"start": Value("int32"), "end": Value("int32")}
 NATURAL_QUESTIONS_FEATURES = Features(
@@ -35,9 +34,10 @@ NATURAL_QUESTIONS_FEATURES = Features(
         "text": Value("string"),
         "candidates": List(_SPAN | {"top_level": Value("bool")}),
         "annotations": List({"long": _SPAN, "short": List(_SPAN), "yes_no": Value("string")}),
+        "html": List(Value("int32")),
     }
 )
-_DEV = re.compile(r"(^|[-_.])(dev|test|validation)([-_.]|$)", re.IGNORECASE)
+_BLANK_LINES = 1000  # of a file: a packed file without end is soon found out
 _ROWS = 200  # examples that are written to disk together
 
 
@@ -69,7 +69,7 @@ class NaturalQuestions:
                 if example.id in ids:
                     raise Fault("an earlier example has the same id", example.id)
             except Fault as fault:
-                identity = "" if fault.identity is None else f", example {fault.identity!r}"
+                identity = "" if fault.identity is None else f", example {short(fault.identity)}"
                 faults.add(f"{place}{identity}: {fault.what}.")
                 continue
             ids.add(example.id)
@@ -77,7 +77,7 @@ class NaturalQuestions:
                 n_examples += 1
                 yield example
         self.n_examples, self.faults = n_examples, faults
-        faults.report(self.source.name, len(ids), stacklevel=3)
+        faults.report(self.source.name, len(ids))
         if not n_examples:
             raise DataError(f"{self.source.name}: none of the {len(ids)} examples is drawn")
 
@@ -89,6 +89,7 @@ class NaturalQuestions:
         """
         if not 0 < share <= 1:
             raise SettingsError(f"share={share} must be more than 0 and at most 1")
+        (seed,) = counts(least=0, seed=seed)
         shares = {seed: share for share, seed in self.samples}
         shares[seed] = share * shares.get(seed, 1.0)
         samples = tuple((share, seed) for seed, share in shares.items())
@@ -121,15 +122,19 @@ class NaturalQuestions:
 
 
 def load_natural_questions(
-    source: str | Path | Sequence[str | Path], *, on_bad: OnBad = "raise"
+    source: str | Path | Sequence[str | Path],
+    *,
+    split: Split | None = None,
+    on_bad: OnBad = "raise",
 ) -> dict[str, NaturalQuestions]:
     """Open Natural Questions, to be read as a stream.
 
     Args:
         source: ``"embedded"`` (the generated corpus); a folder with official ``*.jsonl[.gz]``
             files, simplified or original, in shards or whole; one such file or several; or a Hub
-            id such as ``"natural_questions"``. Files with dev, test or validation as a word of
-            their name are the dev set.
+            id such as ``"natural_questions"``. A file is of the split that a word of its name
+            says, as for `load_squad`.
+        split: of all files that are given, whatever their names.
         on_bad: what to do about a bad example: raise, or drop it, and warn once per pass with the
             count. A fault of a whole file, such as a truncated gzip file, always raises.
 
@@ -149,26 +154,25 @@ def load_natural_questions(
         raise SettingsError(f"on_bad={on_bad!r} is unknown; choose one of {get_args(OnBad)}")
     if source == "embedded":
         return {split: NaturalQuestions(EmbeddedPages(split)) for split in PAGES}
-    if not isinstance(source, str | Path):
+    if isinstance(source, list | tuple) and source:
         files = [Path(file).expanduser() for file in source]
     else:
-        path = Path(source).expanduser()
-        if path.is_dir():
+        check_source(source, "load_natural_questions")
+        path = Path(cast(str, source)).expanduser()
+        if os.path.isdir(path):
             files = files_of_folder(path)
-        elif path.is_file() or not may_be_hub_id(source):
+        elif os.path.exists(path) or not may_be_hub_id(cast(str, source)):
             files = [path]
         else:
             return {
-                split: NaturalQuestions(rows, on_bad)
-                for split, rows in open_hub(str(source)).items()
+                part: NaturalQuestions(rows, on_bad) for part, rows in open_hub(str(source)).items()
             }
-    missing = [str(file) for file in files if not file.is_file()]
-    if missing or not files:
-        raise DataError(f"{', '.join(missing) or source}: no such file or folder; {DOWNLOAD}")
     splits: dict[str, list[Path]] = {}
     for file in files:
-        splits.setdefault(_split_of(file), []).append(file)
-    return {split: NaturalQuestions(_Files(paths), on_bad) for split, paths in splits.items()}
+        if not os.path.exists(file):
+            raise DataError(f"{short(str(file))}: no such file or folder; {DOWNLOAD}")
+        splits.setdefault(split_of(file, split), []).append(file)
+    return {part: NaturalQuestions(_Files(paths), on_bad) for part, paths in splits.items()}
 
 
 @dataclass(frozen=True)
@@ -180,21 +184,20 @@ class _Files:
         return ", ".join(map(str, self.paths))
 
     def raw_examples(self) -> Iterator[tuple[str, bytes]]:
+        limit = max_bytes()
         for path in self.paths:
-            number = 0
-            try:
-                with _open(path) as file:
-                    for number, line in enumerate(file, 1):
-                        content = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-                        if not content.isspace():
-                            yield f"{path}: line {number}", content
-            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-                raise DataError(
-                    f"{path}: after line {number}: the gzip file is truncated or damaged "
-                    f"({error}); download it again"
-                ) from error
-            except OSError as error:
-                raise DataError(f"{path}: cannot be read: {error}") from error
+            n_blank = 0
+            with open_plain(path) as file:
+                for number, line in enumerate(iter(lambda: file.readline(limit + 1), b""), 1):
+                    if len(line) > limit:
+                        raise too_large(f"{path}: line {number}")
+                    content = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                    if not content.isspace():
+                        yield f"{path}: line {number}", content
+                        continue
+                    n_blank += 1
+                    if n_blank > _BLANK_LINES:
+                        raise DataError(f"{path}: more than {_BLANK_LINES} blank lines")
 
     def digest(self) -> str:
         digest = hashlib.sha256()
@@ -213,12 +216,6 @@ def _known_digest(path: Path, *_: int) -> str:
     return file_digest(path)
 
 
-def _open(path: Path) -> Any:
-    with path.open("rb") as file:
-        is_gzip = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if is_gzip else path.open("rb")
-
-
 def _row(example: Example) -> dict[str, Any]:
     return {
         "id": example.id,
@@ -233,23 +230,16 @@ def _row(example: Example) -> dict[str, Any]:
             }
             for annotation in example.annotations
         ],
+        "html": example.html,
     }
-
-
-def _split_of(file: Path) -> str:
-    return "dev" if _DEV.search(file.name) else "train"
 
 
 def files_of_folder(folder: Path) -> list[Path]:
     """The shards of at most one training and one dev set."""
-    files = sorted([*folder.glob("*.jsonl"), *folder.glob("*.jsonl.gz")])
-    for split in ("train", "dev"):
-        names = [file.name for file in files if _split_of(file) == split]
-        if len({re.sub(r"\d+", "0", name) for name in names}) > 1:
-            raise DataError(
-                f"{folder}: more than one {split} set: {', '.join(names)}; pass the path of a "
-                f"file, or the list of the files that belong together"
-            )
-    if not files:
-        raise DataError(f"{folder}: no *.jsonl[.gz] in it; {DOWNLOAD}")
-    return files
+    found = files_by_split(
+        folder,
+        (".jsonl", ".jsonl.gz"),
+        shard=r"\d+",
+        instead="pass the path of a file, or the list of the files that belong together",
+    )
+    return sorted(file for files in found.values() for file in files)

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 
 from qaprune_lib.data.squad.questions import batches, data_digest
 from qaprune_lib.data.tokens import read_texts
+from qaprune_lib.data.unicode_forms import white_space
 from qaprune_lib.data.windows import Asked, Task, Windows
 from qaprune_lib.errors import DataError
 
@@ -32,16 +33,17 @@ def _reader(backend: Tokenizer) -> Callable[[Columns], Iterator[Asked]]:
             columns["id"], columns["context"], columns["answers"], questions, strict=True
         ):
             name, context = f"question {identity!r}", contexts[text]
-            if not len(context.ids):
+            if white_space(text)[context.start].all():
                 raise DataError(f"{name}: the tokenizer finds no token in its context")
-            yield Asked(name, question.ids, context, _first(answers))
+            is_labelled = answers is not None
+            yield Asked(name, question.ids, context, _first(answers), is_labelled=is_labelled)
 
     return read
 
 
-def _first(answers: dict[str, list[Any]]) -> tuple[int, int] | None:
+def _first(answers: dict[str, list[Any]] | None) -> tuple[int, int] | None:
     """Where the first answer begins and ends, if there is one."""
-    if not answers["text"]:
+    if not answers or not answers["text"]:
         return None
     start = answers["answer_start"][0]
     return start, start + len(answers["text"][0])

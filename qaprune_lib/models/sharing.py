@@ -1,0 +1,33 @@
+"""One model in several threads: any number may answer at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from weakref import WeakKeyDictionary
+
+from torch import nn
+
+_LOCK = threading.Lock()
+_READERS: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
+_TRAINING: WeakKeyDictionary[nn.Module, list[nn.Module]] = WeakKeyDictionary()
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode in the block; each module's mode is as before once the last thread is out."""
+    with _LOCK:
+        if not _READERS.get(model):
+            _TRAINING[model] = [module for module in model.modules() if module.training]
+            model.eval()
+        _READERS[model] = _READERS.get(model, 0) + 1
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _READERS[model] -= 1
+            if not _READERS[model]:
+                model.eval()
+                for module in _TRAINING.pop(model):
+                    module.training = True
