@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from qaprune_lib.errors import QapruneError, SettingsError
+from study.plan.ownership import watch_owner
 from study.plan.parameters import STAGES, unknown_name
 
 KERNEL_SECONDS = 600
@@ -114,6 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="a JSON object of them",
     )
     options = parser.parse_args(arguments)
+    watch_owner()
     try:
         given: dict[str, Any] = {}
         for text in options.documents:

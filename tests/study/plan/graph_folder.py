@@ -13,7 +13,7 @@ import nbformat
 import psutil
 import yaml
 
-from study.plan.graph import JOB_OF
+from study.plan.ownership import LOCK, OWNER
 from study.plan.parameters import STAGES
 from study.plan.plan import Planner
 from study.plan.profile import read_profile
@@ -49,6 +49,7 @@ class Graph:
         command = [sys.executable, "-m", "study", "graph", self.file]
         command += ["--results", self.results, "--runs", self.runs]
         ours = {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+        ours["QAPRUNE_STALE_SECONDS"] = "4"
         self.calls += 1
         with open(self.folder / f"output{self.calls}", "wb") as output:
             return subprocess.Popen(
@@ -108,17 +109,27 @@ class Graph:
             for path in record_files(place)
         }
 
+    def measured(self) -> dict[str, dict[str, Any]]:
+        """What each record says, but for when and in how many seconds."""
+        once = {"started", "seconds"}
+        return {
+            run: read_record(self.planner.record_file(run)).model_dump(exclude=once)
+            for run in self.records()
+        }
+
     def run_folder(self, run: str) -> Path:
         """Where the model or scores of a run are."""
         return Path(self.planner.runs) / "embedded" / "small" / run
 
     def check_whole(self) -> None:
         """Every run's record is there, once and whole, none else, and so is its folder."""
+        assert events(self.folder, "doubled") == []
         assert set(self.records()) == self.plan()
         for run in self.plan():
             read_record(self.planner.record_file(run))
         for run in self.planned():
             check_artifacts(self.run_folder(run))
+        assert not [*self.folder.rglob(f"{LOCK}*")]
         assert len(list(Path(self.planner.runs).rglob(FINISHED))) == len(self.planned())
         # Snakemake looks for marks of unfinished runs before it knows those behind the checkpoint:
         # a kill between the end of one and the removal of its mark leaves it, with a whole run.
@@ -132,7 +143,7 @@ class Graph:
         found = []
         for process in psutil.process_iter():
             try:
-                if process.environ().get(JOB_OF) == str(self.folder):
+                if str(self.folder) in process.environ().get(OWNER, ""):
                     found.append(process)
             except psutil.Error:
                 continue
