@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO, TypeVar
 from uuid import uuid4
 
-from qaprune_lib.errors import QapruneError
-
 T = TypeVar("T")
+DIGESTS = "digests.json"
+"""A file of a folder that holds the digests of its others."""
 
 
 def cache_root(folder: str | os.PathLike[str] | None = None) -> Path:
@@ -61,48 +62,62 @@ def write_atomically(path: str | os.PathLike[str], text: str) -> None:
         file.write(text)
 
 
-def read_or_build(
-    target: Path, build: Callable[[Path], object], read: Callable[[Path], T | None]
-) -> T:
-    """What `read` finds in the folder `target`, made first where it finds nothing.
+def write_digests(folder: Path, files: Iterable[Path] | None = None) -> None:
+    """Write down the digests of files of a folder (default: all), once they are on the disk."""
+    files = list(folder.rglob("*") if files is None else files)
+    digests = {
+        path.relative_to(folder).as_posix(): file_digest(path)
+        for path in files
+        if path.is_file() and path != folder / DIGESTS
+    }
+    for path in (*files, folder):
+        sync(path)
+    write_atomically(folder / DIGESTS, json.dumps(digests, indent=1))
+
+
+def is_intact(folder: Path) -> bool:
+    """Whether the files of a folder are those whose digests were written down there."""
+    try:
+        digests = json.loads((folder / DIGESTS).read_text(encoding="utf-8"))
+        return bool(digests) and all(
+            (folder / name).is_file() and file_digest(folder / name) == digest
+            for name, digest in digests.items()
+        )
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
+        return False
+
+
+def read_or_build(target: Path, build: Callable[[Path], object], read: Callable[[Path], T]) -> T:
+    """What `read` finds in the folder `target`, which is made first, or again if it is damaged.
 
     Args:
-        target: whole, or not there at all.
+        target: whole and as it was written, or made anew.
         build: fills an empty folder.
-        read: gives None for a folder that is absent or damaged, which is then made again.
+        read: what is asked for, from an intact folder.
 
     Processes that ask for it at once wait for the first of them.
     """
     from filelock import FileLock  # here, as the report does without it
 
-    found = read(target)
-    if found is not None:
-        return found
+    if is_intact(target):
+        return read(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_name(f"{target.name}.lock")):
-        found = read(target)
-        if found is not None:
-            return found
-        partial = target.with_name(f"{target.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        try:
-            build(partial)
-            for path in (*partial.iterdir(), partial):
-                sync(path)
-            shutil.rmtree(target, ignore_errors=True)
-            os.replace(partial, target)
-            sync(target.parent)
-        finally:
+        if not is_intact(target):
+            partial = target.with_name(f"{target.name}.partial")
             shutil.rmtree(partial, ignore_errors=True)
-    found = read(target)
-    if found is None:
-        raise QapruneError(f"{target}: what was just written there cannot be read back")
-    return found
+            partial.mkdir()
+            try:
+                build(partial)
+                write_digests(partial)
+                shutil.rmtree(target, ignore_errors=True)
+                os.replace(partial, target)
+                sync(target.parent)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+        return read(target)
 
 
-def build_once(
-    target: Path, build: Callable[[Path], None], *, is_intact: Callable[[Path], bool] = Path.is_dir
-) -> Path:
-    """The folder `target`, made first if it is not there or not intact, as in `read_or_build`."""
-    return read_or_build(target, build, lambda folder: folder if is_intact(folder) else None)
+def build_once(target: Path, build: Callable[[Path], object]) -> Path:
+    """The folder `target`, made first if it is not there or damaged, as in `read_or_build`."""
+    return read_or_build(target, build, lambda folder: folder)

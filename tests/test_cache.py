@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from qaprune_lib.cache import open_atomically, read_or_build, write_atomically
-from qaprune_lib.errors import QapruneError
+from qaprune_lib.cache import (
+    DIGESTS,
+    build_once,
+    is_intact,
+    open_atomically,
+    read_or_build,
+    write_atomically,
+)
 
 
-def read(folder: Path) -> str | None:
-    file = folder / "words"
-    return file.read_text() or None if file.is_file() else None
+def read(folder: Path) -> str:
+    return (folder / "words").read_text()
 
 
 def names(folder: Path) -> list[str]:
@@ -52,18 +60,50 @@ def test_a_folder_is_built_once_however_many_ask(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(ask, range(16))) == {"whole"}
     assert len(built) == 1
-    (tmp_path / "kept" / "words").write_text("")  # damaged
-    assert ask(0) == "whole"
-    assert len(built) == 2
     assert names(tmp_path) == ["kept"]
 
 
-def test_what_fails_leaves_no_folder(tmp_path: Path) -> None:
-    def build(folder: Path) -> None:
-        (folder / "words").write_text("")
+damaged = st.one_of(
+    st.tuples(st.just("flip"), st.integers(0, 10**6)),
+    st.tuples(st.just("cut"), st.integers(0, 10**6)),
+    st.tuples(st.sampled_from(["remove", "empty", "folder", "link"]), st.just(0)),
+)
 
-    with pytest.raises(QapruneError, match="cannot be read back"):
-        read_or_build(tmp_path / "empty", build, read)
+
+@given(file=st.sampled_from(["words", "deep/er", DIGESTS]), damage=damaged)
+def test_any_damage_is_mended(file: str, damage: tuple[str, int]) -> None:
+    def build(folder: Path) -> None:
+        (folder / "words").write_text("whole")
+        (folder / "deep").mkdir()
+        (folder / "deep" / "er").write_text("too")
+
+    with tempfile.TemporaryDirectory() as root:
+        kept = build_once(Path(root) / "kept", build)
+        assert is_intact(kept)
+        path, (how, where) = kept / file, damage
+        content = bytearray(path.read_bytes())
+        path.unlink()
+        if how == "flip":
+            content[where % len(content)] ^= 1
+            path.write_bytes(content)
+        elif how == "cut":
+            path.write_bytes(content[: where % len(content)])
+        elif how == "empty":
+            path.touch()
+        elif how == "folder":
+            path.mkdir()
+        elif how == "link":
+            path.symlink_to("nowhere")
+        assert not is_intact(kept)
+        (kept / "beside").touch()  # as a data set's own cache
+        assert build_once(kept, build) == kept
+        assert is_intact(kept)
+        assert not (kept / "beside").exists()
+        (kept / "beside").touch()
+        assert is_intact(kept)
+
+
+def test_what_fails_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         read_or_build(tmp_path / "never", lambda _: 1 / 0, read)
-    assert names(tmp_path) == ["empty"]
+    assert names(tmp_path) == []

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset, Features
 
-from qaprune_lib.cache import cache_root, file_digest, read_or_build
+from qaprune_lib.cache import cache_root, read_or_build
 
-_ROWS, _COMPLETE = "rows.arrow", "complete.json"  # the latter has the digest of the former
+_ROWS = "rows.arrow"
 
 
 def kept_dataset(
@@ -45,9 +45,11 @@ def kept_dataset(
         ):
             for table in tables:
                 writer.write_table(table.cast(schema))
-        (folder / _COMPLETE).write_text(json.dumps({_ROWS: file_digest(folder / _ROWS)}))
 
-    return read_or_build(cache_root(cache_dir) / kind / key, build, _read)
+    def read(folder: Path) -> Dataset:
+        return Dataset.from_file(str(folder / _ROWS))
+
+    return read_or_build(cache_root(cache_dir) / kind / key, build, read)
 
 
 def column(dataset: Dataset, name: str) -> np.ndarray:
@@ -63,14 +65,3 @@ def source_digest() -> str:
     for source in sorted([*folder.rglob("*.py"), *folder.rglob("*.toml")]):
         digest.update(str(source.relative_to(folder)).encode() + source.read_bytes())
     return digest.hexdigest()
-
-
-def _read(folder: Path) -> Dataset | None:
-    """The data set in a folder, or None unless it is as it was written."""
-    try:
-        digests: dict[str, str] = json.loads((folder / _COMPLETE).read_text())
-        if digests != {_ROWS: file_digest(folder / _ROWS)}:
-            return None
-        return Dataset.from_file(str(folder / _ROWS))
-    except (OSError, ValueError):
-        return None

@@ -79,19 +79,8 @@ def with_teacher_logits(
                 )
             np.save(folder / _file(name), flat)
 
-    def read(folder: Path) -> dict[str, np.ndarray] | None:
-        """Logits by name, or None where any are missing or damaged."""
-        try:
-            found = {name: np.load(folder / _file(name), allow_pickle=False) for name in sizes}
-        except (OSError, ValueError, EOFError):
-            return None
-        is_whole = all(
-            flat.shape == (sizes[name].sum(),)
-            and flat.dtype == np.float32
-            and np.isfinite(flat).all()
-            for name, flat in found.items()
-        )
-        return found if is_whole else None
+    def read(folder: Path) -> dict[str, np.ndarray]:
+        return {name: np.load(folder / _file(name), allow_pickle=False) for name in sizes}
 
     parts: list[Any] = [weights_digest(teacher), _windows_digest(features)]
     if is_aligned:

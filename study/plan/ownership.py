@@ -98,7 +98,7 @@ def _take(lock: Path, content: str) -> None:
 def _renew(lock: Path, content: str) -> None:
     while True:
         try:
-            found = lock.read_text(encoding="utf-8")
+            found = lock.read_text(encoding="utf-8", errors="replace")
             if found == content:
                 os.utime(lock)
         except FileNotFoundError:
@@ -145,7 +145,7 @@ def _look(lock: Path) -> tuple[str, int] | None:
     Opened, as an NFS client asks the server then.
     """
     try:
-        with lock.open(encoding="utf-8") as file:
+        with lock.open(encoding="utf-8", errors="replace") as file:
             return file.read(), os.fstat(file.fileno()).st_mtime_ns
     except FileNotFoundError:
         return None

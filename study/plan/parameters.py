@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from qaprune_lib.errors import SettingsError
-from study.records.record import RUN, Name, Word, is_run, run_id
+from study.records.record import NAME, RUN, Name, Word, is_run, run_id
 
 Kind = Literal["attn", "ff", "emb"]
 Objective = Literal["cross_entropy", "distillation"]
@@ -102,6 +102,8 @@ class StageParameters(BaseModel):
         names = ["dev", *self.other_dev_sets]
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"dev_files: two dev sets would be called {twice[0]!r}")
+        if wrong := [run for run in self.upstream() if not re.fullmatch(NAME, run)]:
+            raise ValueError(f"{RUN}{wrong[0]}: no run has such a name")
         if (self.source == "embedded") != (self.provenance == "embedded"):
             raise ValueError(
                 f"provenance={self.provenance!r} with source={self.source!r}: numbers of the "

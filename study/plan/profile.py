@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from qaprune_lib.errors import SettingsError
 from study.plan.origin import check_origin, files_of, origin_of
@@ -15,6 +15,13 @@ from study.plan.parameters import STAGES, Count, Share, TaskName, Version
 from study.plan.recipe import Changes, Recipe, Settings, changed, explain
 from study.plan.strict_yaml import read_yaml
 from study.records.record import Provenance, Word
+
+
+def _inside(folder: str) -> str:
+    """A path that leads nowhere else, wherever it begins."""
+    if Path(folder).is_absolute() or ".." in Path(folder).parts or "\0" in folder:
+        raise ValueError(f"{folder!r} leads out of the folder of the questions")
+    return folder
 
 
 class Resources(BaseModel, frozen=True, extra="forbid"):
@@ -47,7 +54,7 @@ class Data(BaseModel, frozen=True, extra="forbid"):
     after: Word | None = None
     source: str | None = None
     origin: str = ""
-    folder: str = ""
+    folder: Annotated[str, AfterValidator(_inside)] = ""
     about: str = ""
     version: Version | None = None
     train_files: list[str] = []

@@ -21,6 +21,8 @@ from study.plan.parameters import STAGES, unknown_name
 
 KERNEL_SECONDS = 600
 """How long a kernel may take to start: papermill's minute is short where many start at once."""
+SAVING_SECONDS = 60
+"""How long a kernel that is asked to end may take: training ends its step and keeps a checkpoint."""
 
 
 def run_notebook(notebook: Path, output: Path, parameters: Mapping[str, Any]) -> None:
@@ -33,6 +35,7 @@ def run_notebook(notebook: Path, output: Path, parameters: Mapping[str, Any]) ->
     """
     check(notebook, parameters)
     import papermill
+    from traitlets.config import Config
 
     os.environ["QAPRUNE_PROGRESS"] = "text"  # inherited by the kernel
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -44,6 +47,7 @@ def run_notebook(notebook: Path, output: Path, parameters: Mapping[str, Any]) ->
         stderr_file=sys.stderr,
         cwd=os.getcwd(),
         start_timeout=KERNEL_SECONDS,
+        config=Config({"KernelManager": {"shutdown_wait_time": SAVING_SECONDS}}),
         extra_arguments=["--log-level=ERROR"],  # each kernel warns that its ports are not encrypted
     )
 

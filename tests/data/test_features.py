@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
+from qaprune_lib.cache import DIGESTS
 from qaprune_lib.data import arrow_cache, features
 from qaprune_lib.data.embedded.annotations import EmbeddedPages
 from qaprune_lib.data.embedded.articles import generate_squad
@@ -425,9 +426,9 @@ def test_a_damaged_cache_is_rebuilt(tmp_path: Path, damage: str) -> None:
     elif damage == "remove":
         arrow.unlink()
     elif damage == "marker":
-        (folder / "complete.json").unlink()
+        (folder / DIGESTS).unlink()
     else:
-        (folder / "complete.json").write_text("{}")
+        (folder / DIGESTS).write_text("{}")
     assert make_features(example(), tokenizer, cache_dir=tmp_path).to_list() == expected
     assert kept(tmp_path) == [folder]
     assert arrow.read_bytes()[-100:] == content[-100:]

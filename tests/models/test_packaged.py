@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from qaprune_lib.cache import cache_root
+from qaprune_lib.cache import DIGESTS, cache_root
 from qaprune_lib.errors import ModelError
 from qaprune_lib.models import PACKAGED, load_model, packaged, shape_of, weights_digest
 from qaprune_lib.models.packaged import SplitModel
@@ -74,7 +74,7 @@ def test_the_parts_give_the_model(split: SplitModel, tmp_path: Path) -> None:
     name = f"tiny-{split.files['model.safetensors'][:16]}"
     assert in_cache(tmp_path) == [name, f"{name}.lock"]
     folder = tmp_path / "cache" / "models" / name
-    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*FILES, DIGESTS])
     assert load_model("tiny", layers=[0, 2], device="cpu").config.num_hidden_layers == 2
 
 
@@ -154,7 +154,7 @@ def test_what_a_killed_process_left_is_not_taken_for_the_model(
     cut_short(partial / "model.safetensors")
     (partial / "surplus").touch()
     assert split.locate("tiny") == folder
-    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*FILES, DIGESTS])
     assert not partial.exists()
     assert weights_digest(load_model(folder, device="cpu")) == weights_digest(tiny_model("mpnet"))
 
