@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qaprune_lib.cache import (
@@ -70,6 +70,7 @@ damaged = st.one_of(
 )
 
 
+@settings(max_examples=25, deadline=None)
 @given(file=st.sampled_from(["words", "deep/er", DIGESTS]), damage=damaged)
 def test_any_damage_is_mended(file: str, damage: tuple[str, int]) -> None:
     def build(folder: Path) -> None:

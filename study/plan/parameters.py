@@ -29,7 +29,7 @@ Kind = Literal["attn", "ff", "emb"]
 Objective = Literal["cross_entropy", "distillation"]
 TaskName = Literal["squad", "natural_questions"]
 ComputeDtype = Literal["float32", "bfloat16"]
-Count = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(gt=0, lt=2**31)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -142,7 +142,7 @@ class StageParameters(BaseModel):
             where = ".".join(map(str, first["loc"]))
             message = first["msg"].removeprefix("Value error, ")
             if where:
-                message = f"{where}: {message} ({where} = {first['input']!r})"
+                message = f"{where}: {message} ({where} = {first['input']!r:.100})"
             raise SettingsError(f"stage {cls.stage}: {message}") from None
 
     def identity(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -14,7 +15,11 @@ from study.plan.origin import check_origin, files_of, origin_of
 from study.plan.parameters import STAGES, Count, Share, TaskName, Version
 from study.plan.recipe import Changes, Recipe, Settings, changed, explain
 from study.plan.strict_yaml import read_yaml
-from study.records.record import Provenance, Word
+from study.records.record import Provenance, Word, read_text
+
+
+LARGEST = 2**20
+"""Bytes of a profile's file."""
 
 
 def _inside(folder: str) -> str:
@@ -75,7 +80,7 @@ class Data(BaseModel, frozen=True, extra="forbid"):
         source = self.source
         if source is None and place is not None:
             source = str(Path(place) / self.folder)
-            if not Path(source).expanduser().exists():
+            if not os.path.exists(Path(source).expanduser()):
                 if self.origin:
                     return self
                 raise SettingsError(f"{source}: no such file or folder of questions")
@@ -220,7 +225,7 @@ def read_profile(path: str | Path, *, source: str | None = None) -> Profile:
         DataError: not the files that are looked for.
     """
     try:
-        content = read_yaml(Path(path).read_text(encoding="utf-8"))
+        content = read_yaml(read_text(Path(path), LARGEST))
     except OSError as error:
         raise SettingsError(f"{path}: no such profile ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,11 @@ def with_nq(**changes: Any) -> dict[str, Any]:
         *(({"name": word}, "name: ") for word in NO_WORDS),
         *(({"data": {word: {"source": "embedded"}}}, "data.*pattern") for word in NO_WORDS),
         *((with_nq(after=word), "data.nq.after: ") for word in NO_WORDS),
+        *((with_nq(folder=out), "data.nq.folder: .* leads out") for out in ("..", "a/../..", "/a")),
+        ({"resources": {"time": {"mem_mb": 10**4000}}}, "resources.time.mem_mb: .*less than"),
+        ({"max_loss": 10**4000}, "max_loss: .*valid number"),
+        ({"penalties": {"attn": [float("inf")]}}, "not YAML|penalties"),
+        ("a: " + "x" * 2**20, "no such profile .more than 1048576 bytes"),
     ],
 )
 def test_bad_profiles_are_refused(read: Callable[..., Profile], content: Any, message: str) -> None:
@@ -74,8 +80,9 @@ def test_bad_profiles_are_refused(read: Callable[..., Profile], content: Any, me
         read(content)
 
 
-@pytest.mark.parametrize("name", ["none.yml", "."])
+@pytest.mark.parametrize("name", ["none.yml", ".", "pipe", "x" * 5000])
 def test_a_missing_profile_is_named(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
     with pytest.raises(SettingsError, match="no such profile"):
         read_profile(tmp_path / name)
 
