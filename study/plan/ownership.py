@@ -46,13 +46,13 @@ def own(folders: Sequence[str | os.PathLike[str]]) -> None:
         | {"token": uuid4().hex}
     )
     locks = sorted({Path(folder).resolve() / LOCK for folder in folders})
-    held: list[Path] = []
-    atexit.register(_release, held, content, os.getpid())
+    held, is_over = list[Path](), threading.Event()
+    atexit.register(_release, held, content, os.getpid(), is_over)
     for lock in locks:
         lock.parent.mkdir(parents=True, exist_ok=True)
         _take(lock, content)
         held.append(lock)
-        threading.Thread(target=_renew, args=(lock, content), daemon=True).start()
+        threading.Thread(target=_renew, args=(lock, content, is_over), daemon=True).start()
     os.environ[OWNER] = json.dumps([str(locks[0]), content])
 
 
@@ -95,7 +95,7 @@ def _take(lock: Path, content: str) -> None:
         raise SettingsError(f"{lock}: another call was faster: wait for its end, or end it")
 
 
-def _renew(lock: Path, content: str) -> None:
+def _renew(lock: Path, content: str, is_over: threading.Event) -> None:
     while True:
         try:
             found = lock.read_text(encoding="utf-8", errors="replace")
@@ -105,6 +105,8 @@ def _renew(lock: Path, content: str) -> None:
             found = ""
         except OSError:  # of a shared disk that is out of reach
             found = content
+        if is_over.is_set():
+            return
         if found != content:
             _end(f"{lock} was taken over or deleted")
         time.sleep(BEAT)
@@ -132,7 +134,8 @@ def _end(why: str) -> None:
     os._exit(1)
 
 
-def _release(held: Sequence[Path], content: str, process: int) -> None:
+def _release(held: Sequence[Path], content: str, process: int, is_over: threading.Event) -> None:
+    is_over.set()
     for lock in held if process == os.getpid() else ():  # not in a fork
         seen = _look(lock)
         if seen is not None and seen[0] == content:

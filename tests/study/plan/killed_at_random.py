@@ -66,12 +66,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     chance, counts = random.Random(options.seed), Counter[str]()
-    undisturbed = Graph(options.folder / "undisturbed", "--cores", "2")
+    more = {"penalties": {"attn": [0.1, 0.15, 0.2, 0.4], "ff": [0.001, 0.002]}, "multiples": [1, 2]}
+    undisturbed = Graph(options.folder / "undisturbed", "--cores", "2", **more)
     assert undisturbed.call() == 0
     undisturbed.check_whole()
     while sum(counts[way] for way in WAYS) < options.kills:
-        graph = Graph(options.folder / f"graph{counts['graphs']}", "--cores", "2")
-        for _ in range(chance.randint(3, 9)):
+        graph = Graph(options.folder / f"graph{counts['graphs']}", "--cores", "2", **more)
+        for _ in range(chance.randint(5, 20)):
             how = chance.choice(WAYS)
             counts[how] += start_and_kill(graph, chance, how)
             orphans = {job.pid for job in graph.jobs()}
