@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +26,7 @@ from study.plan.ownership import own
 from study.plan.plan import Planner
 from study.plan.profile import Profile, read_profile
 from study.plan.status import profile_status
-from study.records.record import read_record, record_files
+from study.records.record import HASH_LENGTH, read_record, record_files
 
 SNAKEFILE = Path(__file__).resolve().parents[2] / "Snakefile"
 CALL = "call"
@@ -110,6 +111,8 @@ def begin(planner: Planner) -> None:
     place = Path(planner.runs, planner.profile.provenance, planner.profile.name)
     own([place, planner.folder])
     for path in record_files(planner.folder):
+        if not re.fullmatch(f".+-[0-9a-f]{{{HASH_LENGTH}}}", path.stem):
+            continue  # no record of ours, whatever it is
         try:
             read_record(path)
         except RecordError as error:

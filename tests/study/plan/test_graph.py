@@ -106,15 +106,21 @@ def test_what_failed_or_is_damaged_is_made_again(graph: Graph) -> None:
     begun = graph.begun()
     [selection] = graph.plan() - graph.planned()
     [scored] = [run for run in begun if "l0-attn-0.1" in run]
-    paths = [graph.planner.record_file(run) for run in (selection, scored)]
+    [pruned] = [run for run in begun if "/pruned/" in run]  # known once there is a selection
+    paths = [graph.planner.record_file(run) for run in (selection, scored, pruned)]
     cut_short(paths[0])
 
     cut_short(paths[1])
+    cut_short(paths[2])
+    other = paths[1].with_name("notes.json")
+    other.write_text("no record at all")
     damaged = [path.read_text() for path in paths]
     assert graph.call("-n") == 0
     assert f"made again: {selection}: damaged: " in graph.output
     assert [path.read_text() for path in paths] == damaged
     assert graph.call() == 0, graph.output
+    assert other.read_text() == "no record at all"
+    other.unlink()
     graph.check_whole()
     again = graph.begun()[len(begun) :]
     assert scored in again
