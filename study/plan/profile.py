@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from itertools import product
 from pathlib import Path
@@ -17,7 +18,6 @@ from study.plan.recipe import Changes, Recipe, Settings, changed, explain
 from study.plan.strict_yaml import read_yaml
 from study.records.record import Provenance, Word, read_text
 
-
 LARGEST = 2**20
 """Bytes of a profile's file."""
 
@@ -27,6 +27,12 @@ def _inside(folder: str) -> str:
     if Path(folder).is_absolute() or ".." in Path(folder).parts or "\0" in folder:
         raise ValueError(f"{folder!r} leads out of the folder of the questions")
     return folder
+
+
+_HERE = ("embedded", "embedded-small", "embedded-roberta", "minilm", "mpnet-base")
+_HUB = ("bert-base-uncased", "bert-large-uncased", "roberta-base", "roberta-large")
+POSITIONS = dict.fromkeys((*_HERE, *_HUB), 512)
+"""How many tokens the models of the profiles here take: to be known without loading them."""
 
 
 class Resources(BaseModel, frozen=True, extra="forbid"):
@@ -142,9 +148,11 @@ class Profile(BaseModel, frozen=True, extra="forbid"):
             self._check_names(f"others.{model}", changes)
         for name, model in product(self.data, (self.base, self.target, *self.others)):
             recipe = self.recipe_of(name, model)
+            check_windows(name, model, recipe)
             for smaller, changes in recipe.smaller.items():
                 self._check_names(f"smaller.{smaller}", changes)
-                changed(recipe, changes.recipe, changes.by_data.get(name, {}))
+                own = changed(recipe, changes.recipe, changes.by_data.get(name, {}))
+                check_windows(name, smaller, own)
             if model in (self.base, *self.models_of(name)):
                 self._check(name, recipe)
         return self
@@ -209,6 +217,26 @@ class Profile(BaseModel, frozen=True, extra="forbid"):
     def resources_of(self, stage: str) -> Resources:
         """What one run of a stage needs."""
         return self.resources.get(stage, Resources())
+
+
+def check_windows(data: str, model: str, recipe: Recipe) -> None:
+    """Raise ValueError for windows longer than a model that is known here has positions for."""
+    positions = POSITIONS.get(model)
+    file = Path(model) / "config.json"
+    if positions is None and os.path.isfile(file):
+        try:
+            config = json.loads(read_text(file))
+            # RoBERTa's and MPNet's positions start after their padding index
+            is_later = config["model_type"] in ("roberta", "xlm-roberta", "mpnet")
+            used = config.get("pad_token_id", 1) + 1 if is_later else 0
+            positions = config["max_position_embeddings"] - used
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return  # what loads it says what is wrong
+    if positions is not None and recipe.windows.max_length > positions:
+        raise ValueError(
+            f"windows ({data}): max_length={recipe.windows.max_length}, but {model} has positions "
+            f"for {positions} tokens"
+        )
 
 
 def read_profile(path: str | Path, *, source: str | None = None) -> Profile:

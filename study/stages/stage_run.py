@@ -52,8 +52,8 @@ class StageRun(Generic[P]):
         """Read the questions and make the run's folder.
 
         Raises:
-            RecordError: a run that it refers to is not there, cut off or damaged; a measured run in a
-                tree that differs from its commit.
+            RecordError: a run that it refers to is not there, cut off or damaged; a measured run
+                in a tree that differs from its commit.
             SettingsError: the questions are other ones than `origin` says.
             DataError: there are none.
         """

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -117,7 +118,7 @@ def test_there_and_back(clean: Path, tmp_path: Path) -> None:
     assert planned <= {record.id for record in records}
     began = {record.id: datetime.fromisoformat(record.started) for record in records}
     spans = sorted((began[r.id], began[r.id] + timedelta(seconds=r.seconds)) for r in records)
-    assert any(a[1] > b[0] for a, b in zip(spans, spans[1:], strict=False))  # side by side
+    assert any(a[1] > b[0] for a, b in pairwise(spans))  # side by side
 
     report = study(clean, "merge", str(bundle / "out"))
     assert f"{len(records)} new records, 0 that were here" in report

@@ -1,4 +1,4 @@
-"""One process at a time owns a folder, and what it started ends with it; only files are looked at."""
+"""One process at a time owns a folder, and what it started ends with it."""
 
 from __future__ import annotations
 

@@ -211,7 +211,8 @@ def errors(executed: Path) -> list[str]:
 def test_a_run_that_is_asked_to_end_goes_on_from_there(tmp_path: Path) -> None:
     few = {"train_questions": 60, "heldout_questions": 2, "dev_questions": 2}
     values = {"model": "embedded-small", "max_length": 96, "doc_stride": 48, "epochs": 9, **few}
-    values |= {"max_steps": 30, "batch_size": 4, "results": f"{tmp_path}/r", "runs": f"{tmp_path}/m"}
+    places = {"results": f"{tmp_path}/r", "runs": f"{tmp_path}/m"}
+    values |= {"max_steps": 30, "batch_size": 4, **places}
     command = [sys.executable, "-m", "study", "run", str(FINETUNE), str(tmp_path / "out.ipynb")]
     command += ["--parameters", json.dumps(values)]
     environment = {**os.environ, "PYTHONPATH": str(NOTEBOOKS.parent), "OMP_NUM_THREADS": "1"}
