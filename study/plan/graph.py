@@ -73,13 +73,15 @@ def main(arguments: list[str] | None = None) -> int:
     command += ["--config", f"{CALL}={json.dumps(config).encode().hex()}"]
     if options.cores or not any(word.startswith(ELSEWHERE) for word in others):
         command += ["--cores", options.cores or "all"]
-    command += ["--nolock"]  # it sees its own folder alone, and needs a hand after a kill
+    # what it notes of locks and unfinished runs is of its own folder alone; here a record is written
+    # last and whole, and one call makes it
+    command += ["--nolock", "--ignore-incomplete"]
     if damaged:
         command += ["--forcerun", *(str(planner.record_file(run.id)) for run in damaged)]
     for run in damaged:
         _say(f"made again: {run.id}: {run.state}")
     sys.stdout.flush()
-    os.execv(sys.executable, [*command, "--rerun-incomplete", "--keep-going", *others])
+    os.execv(sys.executable, [*command, "--keep-going", *others])
 
 
 def given(config: Mapping[str, Any]) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from base64 import urlsafe_b64decode
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,7 @@ class Graph:
         command = [sys.executable, "-m", "study", "graph", self.file]
         command += ["--results", self.results, "--runs", self.runs]
         ours = {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-        ours["QAPRUNE_STALE_SECONDS"] = "4"
+        ours["QAPRUNE_STALE_SECONDS"] = "3"
         self.calls += 1
         with open(self.folder / f"output{self.calls}", "wb") as output:
             return subprocess.Popen(
@@ -131,12 +130,6 @@ class Graph:
             check_artifacts(self.run_folder(run))
         assert not [*self.folder.rglob(f"{LOCK}*")]
         assert len(list(Path(self.planner.runs).rglob(FINISHED))) == len(self.planned())
-        # Snakemake looks for marks of unfinished runs before it knows those behind the checkpoint:
-        # a kill between the end of one and the removal of its mark leaves it, with a whole run.
-        marks = [path.name for path in (self.folder / ".snakemake" / "incomplete").iterdir()]
-        for file in (urlsafe_b64decode(mark).decode() for mark in marks):
-            [run] = {run for run in self.ended() if f"/{run}" in file}
-            assert run.startswith("table2/"), file
 
     def jobs(self) -> list[psutil.Process]:
         """Processes that a call in this folder has started."""
