@@ -20,6 +20,7 @@ from snakemake.exceptions import WorkflowError
 
 from qaprune_lib.errors import SettingsError
 from study.plan.graph import begin, given, planner_of
+from study.plan.ownership import watch_owner
 from study.plan.profile import read_profile
 from study.plan.select import selected_points
 from study.records.record import FINISHED
@@ -33,6 +34,9 @@ PLACE = f"{PLANNER.profile.provenance}/{PLANNER.profile.name}"
 RECORDS = f"{PLANNER.results}/{PLACE}"
 RUNS = f"{PLANNER.runs}/{PLACE}"
 SELECTIONS = {selection.id: data for data, selection in PLANNER.selections().items()}
+
+if not workflow.is_main_process:  # of a job on another machine, perhaps of a call that is no more
+    watch_owner()
 
 
 @cache

@@ -32,6 +32,9 @@ OWNER = "QAPRUNE_OWNER"
 """Environment variable that jobs inherit: the content of their call's lock, and its path."""
 
 
+_NO_OWNER = "{} is no longer held by the call that started this run"
+
+
 def own(folders: Sequence[str | os.PathLike[str]]) -> None:
     """Hold the locks of these folders until this process ends, whichever way.
 
@@ -60,6 +63,8 @@ def watch_owner() -> None:
     """In a job: end this process and its children once the call that started it is no more."""
     if OWNER in os.environ:
         lock, content = json.loads(os.environ[OWNER])
+        if (seen := _look(Path(lock))) is None or seen[0] != content:
+            _end(_NO_OWNER.format(lock))
         threading.Thread(target=_watch, args=(Path(lock), content), daemon=True).start()
 
 
@@ -124,7 +129,7 @@ def _watch(lock: Path, content: str) -> None:
         unchanged = unchanged + 1 if seen == known else 0  # not seconds: all may have stood still
         known = seen
         time.sleep(BEAT)
-    _end(f"{lock} is no longer held by the call that started this run")
+    _end(_NO_OWNER.format(lock))
 
 
 def _end(why: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -110,6 +111,22 @@ def test_a_job_ends_before_another_call_begins(start: Start) -> None:
     second = start()
     assert held(second)
     assert not job.is_running() or job.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_job_that_waited_too_long_does_nothing(start: Start, tmp_path: Path) -> None:
+    """As one in a cluster's queue, whose call was killed and followed by another."""
+    owner = json.dumps([str(tmp_path / LOCK), "of the call before"])
+    late = f"import os; os.environ['QAPRUNE_OWNER'] = {owner!r}; "
+    late += "from study.plan.ownership import watch_owner; watch_owner(); print('began')"
+    assert held(start())
+    process = subprocess.run(
+        [sys.executable, "-c", late],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+    )
+    assert (process.returncode, process.stdout) == (1, "")
+    assert "is no longer held by the call that started this run" in process.stderr
 
 
 @pytest.mark.parametrize("is_deleted", [False, True])
