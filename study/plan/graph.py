@@ -73,8 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
     command += ["--config", f"{CALL}={json.dumps(config).encode().hex()}"]
     if options.cores or not any(word.startswith(ELSEWHERE) for word in others):
         command += ["--cores", options.cores or "all"]
-    # its own locks and marks of unfinished runs are known in one folder alone, and need a hand after
-    # a kill; here one call makes the runs, and a record is written last and whole
+    # its own locks and marks of unfinished runs are known in one folder alone, and need a hand
+    # after a kill; here one call makes the runs, and a record is written last and whole
     command += ["--nolock", "--ignore-incomplete"]
     if damaged:
         command += ["--forcerun", *(str(planner.record_file(run.id)) for run in damaged)]

@@ -84,7 +84,7 @@ def test_of_damaged_parts_nothing_is_taken_in(
 
 def test_another_record_of_the_same_run_is_refused(left: Path, tmp_path: Path) -> None:
     write_record(tmp_path, a_record(parameters={"seed": 1}, metrics={"f1": 3}))
-    with pytest.raises(RecordError, match="differs from .*, of the same run: delete one"):
+    with pytest.raises(RecordError, match=r"differs from .*, of the same run: delete one"):
         merge(left, tmp_path, tmp_path / "runs")
     assert len(read_records(tmp_path)) == 1
 

@@ -144,6 +144,7 @@ SideBySide(made, 2, 0, []).run()
 """
 
 
+@pytest.mark.slow
 def test_what_is_loaded_before_forks_touches_no_gpu(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     environment["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
