@@ -6,20 +6,21 @@ inputs. Which λ is pruned at is known only when the operating point has been se
 selection is a checkpoint.
 
 That command calls Snakemake: `snakemake --cores 2 --config profile=profiles/embedded.yml` does the
-same, but neither tidies up after a call that was killed, nor makes damaged records again.
+same, but takes a lock of its own too, which a call that was killed leaves (`--unlock`).
 
 --config: profile=FILE, source=FOLDER (of the data), results=FOLDER, runs=FOLDER, notebooks=FOLDER
 (of the stages' notebooks).
 """
 
 import json
-import os
 import sys
 from functools import cache
 
 from snakemake.exceptions import WorkflowError
 
-from study.plan.graph import JOB_OF, given, planner_of
+from qaprune_lib.errors import SettingsError
+from study.plan.graph import begin, given, planner_of
+from study.plan.ownership import watch_owner
 from study.plan.profile import read_profile
 from study.plan.select import selected_points
 from study.records.record import FINISHED
@@ -34,7 +35,18 @@ RECORDS = f"{PLANNER.results}/{PLACE}"
 RUNS = f"{PLANNER.runs}/{PLACE}"
 SELECTIONS = {selection.id: data for data, selection in PLANNER.selections().items()}
 
-os.environ[JOB_OF] = os.getcwd()  # jobs inherit it: so they can be told should this process die
+if not workflow.is_main_process:  # of a job on another machine, perhaps of a call that is no more
+    watch_owner()
+
+
+@cache
+def own_runs():
+    """Once a call begins, but not when it only looks: in a dry run, or for a summary."""
+    if workflow.is_main_process and workflow.executor_plugin and not workflow.dryrun:
+        try:
+            begin(PLANNER)
+        except SettingsError as error:
+            raise WorkflowError(str(error)) from None
 
 
 @cache
@@ -45,6 +57,7 @@ def runs_after(points):
 
 def run_of(wildcards):
     """The run of a job."""
+    own_runs()
     return runs_after(json.dumps(selected_points(PLANNER)))[wildcards.run]
 
 
@@ -87,14 +100,10 @@ def selecting(wildcards, output):
 
 def everything(wildcards):
     """All records of the profile; those after a selection once it has been made."""
+    own_runs()
     for selection in SELECTIONS:
         checkpoints.select.get(run=selection)
     points = selected_points(PLANNER)
-    for selection, data in SELECTIONS.items():
-        if data not in points:
-            raise WorkflowError(
-                f"{RECORDS}/{selection}.json cannot be read: `python -m study graph` makes it again"
-            )
     return [path for run in runs_after(json.dumps(points)) for path in outputs(run)]
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -141,3 +145,36 @@ def test_citation_names_this_version() -> None:
         "Chakravarti",
         "Sil",
     ]
+
+
+@pytest.mark.slow
+def test_a_wheel_holds_the_library_and_an_editable_one_finds_the_study_too(tmp_path: Path) -> None:
+    """So a notebook that is opened in its own folder can import both."""
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, copy)
+    for name in ("qaprune_lib", "study", "notebooks"):
+        ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+        shutil.copytree(REPOSITORY / name, copy / name, ignore=ignored)
+    made = {}
+    for kind in ("wheel", "editable"):
+        build = f"import setuptools.build_meta as b; b.build_{kind}({str(tmp_path / kind)!r})"
+        (tmp_path / kind).mkdir()
+        subprocess.run([sys.executable, "-c", build], cwd=copy, check=True, capture_output=True)
+        [made[kind]] = (tmp_path / kind).glob("*.whl")
+    with zipfile.ZipFile(made["wheel"]) as wheel:
+        tops = {name.split("/")[0] for name in wheel.namelist()}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"qaprune_lib"}
+    with zipfile.ZipFile(made["editable"]) as wheel:
+        wheel.extractall(tmp_path / "site")
+    code = f"import site; site.addsitedir({str(tmp_path / 'site')!r}); import study; print(study)"
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=copy / "notebooks",
+        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert str(copy / "study") in found.stdout

@@ -1,6 +1,6 @@
 """Folders of checkpoints: whose they are, and which of them are whole.
 
-A checkpoint counts once a marker, written last, says that it is complete.
+A checkpoint counts while its files have the digests that were written down when it was complete.
 """
 
 from __future__ import annotations
@@ -8,26 +8,26 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qaprune_lib.cache import sync, write_atomically
+from qaprune_lib.cache import is_intact, write_atomically
 from qaprune_lib.errors import SettingsError
 
-COMPLETE = "complete"
 
-
-def newest_complete_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint with its marker; torn ones, newer than it, are deleted."""
+def newest_intact_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that is whole; others that are newer are deleted, with a warning."""
     numbered = sorted(
         (path for path in folder.glob("checkpoint-*") if path.name.split("-")[1].isdigit()),
         key=lambda path: int(path.name.split("-")[1]),
         reverse=True,
     )
     for path in numbered:
-        if (path / COMPLETE).is_file():
+        if is_intact(path):
             return path
+        warnings.warn(f"{path}: cut off or damaged, so it is passed over and deleted", stacklevel=2)
         shutil.rmtree(path, ignore_errors=True)
     return None
 
@@ -51,13 +51,3 @@ def claim(folder: Path, identity: Mapping[str, Any]) -> None:
         return
     content = json.dumps({"digest": digest, **json.loads(text)}, indent=1)
     write_atomically(path, content + "\n")
-
-
-def mark_complete(folder: Path) -> None:
-    """Say that all of a checkpoint is on disk, once it is."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            sync(path)
-    sync(folder)
-    (folder / COMPLETE).touch()
-    sync(folder)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,14 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import Trainer, TrainingArguments
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
 
+from qaprune_lib.cache import write_digests
 from qaprune_lib.data.arrow_cache import column
 from qaprune_lib.data.batching import LABELS, length_grouped_order
 from qaprune_lib.errors import DataError, ModelError, SettingsError
 from qaprune_lib.progress import tqdm
-from qaprune_lib.training.checkpoints import claim, mark_complete, newest_complete_checkpoint
+from qaprune_lib.training.checkpoints import claim, newest_intact_checkpoint
 from qaprune_lib.training.objectives import TARGETS, model_inputs, teacher_column
 from qaprune_lib.training.settings import TrainingSettings
 from qaprune_lib.training.training_set import TrainingSet
@@ -47,6 +50,31 @@ class TrainingReport:
     losses: tuple[float, ...]
     seconds: float
     seconds_per_step: float | None
+
+
+class StopOnRequest(TrainerCallback):
+    """Ends training after the step in which the process was asked to end, with a checkpoint."""
+
+    is_requested = False
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: D102
+        if self.is_requested:
+            control.should_save = control.should_training_stop = True
+
+    @contextmanager
+    def instead_of_dying(self) -> Iterator[None]:
+        """A SIGTERM inside of the block takes effect at its end."""
+
+        def request(*_: object) -> None:
+            self.is_requested = True
+
+        before = signal.signal(signal.SIGTERM, request)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+            if self.is_requested:
+                signal.raise_signal(signal.SIGTERM)
 
 
 class SpanTrainer(Trainer):
@@ -145,7 +173,10 @@ class SpanTrainer(Trainer):
         self.model_accepts_loss_kwargs = False  # our loss is a mean: divide it by accumulation
 
     def run(self, identity: Mapping[str, Any]) -> TrainingReport:
-        """Train, resuming from the newest complete checkpoint in the folder.
+        """Train, resuming from the newest intact checkpoint in the folder.
+
+        One process with a folder that gets a SIGTERM keeps a checkpoint of the step that it is in,
+        and ends then.
 
         Args:
             identity: what makes the run, beside its training set.
@@ -156,13 +187,19 @@ class SpanTrainer(Trainer):
         started, checkpoint, done = time.perf_counter(), None, 0
         if self.folder is not None:
             claim(self.folder, {**self.training_set.identity, **identity})
-            checkpoint = newest_complete_checkpoint(self.folder)
+            checkpoint = newest_intact_checkpoint(self.folder)
             done = 0 if checkpoint is None else int(checkpoint.name.rpartition("-")[2])
         self.bar = tqdm(
             total=self.args.max_steps, initial=done, desc=self.description, unit="step",
             mininterval=1.0, disable=not self.is_world_process_zero(),
         )  # fmt: skip
-        with self.scratch, self.bar:
+        stop: Any = nullcontext()
+        is_main = threading.current_thread() is threading.main_thread()
+        if self.folder is not None and self.args.world_size == 1 and is_main:
+            callback = StopOnRequest()
+            self.add_callback(callback)
+            stop = callback.instead_of_dying()
+        with self.scratch, self.bar, stop:
             self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         losses = tuple(entry["loss"] for entry in self.state.log_history if "loss" in entry)
         seconds, steps = time.perf_counter() - started, self.state.global_step
@@ -197,7 +234,7 @@ class SpanTrainer(Trainer):
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.args.should_save and self.folder is not None:
-            mark_complete(self.folder / f"checkpoint-{self.state.global_step}")
+            write_digests(self.folder / f"checkpoint-{self.state.global_step}")
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from qaprune_lib.cache import DIGESTS
 from qaprune_lib.errors import QapruneError, SettingsError
 from study.plan.origin import files_of
 from study.plan.parameters import StageParameters
@@ -119,7 +120,8 @@ def pack(folder: Path, target: Path, *, part: int = 16 * 2**20, most: int = 8) -
         old.unlink()
     small = [p for p in (folder / "results").rglob("*") if p.is_file()]
     marks = sorted((folder / "runs").rglob(FINISHED))
-    small += [p for mark in marks for p in (mark, mark.with_name("scores.json")) if p.is_file()]
+    beside = (FINISHED, DIGESTS, "scores.json")
+    small += [p for mark in marks for p in map(mark.with_name, beside) if p.is_file()]
     models = [mark.parent / "model" for mark in marks if (mark.parent / "model").is_dir()]
     models.sort(key=lambda model: sum(p.stat().st_size for p in model.iterdir()))
     buffer, room = io.BytesIO(), part * most

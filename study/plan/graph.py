@@ -1,10 +1,10 @@
 """Run a profile to its end: `python -m study graph profiles/embedded.yml`.
 
 Snakemake keeps what is done in files, so the same call again makes what is missing, failed or was
-cut off, and nothing else; a record that cannot be read is one that is missing. A call that was
-killed (`kill -9`, a power cut) leaves a lock and perhaps jobs that go on without it: they are
-cleared first, but not by a dry run, and never while another call runs in the same folder. What it
-left half-written lies under temporary names, by which nothing is read.
+cut off, and nothing else; a record that cannot be read is one that is missing. One call at a time
+makes the runs of a profile, wherever it runs (`study.plan.ownership`): after a call that was killed
+(`kill -9`, a power cut) the next one waits until the jobs of that have ended themselves, and goes
+on from there. What it left half-written lies under temporary names, by which nothing is read.
 
 Further options go to Snakemake as they are: `-n` only lists the runs, `--resources gpu=2` says how
 many GPUs this machine has, `--profile profiles/slurm` hands the runs to a Slurm cluster.
@@ -16,27 +16,21 @@ import argparse
 import json
 import os
 import re
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from qaprune_lib.errors import QapruneError, SettingsError
+from qaprune_lib.errors import QapruneError, RecordError, SettingsError
+from study.plan.ownership import own
 from study.plan.plan import Planner
 from study.plan.profile import Profile, read_profile
 from study.plan.status import profile_status
+from study.records.record import HASH_LENGTH, read_record, record_files
 
 SNAKEFILE = Path(__file__).resolve().parents[2] / "Snakefile"
-LOCKS = Path(".snakemake/locks")
-JOB_OF = "QAPRUNE_GRAPH"
-"""Environment variable by which the Snakefile marks its jobs with the folder that they run in."""
-
 CALL = "call"
 """The one value of Snakemake's configuration: JSON in hex, as it would read paths as YAML."""
-DRY_RUN = re.compile("--dry-?run|-[a-zA-Z]*n[a-zA-Z]*")
 
 PLACES = {
     "source": "folder of the questions, where the profile names none",
@@ -46,52 +40,6 @@ PLACES = {
 }
 ELSEWHERE = ("--profile", "--workflow-profile", "--executor")
 """Options of Snakemake that may hand the runs to other machines."""
-
-
-def clear_after_kill(command: Sequence[str]) -> None:
-    """Undo what a killed call left in the current folder, unless another call runs here now.
-
-    Args:
-        command: the call of Snakemake, to which `--unlock` is added.
-
-    Raises:
-        subprocess.CalledProcessError: Snakemake could not remove the lock.
-    """
-    if alive := sorted(process.pid for process in running_calls()):
-        _say(f"Snakemake runs here already (process {', '.join(map(str, alive))}): lock untouched")
-    elif any(LOCKS.glob("*")):
-        orphans = list(running_jobs())
-        for process in orphans:
-            _say(f"ending process {process.pid}, a job of a call that was killed")
-            process.kill()
-        psutil.wait_procs(orphans)
-        _say("removing the lock of a call that was killed")
-        subprocess.run([*command, "--unlock"], check=True)
-
-
-def running_calls() -> Iterator[psutil.Process]:
-    """Calls of Snakemake in the current folder, but for their jobs and for this process's own."""
-    own, here = psutil.Process(), os.getcwd()
-    family = {own.pid, *(parent.pid for parent in own.parents())}
-    for process in psutil.process_iter(["cmdline", "cwd"]):
-        words = [Path(word).name for word in process.info["cmdline"] or ()]
-        is_call = "snakemake" in words or ("study" in words and "graph" in words)
-        is_here = process.info["cwd"] == here and process.pid not in family
-        if is_call and is_here and _folder_of_call(process) != here:
-            yield process
-
-
-def running_jobs() -> Iterator[psutil.Process]:
-    """Processes that a call of Snakemake in the current folder has started, and their children."""
-    here = os.getcwd()
-    return (process for process in psutil.process_iter() if _folder_of_call(process) == here)
-
-
-def _folder_of_call(job: psutil.Process) -> str | None:
-    try:
-        return job.environ().get(JOB_OF)
-    except psutil.Error:  # of another user, or gone
-        return None
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -117,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
         profile = read_profile(options.file, source=options.source)
         profile.check_sources()
         planner = planner_of(profile, config)
-        damaged = damaged_records(planner)
+        damaged = [run for run in profile_status(planner) if run.is_damaged]
     except QapruneError as error:
         _say(f"error: {error}")
         return 2
@@ -125,12 +73,15 @@ def main(arguments: list[str] | None = None) -> int:
     command += ["--config", f"{CALL}={json.dumps(config).encode().hex()}"]
     if options.cores or not any(word.startswith(ELSEWHERE) for word in others):
         command += ["--cores", options.cores or "all"]
-    if not any(DRY_RUN.fullmatch(word) for word in others):
-        clear_after_kill(command)
+    # its own locks and marks of unfinished runs are known in one folder alone, and need a hand
+    # after a kill; here one call makes the runs, and a record is written last and whole
+    command += ["--nolock", "--ignore-incomplete"]
     if damaged:
-        command += ["--forcerun", *map(str, damaged)]
+        command += ["--forcerun", *(str(planner.record_file(run.id)) for run in damaged)]
+    for run in damaged:
+        _say(f"made again: {run.id}: {run.state}")
     sys.stdout.flush()
-    os.execv(sys.executable, [*command, "--rerun-incomplete", "--keep-going", *others])
+    os.execv(sys.executable, [*command, "--keep-going", *others])
 
 
 def given(config: Mapping[str, Any]) -> dict[str, str]:
@@ -153,14 +104,22 @@ def planner_of(profile: Profile, config: Mapping[str, str]) -> Planner:
     return Planner(profile, results, runs)
 
 
-def damaged_records(planner: Planner) -> list[Path]:
-    """Records that cannot be read, each said to be made again."""
-    found = []
-    for run in profile_status(planner):
-        if run.is_damaged:
-            found.append(planner.record_file(run.id))
-            _say(f"made again: {run.id}: {run.state}")
-    return found
+def begin(planner: Planner) -> None:
+    """Own the runs of a profile until this process ends, and set damaged records aside.
+
+    Raises:
+        SettingsError: another call makes them.
+    """
+    place = Path(planner.runs, planner.profile.provenance, planner.profile.name)
+    own([place, planner.folder])
+    for path in record_files(planner.folder):
+        if not re.fullmatch(f".+-[0-9a-f]{{{HASH_LENGTH}}}", path.stem):
+            continue  # no record of ours, whatever it is
+        try:
+            read_record(path)
+        except RecordError as error:
+            aside = path.replace(path.with_name(f".{path.name}.damaged"))
+            _say(f"set aside as {aside.name}: {error}")
 
 
 def _say(message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -33,10 +34,10 @@ def files_of(
     path = Path(source).expanduser()
     if source == "embedded":
         return []
-    if not path.exists():
+    if not os.path.exists(path):  # Path.exists raises where a name is too long
         if re.fullmatch(HUB_ID, source):
             return []
-        raise DataError(f"{source}: no such file or folder of questions, and no Hub id")
+        raise DataError(f"{source:.300}: no such file or folder of questions, and no Hub id")
     if path.is_file():
         return [path]
     if files:

@@ -23,13 +23,13 @@ from pydantic import (
 )
 
 from qaprune_lib.errors import SettingsError
-from study.records.record import RUN, Name, Word, is_run, run_id
+from study.records.record import NAME, RUN, Name, Word, is_run, run_id
 
 Kind = Literal["attn", "ff", "emb"]
 Objective = Literal["cross_entropy", "distillation"]
 TaskName = Literal["squad", "natural_questions"]
 ComputeDtype = Literal["float32", "bfloat16"]
-Count = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(gt=0, lt=2**31)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -102,6 +102,8 @@ class StageParameters(BaseModel):
         names = ["dev", *self.other_dev_sets]
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"dev_files: two dev sets would be called {twice[0]!r}")
+        if wrong := [run for run in self.upstream() if not re.fullmatch(NAME, run)]:
+            raise ValueError(f"{RUN}{wrong[0]}: no run has such a name")
         if (self.source == "embedded") != (self.provenance == "embedded"):
             raise ValueError(
                 f"provenance={self.provenance!r} with source={self.source!r}: numbers of the "
@@ -140,7 +142,7 @@ class StageParameters(BaseModel):
             where = ".".join(map(str, first["loc"]))
             message = first["msg"].removeprefix("Value error, ")
             if where:
-                message = f"{where}: {message} ({where} = {first['input']!r})"
+                message = f"{where}: {message} ({where} = {first['input']!r:.100})"
             raise SettingsError(f"stage {cls.stage}: {message}") from None
 
     def identity(self) -> dict[str, Any]:

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import json
+import os
 from itertools import product
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from qaprune_lib.errors import SettingsError
 from study.plan.origin import check_origin, files_of, origin_of
 from study.plan.parameters import STAGES, Count, Share, TaskName, Version
 from study.plan.recipe import Changes, Recipe, Settings, changed, explain
 from study.plan.strict_yaml import read_yaml
-from study.records.record import Provenance, Word
+from study.records.record import Provenance, Word, read_text
+
+LARGEST = 2**20
+"""Bytes of a profile's file."""
+
+
+def _inside(folder: str) -> str:
+    """A path that leads nowhere else, wherever it begins."""
+    if Path(folder).is_absolute() or ".." in Path(folder).parts or "\0" in folder:
+        raise ValueError(f"{folder!r} leads out of the folder of the questions")
+    return folder
+
+
+_HERE = ("embedded", "embedded-small", "embedded-roberta", "minilm", "mpnet-base")
+_HUB = ("bert-base-uncased", "bert-large-uncased", "roberta-base", "roberta-large")
+POSITIONS = dict.fromkeys((*_HERE, *_HUB), 512)
+"""How many tokens the models of the profiles here take: to be known without loading them."""
 
 
 class Resources(BaseModel, frozen=True, extra="forbid"):
@@ -47,7 +65,7 @@ class Data(BaseModel, frozen=True, extra="forbid"):
     after: Word | None = None
     source: str | None = None
     origin: str = ""
-    folder: str = ""
+    folder: Annotated[str, AfterValidator(_inside)] = ""
     about: str = ""
     version: Version | None = None
     train_files: list[str] = []
@@ -68,7 +86,7 @@ class Data(BaseModel, frozen=True, extra="forbid"):
         source = self.source
         if source is None and place is not None:
             source = str(Path(place) / self.folder)
-            if not Path(source).expanduser().exists():
+            if not os.path.exists(Path(source).expanduser()):
                 if self.origin:
                     return self
                 raise SettingsError(f"{source}: no such file or folder of questions")
@@ -130,9 +148,11 @@ class Profile(BaseModel, frozen=True, extra="forbid"):
             self._check_names(f"others.{model}", changes)
         for name, model in product(self.data, (self.base, self.target, *self.others)):
             recipe = self.recipe_of(name, model)
+            check_windows(name, model, recipe)
             for smaller, changes in recipe.smaller.items():
                 self._check_names(f"smaller.{smaller}", changes)
-                changed(recipe, changes.recipe, changes.by_data.get(name, {}))
+                own = changed(recipe, changes.recipe, changes.by_data.get(name, {}))
+                check_windows(name, smaller, own)
             if model in (self.base, *self.models_of(name)):
                 self._check(name, recipe)
         return self
@@ -199,6 +219,26 @@ class Profile(BaseModel, frozen=True, extra="forbid"):
         return self.resources.get(stage, Resources())
 
 
+def check_windows(data: str, model: str, recipe: Recipe) -> None:
+    """Raise ValueError for windows longer than a model that is known here has positions for."""
+    positions = POSITIONS.get(model)
+    file = Path(model) / "config.json"
+    if positions is None and os.path.isfile(file):
+        try:
+            config = json.loads(read_text(file))
+            # RoBERTa's and MPNet's positions start after their padding index
+            is_later = config["model_type"] in ("roberta", "xlm-roberta", "mpnet")
+            used = config.get("pad_token_id", 1) + 1 if is_later else 0
+            positions = config["max_position_embeddings"] - used
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return  # what loads it says what is wrong
+    if positions is not None and recipe.windows.max_length > positions:
+        raise ValueError(
+            f"windows ({data}): max_length={recipe.windows.max_length}, but {model} has positions "
+            f"for {positions} tokens"
+        )
+
+
 def read_profile(path: str | Path, *, source: str | None = None) -> Profile:
     """Read and check a profile.
 
@@ -213,7 +253,7 @@ def read_profile(path: str | Path, *, source: str | None = None) -> Profile:
         DataError: not the files that are looked for.
     """
     try:
-        content = read_yaml(Path(path).read_text(encoding="utf-8"))
+        content = read_yaml(read_text(Path(path), LARGEST))
     except OSError as error:
         raise SettingsError(f"{path}: no such profile ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:

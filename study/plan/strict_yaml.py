@@ -1,4 +1,4 @@
-"""YAML without its traps: no key twice, `3e-4` a number, `on` a word, no references."""
+"""YAML without its traps: no key twice, `3e-4` a number, `on` a word, no references, no tags."""
 
 from __future__ import annotations
 
@@ -33,7 +33,20 @@ class StrictLoader(yaml.SafeLoader):
                 problem=f"'*{event.anchor}' refers to another place: write out what is meant",
                 problem_mark=event.start_mark,
             )
+        if (event := self.peek_event()).tag is not None:
+            raise yaml.MarkedYAMLError(
+                problem=f"the tag {event.tag!r}: leave it out, as values are what they look like",
+                problem_mark=event.start_mark,
+            )
         return super().compose_node(parent, index)
+
+    def construct_scalar(self, node: Any) -> Any:  # noqa: D102
+        value = super().construct_scalar(node)
+        if re.search("[\0\ud800-\udfff]", value):
+            raise yaml.MarkedYAMLError(
+                problem="a character that no file can hold", problem_mark=node.start_mark
+            )
+        return value
 
     def construct_yaml_int(self, node: Any) -> int:  # noqa: D102
         try:
@@ -63,7 +76,7 @@ def read_yaml(text: str) -> Any:
     """The content of a YAML document.
 
     Raises:
-        yaml.YAMLError: it is not YAML, has a key twice or a reference; says the line.
+        yaml.YAMLError: it is not YAML, has a key twice, a reference or a tag; says the line.
         RecursionError: it is nested too deeply.
     """
     return yaml.load(text, Loader=StrictLoader)

@@ -7,6 +7,7 @@ import shutil
 import sys
 import tarfile
 import tempfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def _unpack(folder: Path, target: Path) -> Path:
         try:
             with tarfile.open(fileobj=joined) as archive:
                 archive.extractall(target, filter="data")
-        except (tarfile.TarError, EOFError, OSError) as error:
+        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             raise RecordError(f"{folder}: its parts make no tar file: {error}") from error
     return target
 

@@ -6,6 +6,7 @@ a writer that dies leaves the old record or none. Reading needs neither torch no
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -44,6 +45,8 @@ Hexadecimal = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]+$")]
 HASH_LENGTH = 10
 FINISHED = "finished"
 """A file in a run's folder of models or scores: the folder is whole. The record follows it."""
+LARGEST = 2**26
+"""Bytes of a record, which is far smaller."""
 RUN = "run:"
 """How a parameter that names another run begins; its id follows."""
 
@@ -173,7 +176,8 @@ def read_record(path: Path) -> Record:
             names the file and what is wrong.
     """
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = json.loads(read_text(path))
+        json.dumps(fields, ensure_ascii=False).encode()  # raises where no file could hold it
     except OSError as error:
         raise RecordError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -182,12 +186,28 @@ def read_record(path: Path) -> Record:
         raise RecordError(f"{path}: holds a {type(fields).__name__}, not the fields of a record")
     try:
         record = Record(**fields)
-    except (RecordError, TypeError) as error:
+    except (RecordError, TypeError, RecursionError) as error:
         raise RecordError(f"{path}: {error}") from None
     place = record_path(Path(), record)
     if path.absolute().parts[-len(place.parts) :] != place.parts:
         raise RecordError(f"{path}: its contents belong at {place}: edited by hand, or moved?")
     return record
+
+
+def read_text(path: Path, largest: int = LARGEST) -> str:
+    """The text of a file of at most so many bytes.
+
+    Raises:
+        OSError: it is not there, no plain file (a pipe would never end), or larger.
+        UnicodeDecodeError: it is not text.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a plain file", str(path))
+    with path.open("rb") as file:
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise OSError(errno.EFBIG, f"more than {largest} bytes", str(path))
+    return content.decode()
 
 
 def record_files(root: Path) -> list[Path]:
@@ -262,5 +282,5 @@ def _explain(error: ValidationError) -> str:
     for problem in error.errors(include_url=False, include_context=False):
         where = ".".join(map(str, problem["loc"])) or "record"
         message = re.sub("^Value error, ", "", problem["msg"])
-        problems.append(f"{where}: {message}")
+        problems.append(f"{where}: {message:.300}")
     return "; ".join(problems)

@@ -10,12 +10,16 @@ import argparse
 import json
 import math
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from qaprune_lib.errors import QapruneError, SettingsError
+from study.plan.ownership import watch_owner
 from study.plan.parameters import STAGES, unknown_name
 
 KERNEL_SECONDS = 600
@@ -90,7 +94,7 @@ def value_of(text: str) -> Any:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; exit status 1 if a cell failed, 2 if the notebook could not be started."""
+    """Command line; exit status 1 if a cell failed or its kernel ended, 2 if none was started."""
     parser = argparse.ArgumentParser(
         prog="python -m study run", description=(__doc__ or "").split("\n\n")[0]
     )
@@ -114,6 +118,8 @@ def main(arguments: list[str] | None = None) -> int:
         help="a JSON object of them",
     )
     options = parser.parse_args(arguments)
+    watch_owner()
+    signal.signal(signal.SIGTERM, _pass_on)
     try:
         given: dict[str, Any] = {}
         for text in options.documents:
@@ -123,8 +129,12 @@ def main(arguments: list[str] | None = None) -> int:
     except QapruneError as error:
         return _say(f"error: {error}", 2)
     except Exception as error:
+        from nbclient.exceptions import DeadKernelError
         from papermill.exceptions import PapermillExecutionError
 
+        if isinstance(error, DeadKernelError):
+            again = "the same call goes on from what it kept"
+            return _say(f"error: {options.notebook}: its kernel was ended: {again}", 1)
         if not isinstance(error, PapermillExecutionError):
             raise
         return _say(
@@ -134,6 +144,14 @@ def main(arguments: list[str] | None = None) -> int:
             1,
         )
     return 0
+
+
+def _pass_on(number: int, _: object) -> None:
+    """Hand a signal to the kernel, which keeps a checkpoint if it trains; this process follows."""
+    for child in psutil.Process().children():
+        child.send_signal(number)
+    if not psutil.Process().children():
+        sys.exit(128 + number)
 
 
 def _document(text: str) -> dict[str, Any]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 
-from qaprune_lib.cache import write_atomically
+from qaprune_lib.cache import file_digest, write_atomically
 from qaprune_lib.data.natural_questions.stream import NaturalQuestions
 from qaprune_lib.errors import SettingsError
 from qaprune_lib.models.pruned import QuestionAnsweringModel
@@ -53,8 +54,7 @@ def rank(run: StageRun[ScoreGates], model: QuestionAnsweringModel) -> Ranked:
     if settings.scorer == "l0":
         label = SCORERS["l0"].label
     path, done = run.folder / SCORES, run.folder / SCORING
-    if path.is_file() and done.is_file() and not (run.folder / FINISHED).exists():
-        scoring = json.loads(done.read_text(encoding="utf-8"))
+    if not (run.folder / FINISHED).exists() and (scoring := _kept(path, done)) is not None:
         return Ranked([GateScores.load(path)], label, scoring)
     clock = time.perf_counter()
     rankings = list(_rankings(run, model))
@@ -67,8 +67,17 @@ def rank(run: StageRun[ScoreGates], model: QuestionAnsweringModel) -> Ranked:
     }
     rankings[0].save(path)
     if len(rankings) == 1:
-        write_atomically(done, json.dumps(scoring) + "\n")
+        write_atomically(done, json.dumps([scoring, file_digest(path)]))
     return Ranked(rankings, label, scoring)
+
+
+def _kept(path: Path, done: Path) -> dict[str, Any] | None:
+    """How the scores that were kept were made; None if there are none, or they are damaged."""
+    try:
+        scoring, digest = json.loads(done.read_text(encoding="utf-8"))
+        return scoring if digest == file_digest(path) else None
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _pool(run: StageRun[ScoreGates]) -> Dataset | NaturalQuestions | None:

@@ -26,6 +26,7 @@ from statistics import median
 from typing import Any
 
 from qaprune_lib.errors import QapruneError, RecordError
+from study.plan.ownership import own, watch_owner
 from study.plan.parameters import StageParameters
 from study.plan.plan import Planner
 from study.plan.profile import read_profile
@@ -64,6 +65,7 @@ def _child(notebook: Path, parameters: dict[str, Any], log: Path) -> None:
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
+    watch_owner()
     import torch
 
     torch.set_num_threads(1)
@@ -235,6 +237,8 @@ def main(arguments: list[str] | None = None) -> int:
         profile = read_profile(options.profile, source=options.source)
         planner = Planner(profile, results=options.results, runs=options.runs)
         preload(planner)
+        place = Path(planner.runs, profile.provenance, profile.name)
+        own([place, planner.folder])
         work = SideBySide(planner, options.jobs, deadline, options.only)
         say(f"loaded; {len(work.wanted())} runs are to be done")
         work.run()

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from qaprune_lib.cache import write_atomically
+from qaprune_lib.cache import DIGESTS, is_intact, write_atomically, write_digests
 from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import RecordError
 from qaprune_lib.models.load import load_model
@@ -52,8 +52,8 @@ class StageRun(Generic[P]):
         """Read the questions and make the run's folder.
 
         Raises:
-            RecordError: a run that it refers to is not there, or was cut off; a measured run in a
-                tree that differs from its commit.
+            RecordError: a run that it refers to is not there, cut off or damaged; a measured run
+                in a tree that differs from its commit.
             SettingsError: the questions are other ones than `origin` says.
             DataError: there are none.
         """
@@ -69,6 +69,12 @@ class StageRun(Generic[P]):
                 raise RecordError(
                     f"{folder}: the run that stage {parameters.stage} builds on is not there, or "
                     "has not come to its end; make it first, or name a model that load_model takes"
+                )
+            if (folder / DIGESTS).exists() and not is_intact(folder):
+                (folder / FINISHED).unlink(missing_ok=True)
+                raise RecordError(
+                    f"{folder}: the model or scores of that run are damaged or gone, so it counts "
+                    "as unfinished by now: the next call of the graph makes it again"
                 )
         made = environment()
         if parameters.provenance == "measured" and made["dirty"]:
@@ -142,6 +148,8 @@ class StageRun(Generic[P]):
             **self.made,
         )
         shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
+        if made := [*self.folder.glob("model/*"), *self.folder.glob("scores.json")]:
+            write_digests(self.folder, made)
         write_atomically(self.folder / FINISHED, f"{record.id}\n")
         return write_record(project_path(parameters.results), record)
 

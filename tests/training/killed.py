@@ -1,6 +1,6 @@
-"""Starts a run, kills it as `kill -9` does within a given step, and says so.
+"""Starts a run, sends it a signal within a given step, and says so.
 
-python -m tests.training.killed KIND FOLDER STEP [KIND FOLDER STEP …]
+python -m tests.training.killed SIGNAL KIND FOLDER STEP [KIND FOLDER STEP …]
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ def start(
     return l0(model, questions, penalty={"attn": 0.02, "ff": 0.01}, folder=folder, **settings)
 
 
-def kill_within(step: int) -> None:
-    """From now on, die in the second micro-step of a step."""
+def kill_within(step: int, how: signal.Signals) -> None:
+    """From now on, get a signal in the second micro-step of a step."""
     original, calls = SpanTrainer.training_step, []
 
     def dying(self: Any, *arguments: Any, **keywords: Any) -> torch.Tensor:
         loss = original(self, *arguments, **keywords)
         calls.append(1)
         if len(calls) == 2 * step:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), how)
         return loss
 
     SpanTrainer.training_step = dying  # type: ignore[method-assign]
@@ -59,15 +59,16 @@ def kill_within(step: int) -> None:
 
 def main() -> None:
     torch.set_num_threads(1)
-    for kind, folder, step in zip(sys.argv[1::3], sys.argv[2::3], sys.argv[3::3], strict=True):
+    how = signal.Signals[sys.argv[1]]
+    for kind, folder, step in zip(sys.argv[2::3], sys.argv[3::3], sys.argv[4::3], strict=True):
         child = os.fork()
         if child == 0:
-            kill_within(int(step))
+            kill_within(int(step), how)
             start(kind, Path(folder))
             os._exit(0)
         _, status = os.waitpid(child, 0)
         assert os.WIFSIGNALED(status), f"{kind} was not killed: status {status}"
-        assert os.WTERMSIG(status) == signal.SIGKILL
+        assert os.WTERMSIG(status) == how
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import SettingsError
 from qaprune_lib.scorers import GateScores
-from qaprune_lib.training.checkpoints import newest_complete_checkpoint
+from qaprune_lib.training.checkpoints import newest_intact_checkpoint
 from qaprune_lib.training.trainer import SpanTrainer
 from tests.training.killed import CHECKPOINT_STEPS, STEPS, start
 
@@ -59,15 +59,16 @@ def micro_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
 def test_runs_killed_at_a_random_step_end_as_if_nothing_had_been(
-    uninterrupted: dict[str, Any], micro_steps: list[int], tmp_path: Path
+    how: str, uninterrupted: dict[str, Any], micro_steps: list[int], tmp_path: Path
 ) -> None:
     killed_in = {kind: random.SystemRandom().randint(CHECKPOINT_STEPS + 1, STEPS) for kind in KINDS}
     print("killed in step", killed_in)
     arguments = [x for k in KINDS for x in (k, str(tmp_path / k), str(killed_in[k]))]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     subprocess.run(
-        [sys.executable, "-m", "tests.training.killed", *arguments],
+        [sys.executable, "-m", "tests.training.killed", how, *arguments],
         cwd=REPOSITORY,
         env=environment,
         check=True,
@@ -75,8 +76,8 @@ def test_runs_killed_at_a_random_step_end_as_if_nothing_had_been(
     for kind, step in killed_in.items():
         micro_steps.clear()
         found = start(kind, tmp_path / kind)
-        left = STEPS - (step - 1) // CHECKPOINT_STEPS * CHECKPOINT_STEPS
-        assert len(micro_steps) == PER_STEP * left  # only what had not been kept ran again
+        kept = step if how == "SIGTERM" else (step - 1) // CHECKPOINT_STEPS * CHECKPOINT_STEPS
+        assert len(micro_steps) == PER_STEP * (STEPS - kept)  # what had been kept did not run again
         assert_same(found, uninterrupted[kind])
         micro_steps.clear()
         assert_same(start(kind, tmp_path / kind), uninterrupted[kind])
@@ -116,47 +117,61 @@ def test_every_step_is_a_good_one_to_stop_at(uninterrupted: dict[str, Any], tmp_
             assert_same(found, expected)
 
 
-def truncate_all(folder: Path) -> None:
-    for path in folder.iterdir():
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", [truncate_all, lambda folder: None])
-def test_a_torn_checkpoint_is_deleted_and_the_one_before_it_used(
-    damage: Any, uninterrupted: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+DAMAGES = {"flip": flip, "truncate": truncate, "empty": Path.write_text, "remove": Path.unlink}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that has ended, with two checkpoints."""
+    folder = tmp_path_factory.mktemp("whole")
+    start("fine-tune", folder)
+    return folder
+
+
+def test_a_checkpoint_with_any_damage_is_passed_over_aloud(whole: Path, tmp_path: Path) -> None:
+    files = [path.name for path in (whole / "checkpoint-12").iterdir()]
+    assert {"model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"} <= {*files}
+    for name in files:
+        for how, damage in DAMAGES.items():
+            copy = shutil.copytree(whole, tmp_path / f"{how}-{name}")
+            file = copy / "checkpoint-12" / name
+            damage(file, "") if how == "empty" else damage(file)
+            with pytest.warns(UserWarning, match="checkpoint-12: cut off or damaged"):
+                assert newest_intact_checkpoint(copy) == copy / "checkpoint-9"
+            assert not (copy / "checkpoint-12").exists()
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "digests.json"])
+def test_it_goes_on_from_the_one_before(
+    name: str, whole: Path, uninterrupted: dict[str, Any], tmp_path: Path
 ) -> None:
-    with monkeypatch.context() as patch:  # stop before the marker of the second checkpoint
-        original, calls = SpanTrainer._save_rng_state, []
-
-        def failing(self: Any, folder: str) -> None:
-            original(self, folder)
-            calls.append(1)
-            if len(calls) == 2:
-                raise Interrupted
-
-        patch.setattr(SpanTrainer, "_save_rng_state", failing)
-        with pytest.raises(Interrupted):
-            start("fine-tune", tmp_path)
-    torn, whole = (tmp_path / f"checkpoint-{2 * CHECKPOINT_STEPS}", tmp_path / "checkpoint-3")
-    assert torn.is_dir()
-    damage(torn)
-    copied = tmp_path / "copy"
-    shutil.copytree(tmp_path, copied, ignore=lambda *_: ["copy"])
-    assert newest_complete_checkpoint(copied) == copied / whole.name
-    assert not (copied / torn.name).exists()
-    assert_same(start("fine-tune", tmp_path), uninterrupted["fine-tune"])
+    copy = shutil.copytree(whole, tmp_path / "copy")
+    (copy / "checkpoint-12" / name).unlink()
+    with pytest.warns(UserWarning, match="checkpoint-12"):
+        assert_same(start("fine-tune", copy), uninterrupted["fine-tune"])
+    for path in copy.glob("checkpoint-*/model.safetensors"):
+        flip(path)
+    with pytest.warns(UserWarning, match="checkpoint-9"):  # none is left: from the start
+        assert_same(start("fine-tune", copy), uninterrupted["fine-tune"])
 
 
-def test_only_torn_checkpoints_means_from_the_start(tmp_path: Path) -> None:
-    for number in (3, 12):
-        (tmp_path / f"checkpoint-{number}").mkdir()
+def test_other_folders_are_left_alone(whole: Path, tmp_path: Path) -> None:
+    assert newest_intact_checkpoint(tmp_path) is None
     (tmp_path / "checkpoint-notes").mkdir()
-    assert newest_complete_checkpoint(tmp_path) is None
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-notes"]
-    for number in (9, 10):
-        (tmp_path / f"checkpoint-{number}").mkdir()
-        (tmp_path / f"checkpoint-{number}" / "complete").touch()
-    assert newest_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+    shutil.copytree(whole / "checkpoint-9", tmp_path / "checkpoint-10")
+    shutil.copytree(whole / "checkpoint-9", tmp_path / "checkpoint-9")
+    assert newest_intact_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -181,4 +196,3 @@ def test_checkpoints_of_gates_hold_only_the_gates(tmp_path: Path) -> None:
     }
     state = torch.load(tmp_path / "checkpoint-12" / "optimizer.pt", weights_only=True)
     assert len(state["state"]) == 2
-    assert (tmp_path / "checkpoint-12" / "complete").is_file()

@@ -6,6 +6,7 @@ a line of `failing` is a part of its id.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import shutil
@@ -28,6 +29,12 @@ def run(stage: str, values: Mapping[str, Any]) -> None:
     name = parameters.id
     folder = Path(parameters.runs) / parameters.provenance / parameters.profile
     _note("begin", name)
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    alone = os.open(folder / name / ".alone", os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel frees it as a process dies
+    except OSError:
+        _note("doubled", name)
     for above in parameters.upstream():
         check_artifacts(folder / above)
     failing = Path("failing")

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from study.plan.graph import DRY_RUN, SNAKEFILE, main
-from tests.study.plan.graph_folder import LIMIT, REPOSITORY, Graph
+from study.plan.graph import main
+from study.plan.ownership import LOCK
+from tests.study.plan.graph_folder import Graph
+from tests.study.plan.killed_at_random import WAYS, start_and_kill, wait_until
 from tests.study.plan.made_records import PROFILE
-
-KILLS = 4
 
 
 @pytest.fixture
@@ -31,44 +26,19 @@ def graph(tmp_path: Path) -> Iterator[Graph]:
         process.kill()
 
 
-def wait_until(condition: Callable[[], Any], running: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + LIMIT
-    while not condition() and running.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def end(call: subprocess.Popen[bytes], how: signal.Signals) -> None:
-    """Send a signal to Snakemake and all that it started, but for kernels, which see it die."""
-    with suppress(ProcessLookupError):  # it came to its end by itself
-        os.killpg(call.pid, how)
-    try:
-        call.wait(20)
-    except subprocess.TimeoutExpired:
-        os.killpg(call.pid, signal.SIGKILL)
-        call.wait()
-
-
 @pytest.mark.slow
-def test_killed_at_random_times_the_graph_finishes_the_rest(graph: Graph) -> None:
+def test_killed_at_random_times_the_graph_finishes_the_rest(graph: Graph, tmp_path: Path) -> None:
+    undisturbed = Graph(tmp_path / "undisturbed", "--cores", "2")
+    assert undisturbed.call() == 0
     seed = random.SystemRandom().randrange(1000)
     print("seed", seed)
     chance = random.Random(seed)
-    hits = 0
-    for kill in range(KILLS):
-        call = graph.start(STAND_IN_SECONDS="0-0.5")
-        if kill < KILLS - 1:  # time counted in events, so that a slow machine gets as far
-            events = graph.n_events() + chance.randint(1, 4)
-            wait_until(lambda n=events: graph.n_events() >= n, call)
-            time.sleep(chance.uniform(0, 1))
-        else:
-            time.sleep(chance.uniform(0, 4))
-        hits += call.poll() is None
-        end(call, signal.SIGKILL if kill % 2 == 0 else signal.SIGTERM)
+    hits = sum(start_and_kill(graph, chance, how) for how in WAYS)
     print(f"{hits} calls killed; {len(graph.begun())} runs begun, {len(graph.ended())} ended")
     assert hits >= 2
     assert graph.call() == 0, graph.output
     graph.check_whole()
+    assert graph.measured() == undisturbed.measured()
 
     before, begun = graph.records(), graph.begun()
     assert graph.call() == 0
@@ -136,27 +106,21 @@ def test_what_failed_or_is_damaged_is_made_again(graph: Graph) -> None:
     begun = graph.begun()
     [selection] = graph.plan() - graph.planned()
     [scored] = [run for run in begun if "l0-attn-0.1" in run]
-    paths = [graph.planner.record_file(run) for run in (selection, scored)]
+    [pruned] = [run for run in begun if "/pruned/" in run]  # known once there is a selection
+    paths = [graph.planner.record_file(run) for run in (selection, scored, pruned)]
     cut_short(paths[0])
 
-    # Snakemake by itself sees a file that is there: it must not call that a success
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--cores", "1"]
-    alone = subprocess.run(
-        [*command, "--config", f"profile={graph.file}"],
-        cwd=graph.folder,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-    )
-    assert alone.returncode != 0
-    assert f"{selection}.json cannot be read" in alone.stderr
-
     cut_short(paths[1])
+    cut_short(paths[2])
+    other = paths[1].with_name("notes.json")
+    other.write_text("no record at all")
     damaged = [path.read_text() for path in paths]
     assert graph.call("-n") == 0
     assert f"made again: {selection}: damaged: " in graph.output
     assert [path.read_text() for path in paths] == damaged
     assert graph.call() == 0, graph.output
+    assert other.read_text() == "no record at all"
+    other.unlink()
     graph.check_whole()
     again = graph.begun()[len(begun) :]
     assert scored in again
@@ -166,39 +130,36 @@ def test_what_failed_or_is_damaged_is_made_again(graph: Graph) -> None:
 
 
 @pytest.mark.slow
-def test_a_lock_is_removed_only_when_its_process_is_dead(graph: Graph) -> None:
+def test_one_call_makes_the_runs_wherever_it_is_started(graph: Graph, tmp_path: Path) -> None:
+    """Another folder stands for another container or host: nothing but the files is looked at."""
+    other = Graph(tmp_path / "elsewhere", "--cores", "1")
+    other.results, other.runs = str(graph.folder / "results"), str(graph.folder / "runs")
     first = graph.start(STAND_IN_SECONDS="99-99")
     wait_until(graph.begun, first)
-    assert graph.call("--quiet") != 0
-    assert f"(process {first.pid})" in graph.output
+    for again in (graph, other):
+        assert again.call("--quiet") != 0
+        assert (
+            f"process {first.pid} on {socket.gethostname()} in {graph.folder} make" in again.output
+        )
     assert first.poll() is None
-    assert list((graph.folder / ".snakemake" / "locks").iterdir())
 
-    first.kill()  # Snakemake alone: its job goes on
+    first.kill()  # Snakemake alone: its jobs go on, for now
     first.wait()
     jobs = {job.pid for job in graph.jobs()}
-    locks = sorted((graph.folder / ".snakemake" / "locks").iterdir())
+    locks = {path: path.stat().st_mtime_ns for path in graph.folder.rglob(LOCK)}
     (graph.folder / "results" / ".other.tmp").touch()
     assert jobs
-    assert graph.call("--dry-run", "--quiet") == 0, graph.output
-    assert {job.pid for job in graph.jobs()} == jobs
-    assert sorted((graph.folder / ".snakemake" / "locks").iterdir()) == locks
-    assert graph.call() == 0, graph.output
+    assert len(locks) == 2
+    assert other.call("--dry-run", "--quiet") == 0, other.output
+    assert {path: path.stat().st_mtime_ns for path in graph.folder.rglob(LOCK)} == locks
+    assert other.call() == 0, other.output
+    assert f"process {first.pid} on {socket.gethostname()}" in other.output
+    assert "was killed: going on" in other.output
     assert (graph.folder / "results" / ".other.tmp").exists()
-    assert "a job of a call that was killed" in graph.output
-    graph.check_whole()
     assert not graph.jobs()
-
-
-@pytest.mark.parametrize(
-    ("word", "is_dry"),
-    [
-        *((word, True) for word in ("-n", "--dry-run", "--dryrun", "-np", "-pn")),
-        *((word, False) for word in ("--nolock", "-p", "-c2", "--printshellcmds", "results/n")),
-    ],
-)
-def test_a_dry_run_is_told_from_others(word: str, is_dry: bool) -> None:
-    assert bool(DRY_RUN.fullmatch(word)) == is_dry
+    assert len(other.begun()) == len(other.ended()) == len(graph.planned())
+    assert not graph.ended()
+    graph.check_whole()
 
 
 def test_a_missing_profile_is_named(tmp_path: Path, capsys: Any) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,10 +9,13 @@ from typing import Any
 
 import pytest
 
-from qaprune_lib.errors import DataError, SettingsError
+from qaprune_lib.errors import DataError, ModelError, SettingsError
+from qaprune_lib.models import Encoder
+from qaprune_lib.models.packaged import PACKAGED
 from study.plan.bundle import _pinned
 from study.plan.plan import Planner
-from study.plan.profile import Profile, read_profile
+from study.plan.profile import POSITIONS, Profile, read_profile
+from tests.models.tiny import tiny_model
 from tests.study.plan.made_records import PROFILE
 from tests.study.records.test_record import NO_WORDS
 
@@ -67,6 +71,17 @@ def with_nq(**changes: Any) -> dict[str, Any]:
         *(({"name": word}, "name: ") for word in NO_WORDS),
         *(({"data": {word: {"source": "embedded"}}}, "data.*pattern") for word in NO_WORDS),
         *((with_nq(after=word), "data.nq.after: ") for word in NO_WORDS),
+        *((with_nq(folder=out), "data.nq.folder: .* leads out") for out in ("..", "a/../..", "/a")),
+        ({"windows": {"max_length": 513}}, "the file: windows .squad2.: max_length=513, but emb"),
+        (with_nq(recipe={"windows": {"max_length": 600}}), "the file: windows .nq.: max_length=6"),
+        (
+            {"smaller": {"minilm": {"recipe": {"windows": {"max_length": 520}}}}},
+            r"the file: windows .squad2.: max_length=520, but minilm has positions for 512",
+        ),
+        ({"resources": {"time": {"mem_mb": 10**4000}}}, "resources.time.mem_mb: .*less than"),
+        ({"max_loss": 10**4000}, "max_loss: .*valid number"),
+        ({"penalties": {"attn": [float("inf")]}}, "not YAML|penalties"),
+        ("a: " + "x" * 2**20, "no such profile .more than 1048576 bytes"),
     ],
 )
 def test_bad_profiles_are_refused(read: Callable[..., Profile], content: Any, message: str) -> None:
@@ -74,8 +89,35 @@ def test_bad_profiles_are_refused(read: Callable[..., Profile], content: Any, me
         read(content)
 
 
-@pytest.mark.parametrize("name", ["none.yml", "."])
+@pytest.mark.parametrize("family", ["bert", "roberta", "mpnet"])
+def test_windows_fit_the_positions_of_a_model_in_a_folder(
+    read: Callable[..., Profile], family: str, tmp_path: Path
+) -> None:
+    model = tiny_model(family, max_position_embeddings=100)
+    model.save_pretrained(tmp_path / "model")
+    longest = Encoder(model).longest_input()
+    given = {"base": str(tmp_path / "model"), "penalties": {"attn": [0.1]}}
+    assert read({**given, "windows": {"max_length": longest, "doc_stride": 9}})
+    with pytest.raises(SettingsError, match=f"model has positions for {longest} tokens"):
+        read({**given, "windows": {"max_length": longest + 1, "doc_stride": 9}})
+    (tmp_path / "model" / "config.json").write_text("[")
+    assert read(given)  # it is not what is read here
+
+
+@pytest.mark.parametrize("name", sorted(PACKAGED))
+def test_positions_of_packaged_models(name: str) -> None:
+    try:
+        folder = PACKAGED[name].locate(name)
+    except ModelError:
+        pytest.skip(f"the packages of {name} are not installed")
+    config = json.loads((folder / "config.json").read_text())
+    later = 2 * (config["model_type"] != "bert")
+    assert POSITIONS[name] == config["max_position_embeddings"] - later
+
+
+@pytest.mark.parametrize("name", ["none.yml", ".", "pipe", "x" * 5000])
 def test_a_missing_profile_is_named(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
     with pytest.raises(SettingsError, match="no such profile"):
         read_profile(tmp_path / name)
 

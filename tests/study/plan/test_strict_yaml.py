@@ -63,6 +63,9 @@ def test_scalars_are_what_they_look_like(text: str, value: Any) -> None:
     assert type(found["key"]) is type(value)
 
 
+TAGS = ("float", "timestamp", "bool", "int", "binary", "set", "str", "python/name:os.system")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -72,7 +75,11 @@ def test_scalars_are_what_they_look_like(text: str, value: Any) -> None:
         ("a: &x [*x]", "'\\*x' refers to another place"),
         ("[a, b]: 1", "a key is a word or a number"),
         ("{a: 1}: 1", "a key is a word or a number"),
-        ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
+        *((f"a: !!{tag} x", "the tag '.*': leave it out") for tag in TAGS),
+        ("a: !own x", "the tag '!own'"),
+        ("%TAG ! tag:yaml.org,2002:python/\n---\n!name:os.system ''", "the tag '.*os.system'"),
+        ('a: "\\0"', "a character that no file can hold"),
+        ('"\\ud800": 1', "a character that no file can hold"),
         ("a: [", "line 1"),
         ("a: " + "1" * 5000, "digits"),
         ("a: \x00", "special characters"),

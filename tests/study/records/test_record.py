@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -211,6 +212,38 @@ def test_missing_and_binary_files(tmp_path: Path) -> None:
         read_record(tmp_path / "binary.json")
     with pytest.raises(RecordError, match="no such folder of records"):
         read_records(tmp_path / "none")
+
+
+ABSURD = {
+    "deep": "[" * 900 + "]" * 900,
+    "deeper": "[" * 10**5 + "]" * 10**5,
+    "long number": "1" * 4000,
+    "longer number": "1" * 5000,
+    "infinite": "-1e400",
+    "surrogate": '"\\ud800"',
+    "key": '{"\\ud800": 1}',
+    "word": json.dumps("x" * 10**6),
+}
+
+
+@pytest.mark.parametrize("field", Record.model_fields)
+@pytest.mark.parametrize("how", ABSURD)
+def test_absurd_values_are_refused_in_a_few_words(tmp_path: Path, field: str, how: str) -> None:
+    path = write_record(tmp_path, a_record())
+    fields = json.loads(path.read_text())
+    path.write_text(json.dumps({**fields, field: "HERE"}).replace('"HERE"', ABSURD[how]))
+    if (field, how) in (("device", "word"), ("source", "word")):
+        assert read_record(path).device
+        return
+    with pytest.raises(RecordError, match=path.name) as caught:
+        read_record(path)
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_pipe_is_no_record(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(RecordError, match=r"a\.json: cannot be read: not a plain file"):
+        read_records(tmp_path)
 
 
 @pytest.mark.parametrize("moment", ["os.fsync", "os.replace"])

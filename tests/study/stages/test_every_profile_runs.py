@@ -103,6 +103,19 @@ def one_of_each(plan: Planner) -> list[StageParameters]:
     return [run for run in runs if run.id in wanted]
 
 
+@pytest.mark.parametrize("name", ["measured", "pilot"])
+def test_the_papers_profile_has_all_kinds_of_runs(plan: Planner, name: str) -> None:
+    """So what is executed below covers the other profiles too."""
+    content = read_yaml((ROOT / "profiles" / f"{name}.yml").read_text())
+    for data in content["data"].values():
+        for of_files in ("origin", "folder", "version", "train_files", "dev_files"):
+            data.pop(of_files, None)
+    other = Planner(Profile.model_validate(small(content, {"mpnet-base": "minilm"})).located(None))
+    kinds = {kind_of(run)[1:5] for run in plan.plan(dict.fromkeys(plan.selections(), POINT))}
+    found = {kind_of(run)[1:5] for run in other.plan(dict.fromkeys(other.selections(), POINT))}
+    assert found <= kinds
+
+
 @pytest.mark.slow
 def test_every_kind_of_run_of_the_papers_profile(plan: Planner) -> None:
     runs = one_of_each(plan)

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from qaprune_lib.errors import SettingsError
 from study.plan.parameters import STAGES
+from study.records.record import read_records
 from study.stages.run import check, main, parameter_names, run_notebook, value_of
 
 NOTEBOOKS = Path(__file__).parents[3] / "notebooks"
@@ -203,3 +205,34 @@ def errors(executed: Path) -> list[str]:
     cells = nbformat.read(executed, as_version=4).cells
     outputs = [out for cell in cells if cell.cell_type == "code" for out in cell.outputs]
     return [out.ename for out in outputs if out.output_type == "error"]
+
+
+@pytest.mark.slow
+def test_a_run_that_is_asked_to_end_goes_on_from_there(tmp_path: Path) -> None:
+    few = {"train_questions": 60, "heldout_questions": 2, "dev_questions": 2}
+    values = {"model": "embedded-small", "max_length": 96, "doc_stride": 48, "epochs": 9, **few}
+    places = {"results": f"{tmp_path}/r", "runs": f"{tmp_path}/m"}
+    values |= {"max_steps": 30, "batch_size": 4, **places}
+    command = [sys.executable, "-m", "study", "run", str(FINETUNE), str(tmp_path / "out.ipynb")]
+    command += ["--parameters", json.dumps(values)]
+    environment = {**os.environ, "PYTHONPATH": str(NOTEBOOKS.parent), "OMP_NUM_THREADS": "1"}
+    started: dict[str, Any] = {"cwd": NOTEBOOKS.parent, "env": environment, "text": True}
+    with subprocess.Popen([*command], stderr=subprocess.PIPE, **started) as first:
+        deadline = time.monotonic() + 200
+        while not list(tmp_path.rglob("checkpoints/run.json")) and first.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        first.terminate()
+        _, said = first.communicate(timeout=120)
+    assert first.returncode not in (0, None), said
+    assert "its kernel was ended: the same call goes on" in said
+    [kept] = tmp_path.rglob("checkpoint-*")
+    assert 0 < int(kept.name.rpartition("-")[2]) < 30
+    assert not list(tmp_path.glob("r/**/*.json"))
+    done = subprocess.run(command, capture_output=True, **started)
+    assert done.returncode == 0, done.stderr
+    [record] = read_records(tmp_path / "r")
+    training: Any = record.metrics["training"]
+    assert training["steps"] == 30
+    assert f"{kept.name.rpartition('-')[2]}/30" in done.stderr  # the bar starts there
+    assert not list(tmp_path.rglob("checkpoint-*"))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from study.plan.plan import Planner
 from study.plan.select import selected_points
 from study.records.record import FINISHED
 from study.stages.side_by_side import SideBySide, main
-from tests.study.plan.graph_folder import write_notebooks
+from tests.study.plan.graph_folder import REPOSITORY, write_notebooks
 from tests.study.plan.made_records import planner
 from tests.study.plan.stand_in import events
 
@@ -127,3 +130,29 @@ def test_runs_on_questions_that_are_not_here_are_left_alone(tmp_path: Path) -> N
 def test_a_missing_profile_is_named(capsys: Any) -> None:
     assert main(["none.yml"]) == 2
     assert "error: none.yml: no such profile" in capsys.readouterr().out
+
+
+UNTOUCHED = """
+import torch
+def touched(*_): raise SystemExit("the parent has touched the GPU, so forks cannot")
+torch.cuda._lazy_init = torch.cuda.init = touched
+from study.stages.side_by_side import SideBySide, preload
+from tests.study.plan.made_records import planner
+made = planner("none")
+preload(made)
+SideBySide(made, 2, 0, []).run()
+"""
+
+
+@pytest.mark.slow
+def test_what_is_loaded_before_forks_touches_no_gpu(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    environment["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+    done = subprocess.run(
+        [sys.executable, "-c", UNTOUCHED],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr

@@ -178,6 +178,44 @@ def test_the_record_is_written_last_and_checkpoints_go_only_before_it(
     assert not (run.folder / FINISHED).exists()
 
 
+@pytest.mark.parametrize("damage", ["flip", "remove", "other"])
+def test_a_damaged_model_is_refused_and_counts_as_unfinished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    first: Any = StageRun.begin(small(tmp_path))
+    first.save_model(Model("weights"))
+    first.finish({})
+    prune = Prune.checked(
+        {**first.parameters.place(), "origin": "embedded", "model": first.parameters.reference}
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(Questions, "load", lambda parameters: None)
+        StageRun.begin(prune)
+        file = first.folder / "model" / "a"
+        if damage == "remove":
+            shutil.rmtree(file.parent)
+        else:
+            file.write_text("weightt" if damage == "flip" else "")
+        with pytest.raises(RecordError, match=f"{first.folder}: .* damaged or gone.* makes it aga"):
+            StageRun.begin(prune)
+        assert not (first.folder / FINISHED).exists()
+        with pytest.raises(RecordError, match="is not there, or has not come to its end"):
+            StageRun.begin(prune)
+    first.save_model(Model("weights"))
+    first.finish({})
+    monkeypatch.setattr(Questions, "load", lambda parameters: None)
+    StageRun.begin(prune)
+
+
+@pytest.mark.parametrize("wrong", ["../../x", "a/../b", "/etc", "$(x)", ""])
+def test_a_run_is_never_looked_for_elsewhere(tmp_path: Path, wrong: str) -> None:
+    values = {**small(tmp_path).place(), "model": f"run:{wrong}"}
+    with pytest.raises(SettingsError, match="no run has such a name"):
+        Prune.checked(values)
+    with pytest.raises(SettingsError, match="no run has such a name"):
+        Prune.checked({**values, "model": "embedded", "attn": f"run:{wrong}"})
+
+
 class Model:
     """Writes two files, as a model would."""
 

@@ -1,0 +1,148 @@
+"""One process at a time owns a folder, and what it started ends with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from study.plan.ownership import LOCK
+from tests.study.plan.graph_folder import REPOSITORY
+
+STALE = 2.0
+OWN = "from study.plan.ownership import own; own([FOLDER, FOLDER]); "
+HOLD = "print('held', flush=True); time.sleep(99)"
+JOB = "from study.plan.ownership import watch_owner; watch_owner(); import time; time.sleep(99)"
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start a process that owns the folder, and then does something else."""
+    started: list[subprocess.Popen[str]] = []
+
+    def of(then: str = HOLD) -> subprocess.Popen[str]:
+        code = f"import sys, time, subprocess; FOLDER = {str(tmp_path)!r}; {OWN}{then}"
+        environment = {"PYTHONPATH": str(REPOSITORY), "QAPRUNE_STALE_SECONDS": str(STALE)}
+        process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield of
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def held(process: subprocess.Popen[str]) -> bool:
+    """Whether it came to own the folder; waits until that is known."""
+    assert process.stdout is not None
+    return process.stdout.readline() == "held\n"
+
+
+def test_who_lives_is_named_and_keeps_what_it_has(start: Start, tmp_path: Path) -> None:
+    first = start()
+    assert held(first)
+    second = start()
+    assert not held(second)
+    assert f"process {first.pid} on " in second.communicate()[1].splitlines()[-1]
+    assert second.returncode == 1
+    first.send_signal(signal.SIGINT)
+    first.wait()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "\0\0", '{"process": 1}'])
+def test_a_lock_that_is_not_renewed_is_taken_over(
+    start: Start, tmp_path: Path, content: str | None
+) -> None:
+    first = start()
+    assert held(first)
+    first.kill()
+    first.wait()
+    if content is not None:  # it was torn
+        (tmp_path / LOCK).write_text(content)
+    began = time.monotonic()
+    second = start("print('held', flush=True)")
+    assert held(second)
+    assert "was killed: going on" in second.communicate()[1]
+    assert time.monotonic() - began < 5 * STALE + 5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_end_of_an_owner_is_no_loss(start: Start, tmp_path: Path) -> None:
+    """As a race: the lock goes while its time stamp is being renewed."""
+    busy = "import study.plan.ownership as o; o.BEAT = 0.0; "
+    for then in ("time.sleep(0.1)", "sys.exit(3)"):
+        process = start(f"{busy}time.sleep(2 * {STALE} / 10); {then}")
+        assert process.wait(20) == (3 if "exit" in then else 0), process.communicate()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_several_one_takes_it_over(start: Start, tmp_path: Path) -> None:
+    (tmp_path / LOCK).touch()
+    assert sum([held(process) for process in [start() for _ in range(4)]]) == 1
+
+
+def test_a_job_ends_before_another_call_begins(start: Start) -> None:
+    spawn = f"job = subprocess.Popen([sys.executable, '-c', {JOB!r}]); print(job.pid, flush=True); "
+    first = start(spawn + HOLD)
+    assert first.stdout is not None
+    job = psutil.Process(int(first.stdout.readline()))
+    assert held(first)
+    time.sleep(2 * STALE)
+    assert job.is_running()
+    first.kill()
+    first.wait()
+    second = start()
+    assert held(second)
+    assert not job.is_running() or job.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_job_that_waited_too_long_does_nothing(start: Start, tmp_path: Path) -> None:
+    """As one in a cluster's queue, whose call was killed and followed by another."""
+    owner = json.dumps([str(tmp_path / LOCK), "of the call before"])
+    late = f"import os; os.environ['QAPRUNE_OWNER'] = {owner!r}; "
+    late += "from study.plan.ownership import watch_owner; watch_owner(); print('began')"
+    assert held(start())
+    process = subprocess.run(
+        [sys.executable, "-c", late],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+    )
+    assert (process.returncode, process.stdout) == (1, "")
+    assert "is no longer held by the call that started this run" in process.stderr
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_who_has_lost_its_lock_ends(start: Start, tmp_path: Path, is_deleted: bool) -> None:
+    first = start()
+    assert held(first)
+    if is_deleted:
+        (tmp_path / LOCK).unlink()
+    else:
+        first.send_signal(signal.SIGSTOP)  # as a machine that sleeps
+        second = start()
+        assert held(second)
+        content = (tmp_path / LOCK).read_text()
+        first.send_signal(signal.SIGCONT)
+    assert first.wait(10) == 1
+    assert "was taken over or deleted" in first.communicate()[1]
+    if not is_deleted:
+        time.sleep(STALE)
+        assert (tmp_path / LOCK).read_text() == content
