@@ -24,10 +24,11 @@ from qaprune_lib.data.batching import Collator, batches_by_tokens, take_rows
 from qaprune_lib.data.tasks import QuestionData, task_of
 from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import DataError, SettingsError, TopologyError, counts
-from qaprune_lib.evaluation.logits import evaluating, features_for
+from qaprune_lib.evaluation.logits import features_for
 from qaprune_lib.models.adopt import check_own
 from qaprune_lib.models.architecture import Encoder
 from qaprune_lib.models.pruned import QuestionAnsweringModel
+from qaprune_lib.models.sharing import evaluating
 from qaprune_lib.models.topology import Topology
 from qaprune_lib.progress import tqdm
 from qaprune_lib.training.objectives import model_inputs
