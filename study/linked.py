@@ -50,7 +50,9 @@ class Runs:
     def passed_over(self) -> set[str]:
         """Ids of fine-tuning runs that only settings were chosen from: other runs go on from
         another one of the same model and questions."""
-        begun = {(_sweep(run), run.parameters["model"], run.id): run for run in self.of("finetune")}
+        begun = {
+            (_sweep(run), run.parameters["model"], run.id): run for run in self.of("finetune")
+        }
         gone_on = {
             self.finetune_of(run)
             for run in self.records

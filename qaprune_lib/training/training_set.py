@@ -51,8 +51,10 @@ class TrainingSet:
         if distillation is not None and teacher is None:
             raise SettingsError("distillation= needs a teacher=")
         objective = CrossEntropy() if teacher is None else distillation or Distillation()
-        features = features_for(model, dataset, windows, training=True)
         task = task_of(dataset)
+        if teacher is not None and teacher.tokenizer.get_vocab() == model.tokenizer.get_vocab():
+            windows_for(teacher, task, windows)  # it reads the same ones
+        features = features_for(model, dataset, windows, training=True)
         identity = {
             "data": task.digest(dataset),
             "weights": weights_digest(model),
