@@ -74,6 +74,24 @@ def test_ask(
     assert capsys.readouterr().out == json.dumps(expected, ensure_ascii=False, indent=1) + "\n"
 
 
+def test_ask_for_several_in_other_windows(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = ["--max-length", "40", "--doc-stride", "9", "--max-question-length", "5"]
+    assert main(["ask", model, QUESTION, CONTEXT, "--n-best", "3", *sizes]) == 0
+    windows = qp.Windows(40, 9, 5)
+    expected = qp.ask(qp.load_model(model), QUESTION, CONTEXT, windows=windows, n_best=3)
+    said = json.loads(capsys.readouterr().out)
+    assert said == json.loads(json.dumps(asdict(expected)))
+    assert len(said["n_best"]) == 3
+
+
+def test_evaluate_scores_a_file_of_any_name(
+    model: str, questions: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = (Path(questions) / "dev-v2.0.json").rename(Path(questions) / "mine.json")
+    assert main(["evaluate", model, str(file)]) == 0
+    assert json.loads(capsys.readouterr().out)["at_zero"]["total"] == 1
+
+
 def test_evaluate_scores_dev(
     model: str, questions: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -106,6 +124,9 @@ def test_export(
         (["ask", "{model}", QUESTION, "article.txt"], "article.txt: no such file"),
         (["ask", "{model}", QUESTION, "{binary}"], "cannot be read as UTF-8"),
         (["evaluate", "{model}", "nowhere/dev.json"], "nowhere/dev.json"),
+        (["ask", "{model}", QUESTION, "{empty}"], "it is a folder"),
+        (["ask", "{model}", QUESTION, CONTEXT, "--doc-stride", "9"], "give --max-length as well"),
+        (["ask", "{model}", QUESTION, CONTEXT, "--max-length", "999"], "the 384 positions"),
         (["export", "{model}", "{model}"], "something other than an export"),
     ],
 )

@@ -116,7 +116,7 @@ def open_plain(path: Path, *, unpack: bool = True) -> Iterator[BinaryIO]:
     """
     if os.path.exists(path) and not os.path.isfile(path):
         what = "a folder" if os.path.isdir(path) else "no regular file"
-        raise DataError(f"{path}: it is {what}, where a file of questions must stand")
+        raise DataError(f"{path}: it is {what}, where a file must stand")
     try:
         with path.open("rb") as file:
             is_gzip = file.read(2) == b"\x1f\x8b"

@@ -3,6 +3,7 @@
 What is imported here scores predictions wherever numpy and pydantic are, without torch.
 """
 
+from qaprune_lib.evaluation.n_best import RankedSpan
 from qaprune_lib.evaluation.natural_questions import (
     NaturalQuestionsPrediction,
     NaturalQuestionsResult,
@@ -24,6 +25,7 @@ __all__ = [
     "NaturalQuestionsPrediction",
     "NaturalQuestionsResult",
     "Prediction",
+    "RankedSpan",
     "Scores",
     "SquadResult",
     "fit_threshold",

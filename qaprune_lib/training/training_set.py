@@ -51,10 +51,12 @@ class TrainingSet:
         if distillation is not None and teacher is None:
             raise SettingsError("distillation= needs a teacher=")
         objective = CrossEntropy() if teacher is None else distillation or Distillation()
-        if teacher is not None:
-            tokenizer_of(teacher)
-        features = features_for(model, dataset, windows, training=True)
         task = task_of(dataset)
+        if teacher is not None:
+            tokenizer = tokenizer_of(teacher)
+            if tokenizer.get_vocab() == tokenizer_of(model).get_vocab():
+                windows_for(teacher, task, windows)  # it reads the same ones
+        features = features_for(model, dataset, windows, training=True)
         identity = {
             "data": task.digest(dataset),
             "weights": weights_digest(model),

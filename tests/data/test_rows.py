@@ -261,6 +261,12 @@ def test_windows_beyond_the_positions_are_named_before_any_is_cut(
         calls[call](model, questions(ROW), windows=Windows(81))
 
 
+def test_windows_beyond_the_teachers_positions_are_named(model: Any) -> None:
+    student = tiny_model("bert", max_position_embeddings=96)
+    with pytest.raises(SettingsError, match="max_length=90 is more than the 80 positions"):
+        qp.retrain(student, questions(ROW), teacher=model, windows=Windows(90))
+
+
 def test_a_question_that_fills_its_window_is_named(model: Any) -> None:
     rows = questions(ROW, ("why " * 70, CONTEXT, 0, 0))
     for call in (qp.predict, qp.finetune, qp.scorers.gain):

@@ -231,8 +231,9 @@ def test_model_and_data_of_different_tasks(name: str, examples: NaturalQuestions
         call(small_reader(), toy_questions(4), **WINDOWS)
     with pytest.raises(SettingsError, match="is for Natural Questions alone"):
         call(small_bert(), toy_questions(4), **TRAINING)
-    for data, shown in ({"train": toy_questions(4)}, "dict.*'train'"), ("squad", "str"):
-        with pytest.raises(DataError, match=f"a {shown}.* is no set of questions"):
+    kinds = ({"train": toy_questions(4)}, "dict.*'train'"), ("squad", "the name 'squad'")
+    for data, shown in kinds:
+        with pytest.raises(DataError, match=f"{shown}.* is no set of questions"):
             call(small_bert(), data)
 
 

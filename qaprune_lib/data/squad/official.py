@@ -192,10 +192,15 @@ def _tables(file: Path) -> Iterator[pa.Table]:
                 batches = iter(pa.ipc.open_stream(opened))
             for batch in batches:
                 batch.validate(full=True)
-                size += batch.nbytes
+                columns = [  # a text that is stored once may stand in every row
+                    part.dictionary_decode() if isinstance(part, pa.DictionaryArray) else part
+                    for part in batch.columns
+                ]
+                table = pa.table(columns, names=batch.schema.names)
+                size += table.nbytes
                 if size > max_bytes():
                     raise too_large(file)
-                yield pa.Table.from_batches([batch])
+                yield table
         except (pa.ArrowException, UnicodeDecodeError) as error:
             raise DataError(f"{file}: a damaged {file.suffix[1:]} file: {error}") from error
 
