@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -185,21 +185,23 @@ class SpanTrainer(Trainer):
             SettingsError: the folder holds checkpoints of another run.
         """
         started, checkpoint, done = time.perf_counter(), None, 0
-        if self.folder is not None:
-            claim(self.folder, {**self.training_set.identity, **identity})
-            checkpoint = newest_intact_checkpoint(self.folder)
-            done = 0 if checkpoint is None else int(checkpoint.name.rpartition("-")[2])
-        self.bar = tqdm(
-            total=self.args.max_steps, initial=done, desc=self.description, unit="step",
-            mininterval=1.0, disable=not self.is_world_process_zero(),
-        )  # fmt: skip
-        stop: Any = nullcontext()
-        is_main = threading.current_thread() is threading.main_thread()
-        if self.folder is not None and self.args.world_size == 1 and is_main:
-            callback = StopOnRequest()
-            self.add_callback(callback)
-            stop = callback.instead_of_dying()
-        with self.scratch, self.bar, stop:
+        with ExitStack() as stack:
+            stack.enter_context(self.scratch)
+            if self.folder is not None:
+                is_main = threading.current_thread() is threading.main_thread()
+                if self.args.world_size == 1 and is_main:
+                    stop = StopOnRequest()
+                    self.add_callback(stop)
+                    stack.enter_context(stop.instead_of_dying())
+                claim(self.folder, {**self.training_set.identity, **identity})
+                checkpoint = newest_intact_checkpoint(self.folder)
+                done = 0 if checkpoint is None else int(checkpoint.name.rpartition("-")[2])
+            self.bar = stack.enter_context(
+                tqdm(
+                    total=self.args.max_steps, initial=done, desc=self.description, unit="step",
+                    mininterval=1.0, disable=not self.is_world_process_zero(),
+                )
+            )  # fmt: skip
             self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         losses = tuple(entry["loss"] for entry in self.state.log_history if "loss" in entry)
         seconds, steps = time.perf_counter() - started, self.state.global_step
