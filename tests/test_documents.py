@@ -15,6 +15,8 @@ import pytest
 import qaprune_lib as qp
 from qaprune_lib import cli
 from study.__main__ import COMMANDS
+from study.records.record import read_records
+from study.summary import findings
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = {
@@ -152,7 +154,7 @@ def test_paths_are_there(document: str) -> None:
         elif Path(word).suffix in SUFFIXES:
             assert (ROOT / word).exists() or word in files, word
     for target in re.findall(r"\]\(([^):#]+)\)", DOCUMENTS[document]):
-        assert (ROOT / document).with_name(target).exists(), target
+        assert (ROOT / document).parent.joinpath(target).exists(), target
 
 
 def test_layout_is_the_one_that_is_there() -> None:
@@ -161,6 +163,12 @@ def test_layout_is_the_one_that_is_there() -> None:
     assert all((ROOT / name).is_dir() for indent, name in folders if not indent)
     packages = {path.parent.name for path in (ROOT / "qaprune_lib").glob("*/__init__.py")}
     assert {name for indent, name in folders if indent} == packages
+
+
+def test_the_findings_are_those_of_the_records() -> None:
+    """README's lines under "What has been measured": `python -m study summary --findings`."""
+    found = findings(read_records(ROOT / "results"))
+    assert "\n".join(found) in DOCUMENTS["README.md"]
 
 
 def test_memory_and_speed_of_reading_are_measured() -> None:
