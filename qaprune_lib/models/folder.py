@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import stat
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -147,8 +148,10 @@ def count_weights(files: list[Path]) -> int:
     return total
 
 
-def replace_folder(new: Path, target: Path) -> None:
-    """Let a model's new folder take the place of an earlier one, whose other files it takes over.
+def replace_folder(new: Path, target: Path, own: Sequence[str] = _OF_MODELS) -> None:
+    """Let a new folder take the place of an earlier one, whose other files it takes over.
+
+    Files with names like `own` are the earlier one's, and go with it.
 
     At any moment the target holds the old model or the new one: both names change in one step
     where the system can do that, and file by file where a folder cannot be renamed.
@@ -162,8 +165,7 @@ def replace_folder(new: Path, target: Path) -> None:
     stale = [
         path
         for path in target.iterdir()
-        if any(fnmatch(path.name, pattern) for pattern in _OF_MODELS)
-        and not (new / path.name).exists()
+        if any(fnmatch(path.name, pattern) for pattern in own) and not (new / path.name).exists()
     ]
     if Path.cwd().is_relative_to(target) or not _exchange(new, target, stale):
         for path in sorted(new.iterdir()):

@@ -112,7 +112,7 @@ def export_onnx(
         new = Path(scratch) / "new"
         new.mkdir()
         _write(model, new, int8=int8, opset=opset)
-        replace_folder(new, target)
+        replace_folder(new, target, ("*.onnx", "*.onnx.data", "export.json"))
     return target / MODEL_FILE
 
 

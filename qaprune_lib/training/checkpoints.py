@@ -8,13 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from qaprune_lib.cache import is_intact, write_atomically
-from qaprune_lib.errors import SettingsError
+from qaprune_lib.errors import SettingsError, warn
 
 
 def newest_intact_checkpoint(folder: Path) -> Path | None:
@@ -27,7 +26,7 @@ def newest_intact_checkpoint(folder: Path) -> Path | None:
     for path in numbered:
         if is_intact(path):
             return path
-        warnings.warn(f"{path}: cut off or damaged, so it is passed over and deleted", stacklevel=2)
+        warn(f"{path}: cut off or damaged, so it is passed over and deleted")
         shutil.rmtree(path, ignore_errors=True)
     return None
 

@@ -15,7 +15,7 @@ from datasets import Dataset
 from qaprune_lib.data.natural_questions.example import AnswerType
 from qaprune_lib.data.natural_questions.stream import NaturalQuestions
 from qaprune_lib.data.windows import Windows
-from qaprune_lib.errors import DataError, ModelError, SettingsError
+from qaprune_lib.errors import DataError, ModelError, QapruneWarning, SettingsError
 from qaprune_lib.gates import Masks, apply_masks
 from qaprune_lib.models import QuestionAnsweringModel, Topology, shape_of, weights_digest
 from qaprune_lib.pruning import prune
@@ -153,7 +153,7 @@ def test_teacher_logits_are_read_back(examples: NaturalQuestions, tmp_path: Path
         for name, logits in outputs.items():
             np.testing.assert_allclose(row[f"teacher_{name}"], logits[0], atol=1e-5)
     (folder,) = (path for path in (tmp_path / "teacher").iterdir() if path.is_dir())
-    names = ["answer_type.npy", "end.npy", "start.npy"]
+    names = ["answer_type.npy", "digests.json", "end.npy", "start.npy"]
     assert sorted(path.name for path in folder.iterdir()) == names
     calls: list[int] = []
     teacher.register_forward_hook(lambda *_: calls.append(1))
@@ -204,8 +204,9 @@ def test_a_killed_run_resumes(examples: NaturalQuestions, tmp_path: Path) -> Non
     whole = finetune(model, examples, **settings)
     finetune(model, examples, folder=tmp_path, **settings)
     newest = max(tmp_path.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
-    (newest / "complete").unlink()  # as if it had been killed while it wrote it
-    resumed = finetune(model, examples, folder=tmp_path, **settings)
+    (newest / "digests.json").unlink()  # as if it had been killed while it wrote it
+    with pytest.warns(QapruneWarning, match="passed over"):
+        resumed = finetune(model, examples, folder=tmp_path, **settings)
     assert weights_digest(resumed) == weights_digest(whole)
     with pytest.raises(SettingsError, match="another run"):
         finetune(model, examples, folder=tmp_path, **(settings | SIZES))

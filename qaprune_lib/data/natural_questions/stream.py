@@ -170,7 +170,7 @@ def load_natural_questions(
     splits: dict[str, list[Path]] = {}
     for file in files:
         if not os.path.exists(file):
-            raise DataError(f"{short(str(file))}: no such file or folder; {DOWNLOAD}")
+            raise DataError(f"{str(file)[:1000]}: no such file or folder; {DOWNLOAD}")
         splits.setdefault(split_of(file, split), []).append(file)
     return {part: NaturalQuestions(_Files(paths), on_bad) for part, paths in splits.items()}
 

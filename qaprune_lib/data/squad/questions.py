@@ -190,7 +190,7 @@ def _read_source(
             for file in files:
                 read_file(file, read[name], version)
     elif not may_be_hub_id(source):
-        raise DataError(f"{short(str(path))}: no such file or folder; {DOWNLOAD}")
+        raise DataError(f"{str(path)[:1000]}: no such file or folder; {DOWNLOAD}")
     else:
         with hub_errors(str(source), DOWNLOAD):
             loaded = datasets.load_dataset(source)

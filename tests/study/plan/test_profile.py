@@ -237,5 +237,5 @@ def test_files_that_are_not_there_are_named(read: Callable[..., Profile], files:
     (files / "squad" / "dev-v2.0.json").rename(files / "squad" / "x.json")
     (files / "squad" / "train-v2.0.json").unlink()
     content["data"]["squad2"] = {"source": f"{files}/squad"}
-    with pytest.raises(DataError, match=r"squad: no train\*\.json"):
+    with pytest.raises(DataError, match=r"squad: it must hold train\*\.json"):
         read(content)
