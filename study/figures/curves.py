@@ -101,7 +101,7 @@ def _draw(axes: Axes, points: pd.DataFrame) -> None:
         style.banded(axes, x, lost, spread, look, names[0])
     limit = f"{MAX_LOSS:g} F1 lost"
     axes.axhline(MAX_LOSS, color=BLACK, linewidth=0.8, linestyle=(0, (1, 2)), label=limit)
-    style.floor(axes, [(points["unpruned_f1"] - points["floor"]).mean()])
+    style.floor(axes, [(points["unpruned_f1"] - points["floor"]).mean()], lost=True)
     one = points.iloc[0]
     what = f"{'short-answer ' if one['data'] == NQ else ''}F1 points lost"
     on = f"on {split_of_curves(one['data'])} questions"

@@ -46,7 +46,7 @@ def table2_figure(models: pd.DataFrame) -> Drawing:
             lost = whole["f1"] - rows["f1"]
             axes.errorbar(rows["speedup"], lost, label=f"{then}{alone}", **more)
         fastest = max(_draw_published(axes), points["speedup"].max())
-        style.floor(axes, [whole["f1"] - whole["floor"]])
+        style.floor(axes, [whole["f1"] - whole["floor"]], lost=True)
         axes.set(xlabel="speed-up (× unpruned)", ylabel="F1 points lost on dev questions")
         axes.set_xlim(0.9 * min(1, points["speedup"].min()), 1.05 * fastest)
     caption = (

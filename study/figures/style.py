@@ -110,11 +110,23 @@ def means(axes: Axes, rows: pd.DataFrame, x: str, y: str, look: Look, label: str
     banded(axes, mean.index, mean, by_place.std(), look, label)
 
 
-def floor(axes: Axes, values: Any, *, of_x: bool = False) -> None:
-    """A line at what answering nothing scores, or loses; values of several rows, which agree."""
+FAR = 2.0
+"""Times the largest loss that is drawn: further up a line would press all curves flat."""
+
+
+def floor(axes: Axes, values: Any, *, of_x: bool = False, lost: bool = False) -> None:
+    """A line at what answering nothing scores, or loses; values of several rows, which agree.
+
+    A loss that lies far above all that is drawn is written at the edge: the line leaves the axes.
+    """
+    highest = axes.dataLim.y1
     for value in sorted({round(float(value), 1) for value in values if value == value}):
         line = axes.axvline if of_x else axes.axhline
         line(value, color=BLACK, linewidth=0.8, linestyle=(0, (4, 2, 1, 2)), label=NOTHING)
+        if lost and value > FAR * highest > 0:
+            axes.set_ylim(top=1.15 * highest)
+            place: Any = {"xycoords": "axes fraction", "ha": "right", "va": "top", "size": "small"}
+            axes.annotate(f"{NOTHING} loses {value:.1f} ↑", (0.98, 0.98), **place)
 
 
 def one_source(frame: pd.DataFrame) -> dict[str, str]:

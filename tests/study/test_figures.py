@@ -113,6 +113,18 @@ def test_the_floor_is_a_line_in_every_figure_of_f1(
                 assert "answering nothing" in drawn(axes)
 
 
+def test_a_floor_far_off_is_written_and_does_not_press_the_curves_flat(
+    points: pd.DataFrame,
+) -> None:
+    lost = (points["unpruned_f1"] - points["floor"]).mean()
+    for shift, is_far in ((0.0, False), (1000.0, True)):
+        drawing = sparsity_curves(points.assign(floor=points["floor"] - shift), "attn")
+        [axes] = drawing.figure.axes
+        written = [text.get_text() for text in axes.texts]
+        assert (written == [f"answering nothing loses {lost + shift:.1f} ↑"]) == is_far
+        assert (axes.get_ylim()[1] < lost + shift) == is_far
+
+
 def test_layers(records: list[Record]) -> None:
     layers = layer_shares(records)
     for axes, kind in zip(figure3(layers).figure.axes, ("attn", "ff"), strict=True):
