@@ -271,12 +271,21 @@ class Evidence:
         return found
 
     def epoch_ratios(self, runs: Iterable[Record]) -> list[float]:
-        """Seconds a window of training over that of the fine-tuning before it, for each run."""
+        """Seconds a window of training over that of the fine-tuning before it, for each run.
+
+        Of runs on the device of the fine-tuning, with as many others beside them.
+        """
 
         def seconds(run: Any) -> float:
             return float(run.metrics["training"]["seconds_per_step"]) / run.parameters["batch_size"]
 
-        return [seconds(run) / seconds(self.finetuning_of(run)) for run in runs]
+        pairs = [(run, self.finetuning_of(run)) for run in runs]
+        ratios = [
+            seconds(run) / seconds(before) for run, before in pairs if run.device == before.device
+        ]
+        if not ratios:
+            raise Lacking("needs gates that were trained on the device of the fine-tuning")
+        return ratios
 
     def decoding_times(self) -> DecodingTimes:
         """The timing run of most of the large model's topologies."""

@@ -38,8 +38,20 @@ def environment() -> Environment:
     return Environment(device=device(), packages=packages(), commit=head, dirty=dirty)
 
 
+AT_ONCE = "QAPRUNE_RUNS_AT_ONCE"
+"""Environment variable: how many runs share the device, where it is more than one."""
+
+
 def device() -> str:
-    """The name of the GPU if torch sees one, else the processor's with its number of cores."""
+    """The name of the GPU if torch sees one, else the processor's with its number of cores.
+
+    With the number of runs that shared it, as this changes their times.
+    """
+    beside = f", {os.environ[AT_ONCE]} runs at once" if AT_ONCE in os.environ else ""
+    return _name() + beside
+
+
+def _name() -> str:
     if importlib.util.find_spec("torch") is not None:
         import torch
 

@@ -31,6 +31,7 @@ from study.plan.parameters import StageParameters
 from study.plan.plan import Planner
 from study.plan.profile import read_profile
 from study.plan.select import record_selection, selected_points
+from study.records.environment import AT_ONCE
 from study.records.record import read_record
 
 ALONE = "time"
@@ -60,7 +61,9 @@ def execute(notebook: Path, parameters: dict[str, Any]) -> None:
             names |= parameters
 
 
-def _child(notebook: Path, parameters: dict[str, Any], log: Path) -> None:
+def _child(notebook: Path, parameters: dict[str, Any], log: Path, at_once: int) -> None:
+    if at_once > 1:
+        os.environ[AT_ONCE] = str(at_once)
     log.parent.mkdir(parents=True, exist_ok=True)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
@@ -159,8 +162,9 @@ class SideBySide:
         log = Path(self.planner.runs) / profile.provenance / profile.name / f"{name}.log"
         parameters = {**run.identity(), **run.place()}
         notebook = self.notebooks / f"{run.notebook}.ipynb"
+        at_once = 1 if run.stage == ALONE else self.jobs
         process = multiprocessing.get_context("fork").Process(
-            target=_child, args=(notebook, parameters, log)
+            target=_child, args=(notebook, parameters, log, at_once)
         )
         process.start()
         self.running[name] = Job(run, process)

@@ -135,6 +135,19 @@ def test_cost_of_gates(epochs: tuple[float, ...], verdict: str) -> None:
     assert judgement.effect.value == pytest.approx(sum(epochs) / len(epochs))
 
 
+def test_cost_is_of_one_device_and_as_many_runs_at_once() -> None:
+    made = Planted()
+    model = made.tuned()
+    for number, device in enumerate(["a device, 14 runs at once", "a device"]):
+        made.gates(model, "attn", 0.1 + number, 40.0, 2.0, epoch=(9.0, 0.8)[number])
+        made.records[-1] = made.records[-1].model_copy(update={"device": device})
+    effect = made.judge(14).effect
+    assert effect is not None
+    assert effect.value == pytest.approx(0.8)
+    made.records = [r for r in made.records if r.stage != "score" or r.device != "a device"]
+    assert made.judge(14).verdict == "not tested"
+
+
 def test_cost_is_counted_by_the_window() -> None:
     made = Planted()
     made.gates(made.tuned(), "attn", 0.1, 40.0, 2.0, epoch=0.4, batch_size=8)

@@ -13,6 +13,7 @@ import pytest
 
 from study.plan.plan import Planner
 from study.plan.select import selected_points
+from study.records.environment import AT_ONCE, device
 from study.records.record import FINISHED
 from study.stages.side_by_side import SideBySide, main
 from tests.study.plan.graph_folder import REPOSITORY, write_notebooks
@@ -156,3 +157,9 @@ def test_what_is_loaded_before_forks_touches_no_gpu(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_device_says_how_many_runs_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = device()
+    monkeypatch.setenv(AT_ONCE, "14")
+    assert device() == f"{alone}, 14 runs at once"
