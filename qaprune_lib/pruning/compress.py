@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from datasets import Dataset
-from pydantic import BaseModel, ConfigDict
 
 from qaprune_lib.cache import write_atomically
 from qaprune_lib.data.tasks import task_of
@@ -26,13 +25,13 @@ from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import DataError, SettingsError
 from qaprune_lib.evaluation.logits import features_for
 from qaprune_lib.evaluation.predict import predict
-from qaprune_lib.evaluation.squad import Scores, fit_threshold, score_predictions
+from qaprune_lib.evaluation.squad import fit_threshold, score_predictions
 from qaprune_lib.evaluation.timing import Timing, time_decoding
 from qaprune_lib.models import QuestionAnsweringModel, Topology, load_model, weights_digest
 from qaprune_lib.models.adopt import check_own
 from qaprune_lib.progress import one_bar
 from qaprune_lib.pruning.budget import MACs, Parameters, Speedup
-from qaprune_lib.pruning.card import model_card
+from qaprune_lib.pruning.card import Compression, Step, model_card
 from qaprune_lib.pruning.latency import measure_latency
 from qaprune_lib.pruning.reconstruction import reconstruct
 from qaprune_lib.pruning.slicing import prune
@@ -49,58 +48,6 @@ TOLERANCE = 0.03
 """A speed-up that falls short by a larger share is aimed at once more, from what was measured."""
 FEWEST_STEPS, BATCH_SIZE, LEARNING_RATE = 50, 16, 5e-5
 """Of distillation."""
-
-
-class Step(BaseModel):
-    """A model on the way.
-
-    Attributes:
-        what: was done.
-        f1: on the held-out questions, at the best threshold there.
-        threshold: this one: "no answer" where the null score exceeds the best span's by more.
-        attn, ff: percentages removed so far.
-        seconds: that it took.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    what: str
-    f1: float
-    threshold: float
-    attn: float
-    ff: float
-    seconds: float
-
-
-class Compression(BaseModel):
-    """What came of it, and under which conditions.
-
-    Attributes:
-        target, budget: what was asked for.
-        steps: in their order, the unpruned model first; what did not help is listed, not kept.
-        chosen: the step whose model came out.
-        scored_on: "dev", or "heldout" where there is no dev set.
-        before, after: scores there, at the thresholds of the steps.
-        times: of both models, decoding held-out questions in turns.
-        questions: digest of each split.
-        windows, seed: what they say.
-        seconds: of this call.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    target: str
-    budget: str
-    steps: tuple[Step, ...]
-    chosen: int
-    scored_on: str
-    before: Scores
-    after: Scores
-    times: tuple[Timing, Timing]
-    questions: dict[str, str]
-    windows: str
-    seed: int
-    seconds: float
 
 
 class Compressed(NamedTuple):

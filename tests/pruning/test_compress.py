@@ -15,7 +15,7 @@ from qaprune_lib.errors import DataError, QapruneError, SettingsError
 from qaprune_lib.models import QuestionAnsweringModel, Topology, shape_of, weights_digest
 from qaprune_lib.pruning import compress as module
 from qaprune_lib.pruning import measure_latency
-from qaprune_lib.pruning.compress import Compression
+from qaprune_lib.pruning.card import Compression
 from tests.models.tiny import tiny_model
 from tests.training.toy import toy_questions
 
