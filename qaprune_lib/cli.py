@@ -63,7 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.set_defaults(run=_evaluate)
 
-    compress = commands.add_parser("compress", parents=[model], help="a smaller, faster model")
+    compress = commands.add_parser(
+        "compress", parents=[model, windows], help="a smaller, faster model"
+    )
     compress.add_argument("questions", metavar="QUESTIONS", help="as for evaluate, with train")
     aims = compress.add_mutually_exclusive_group()
     aims.add_argument("--speedup", type=float, metavar="X", help="times as fast (default: 2)")
@@ -153,7 +155,14 @@ def _compress(options: argparse.Namespace) -> None:
     model, questions = qp.load_model(options.model), qp.load_squad(options.questions)
     sizes = ", ".join(f"{len(rows)} {name}" for name, rows in questions.items())
     print(f"{target}, in about {options.budget}, on {sizes} questions", file=sys.stderr)
-    qp.compress(model, questions, target=target, budget=options.budget, folder=options.out)
+    qp.compress(
+        model,
+        questions,
+        target=target,
+        budget=options.budget,
+        folder=options.out,
+        windows=_windows(options),
+    )
     with open(os.path.join(options.out, "README.md"), encoding="utf-8") as card:
         print(card.read().split("---\n", 2)[2])
 

@@ -16,6 +16,7 @@ import torch
 import qaprune_lib as qp
 from qaprune_lib.cli import main
 from tests.models.tiny import TEXT, tiny_model
+from tests.training.toy import toy_questions
 
 QUESTION, CONTEXT = TEXT
 
@@ -146,6 +147,25 @@ def test_refusals(
     (line,) = [line for line in said.err.splitlines() if line.startswith("qaprune: ")]
     assert message in line
     assert said.out == ""
+
+
+def test_compress(
+    model: str, questions: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = toy_questions(30)
+    splits = {"train": rows.select(range(20)), "heldout": rows.select(range(20, 30))}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(qp, "load_squad", lambda _: splits)
+        out = tmp_path / "small"
+        given = ["compress", model, questions, "--macs", "0.5", "--budget", "0s", "--out", str(out)]
+        assert main([*given, "--max-length", "40", "--doc-stride", "12"]) == 0
+        assert main(given) == 2
+    said = capsys.readouterr()
+    assert "| F1 |" in said.out
+    assert "20 train, 10 heldout questions" in said.err
+    assert "holds a model already" in said.err
+    small = qp.load_model(out, device="cpu")
+    assert qp.Topology.of(small).macs(384) < qp.Topology.of(qp.load_model(model)).macs(384)
 
 
 def test_misspelt_command_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
