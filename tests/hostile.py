@@ -300,6 +300,7 @@ def in_a_process(use: Callable[[Path], Any], folder: Path) -> str:
             os.dup2(nothing.fileno(), 1)
             os.dup2(nothing.fileno(), 2)
         try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(SECONDS)
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             with warnings.catch_warnings():

@@ -170,7 +170,7 @@ def test_a_wheel_holds_the_library_and_an_editable_one_finds_the_study_too(tmp_p
         wheel.extractall(tmp_path / "site")
     code = f"import site; site.addsitedir({str(tmp_path / 'site')!r}); import study; print(study)"
     found = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-S", "-c", code],  # without the packages of the one that runs this
         cwd=copy / "notebooks",
         env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
         check=True,

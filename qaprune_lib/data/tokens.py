@@ -57,7 +57,7 @@ def locate_tokens(encoding: Encoding, text: str) -> Tokens:
     start = np.minimum(offsets[:, 0], len(text) - 1)
     end = np.maximum(offsets[:, 1], start + 1)
     codes, is_space = code_points(text), white_space(text)
-    if not text.isascii() and _JOINED.search(text):
+    if "\r\n" in text or (not text.isascii() and _JOINED.search(text)):
         first, after = _clusters(text)
         start, end, is_space = first[start], after[end - 1], is_space[first]
     if is_space[start].any() or is_space[end - 1].any():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gzip
 import shutil
 import sys
 import tarfile
@@ -79,13 +80,16 @@ def merge(source: Path, results: Path, runs: Path) -> Merged:
 def _unpack(folder: Path, target: Path) -> Path:
     """Join the parts of a tar file, and unpack plain files alone, none of them outside of it."""
     parts = sorted(folder.glob(f"{PART}*"), key=lambda path: int(path.name.removeprefix(PART)))
-    with tempfile.TemporaryFile(dir=target) as joined:
+    with tempfile.TemporaryFile(dir=target) as joined, tempfile.TemporaryFile(dir=target) as whole:
         for part in parts:
             with part.open("rb") as file:
                 shutil.copyfileobj(file, joined)
         joined.seek(0)
         try:
-            with tarfile.open(fileobj=joined) as archive:
+            with gzip.GzipFile(fileobj=joined) as plain:
+                shutil.copyfileobj(plain, whole)  # to its end, where the checksum stands
+            whole.seek(0)
+            with tarfile.open(fileobj=whole, mode="r:") as archive:
                 archive.extractall(target, filter="data")
         except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             raise RecordError(f"{folder}: its parts make no tar file: {error}") from error
