@@ -6,9 +6,9 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends git make \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home qaprune \
-    && install -d -o qaprune /work
+    && install -d -o qaprune /srv/qaprune
 USER qaprune
-WORKDIR /work
+WORKDIR /srv/qaprune
 ENV PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu PIP_NO_CACHE_DIR=1
 
 # a layer of its own, which changes with the lock only
@@ -17,5 +17,5 @@ RUN python -m venv .venv && .venv/bin/python -m pip install -r requirements.lock
 
 COPY --chown=qaprune . .
 RUN make install
-ENV PATH=/work/.venv/bin:$PATH
+ENV PATH=/srv/qaprune/.venv/bin:$PATH
 CMD ["make"]

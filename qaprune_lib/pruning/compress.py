@@ -31,9 +31,10 @@ from qaprune_lib.models import QuestionAnsweringModel, Topology, load_model, wei
 from qaprune_lib.models.adopt import check_own
 from qaprune_lib.progress import one_bar
 from qaprune_lib.pruning.budget import MACs, Parameters, Speedup
-from qaprune_lib.pruning.card import Compression, Step, model_card
+from qaprune_lib.pruning.card import model_card
 from qaprune_lib.pruning.latency import measure_latency
 from qaprune_lib.pruning.reconstruction import reconstruct
+from qaprune_lib.pruning.report import Compression, Step
 from qaprune_lib.pruning.slicing import prune
 from qaprune_lib.scorers import fisher
 from qaprune_lib.training.checkpoints import claim
@@ -81,8 +82,11 @@ def compress(
         windows: sizes.
         seed: of all that is drawn.
 
+    Returns:
+        The small model, and a report: steps, scores (percent), times (seconds), sizes (MiB).
+
     Raises:
-        DataError: no questions to train on, or none held out.
+        DataError: no questions to train on, none held out, or questions of another task.
         SettingsError: a budget that is no time, a target that is none, or a folder in use.
 
     >>> from qaprune_lib import load_model, load_squad
@@ -103,6 +107,10 @@ def compress(
         raise DataError(
             f'compress needs the splits "train" and "heldout" of load_squad; here is {given}'
         )
+    for name, rows in questions.items():
+        if not isinstance(rows, Dataset):
+            kind = type(rows).__name__
+            raise DataError(f"compress reads questions of load_squad; {name!r} is a {kind}")
     digests = {name: task_of(rows).digest(rows) for name, rows in questions.items()}
     asked = {"target": str(target), "windows": str(windows), "seed": seed, "questions": digests}
     work = _Work(folder, {**asked, "model": weights_digest(model)})

@@ -9,6 +9,8 @@ from typing import Any
 
 from qaprune_lib.errors import SettingsError, counts
 
+_COUNTS = ("epochs", "batch_size", "accumulation", "checkpoint_steps")
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -44,12 +46,13 @@ class TrainingSettings:
     checkpoint_steps: int = 200
 
     def __post_init__(self) -> None:
-        names = ("epochs", "batch_size", "accumulation", "checkpoint_steps", "max_steps", "seed")
-        *four, steps, seed = (getattr(self, name) for name in names)
-        whole = counts(**dict(zip(names, four, strict=False)))
-        whole += counts(or_none=True, max_steps=steps) + counts(least=0, most=2**32 - 1, seed=seed)
-        for name, value in zip(names, whole, strict=True):
-            object.__setattr__(self, name, value)
+        checked = {
+            **{name: counts(**{name: getattr(self, name)}) for name in _COUNTS},
+            "max_steps": counts(or_none=True, max_steps=self.max_steps),
+            "seed": counts(least=0, most=2**32 - 1, seed=self.seed),
+        }
+        for name, (value,) in checked.items():
+            object.__setattr__(self, name, value)  # a plain integer, however it was given
         for name in ("learning_rate", "warmup", "weight_decay", "max_grad_norm"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
