@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from qaprune_lib.cache import DIGESTS, is_intact, write_atomically, write_digests
+from qaprune_lib.cache import DIGESTS, file_digest, is_intact, write_atomically, write_digests
 from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import RecordError
 from qaprune_lib.models.load import load_model
@@ -134,6 +134,9 @@ class StageRun(Generic[P]):
             RecordError: metrics that no record holds; the checkpoints stay then.
         """
         parameters = self.parameters
+        weights = self.folder / "model" / "model.safetensors"
+        if weights.is_file():  # so that a model made again elsewhere can be told from this one
+            metrics = {**metrics, "weights": file_digest(weights)}
         record = Record(
             name=parameters.name,
             stage=parameters.stage,
