@@ -202,7 +202,6 @@ class SpanTrainer(Trainer):
                     mininterval=1.0, disable=not self.is_world_process_zero(),
                 )
             )  # fmt: skip
-            stack.enter_context(reproducible())
             self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         losses = tuple(entry["loss"] for entry in self.state.log_history if "loss" in entry)
         seconds, steps = time.perf_counter() - started, self.state.global_step
@@ -238,24 +237,6 @@ class SpanTrainer(Trainer):
         self.accelerator.wait_for_everyone()
         if self.args.should_save and self.folder is not None:
             write_digests(self.folder / f"checkpoint-{self.state.global_step}")
-
-
-os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA's BLAS is first used
-
-
-@contextmanager
-def reproducible() -> Iterator[None]:
-    """Inside of the block a GPU adds in a fixed order, so one seed gives one model there."""
-    before = torch.are_deterministic_algorithms_enabled()
-    warned = torch.is_deterministic_algorithms_warn_only_enabled()
-    fills = torch.utils.deterministic.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before, warn_only=warned)
-        torch.utils.deterministic.fill_uninitialized_memory = fills
 
 
 @contextmanager
