@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 import regex
@@ -17,6 +18,8 @@ from transformers import PreTrainedTokenizerBase
 from qaprune_lib.data.unicode_forms import code_points, white_space
 from qaprune_lib.errors import SettingsError
 
+_PART = 2**17  # characters
+_BETWEEN_WORDS = re.compile(r"(?<=[^\W_])\s(?=[^\W_])")
 _MARKS = {"Mn", "Mc", "Me", "Cf"}  # Unicode categories: combining marks and joiners
 _CLUSTER = regex.compile(r"\X")
 # a character that can share a cluster with its neighbour
@@ -40,10 +43,27 @@ class Tokens:
 
 
 def read_texts(backend: Tokenizer, texts: Iterable[str]) -> dict[str, Tokens]:
-    """The tokens of each distinct text, located by `locate_tokens`."""
+    """The tokens of each distinct text, located by `locate_tokens`.
+
+    A long text is read in parts, as a tokenizer needs some hundred bytes for each of its characters.
+    """
     distinct = list(dict.fromkeys(texts))
-    encodings = backend.encode_batch(distinct)
-    return {text: locate_tokens(e, text) for text, e in zip(distinct, encodings, strict=True)}
+    short = [text for text in distinct if len(text) <= _PART]
+    encodings = backend.encode_batch(short)
+    located = {text: locate_tokens(e, text) for text, e in zip(short, encodings, strict=True)}
+    return {text: located.get(text) or _in_parts(backend, text) for text in distinct}
+
+
+def _in_parts(backend: Tokenizer, text: str) -> Tokens:
+    """The tokens of a long text: it is cut at single spaces, where no token and no mark crosses."""
+    cuts = [0]
+    while (cut := _BETWEEN_WORDS.search(text, cuts[-1] + _PART)) is not None:
+        cuts.append(cut.start())
+    parts = []
+    for begin, end in pairwise([*cuts, len(text)]):
+        tokens = locate_tokens(backend.encode(text[begin:end]), text[begin:end])
+        parts.append((tokens.ids, tokens.start + begin, tokens.end + begin))
+    return Tokens(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
 def locate_tokens(encoding: Encoding, text: str) -> Tokens:

