@@ -45,7 +45,7 @@ class Tokens:
 def read_texts(backend: Tokenizer, texts: Iterable[str]) -> dict[str, Tokens]:
     """The tokens of each distinct text, located by `locate_tokens`.
 
-    A long text is read in parts, as a tokenizer needs some hundred bytes for each of its characters.
+    A long text is read in parts: a tokenizer needs some hundred bytes for each character.
     """
     distinct = list(dict.fromkeys(texts))
     short = [text for text in distinct if len(text) <= _PART]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from torch import nn
+
+Model = TypeVar("Model", bound=nn.Module)
 
 _LOCK = threading.Lock()
 _READERS: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
@@ -31,3 +35,19 @@ def evaluating(model: nn.Module) -> Iterator[None]:
                 model.eval()
                 for module in _TRAINING.pop(model):
                     module.training = True
+
+
+def frozen_copy(model: Model) -> Model:
+    """The same weights in modules of their own, without gradients, in evaluation mode.
+
+    What is hooked, switched or moved in the copy is no business of other threads that use the
+    model. It takes next to no memory.
+    """
+    shared: dict[int, Any] = {
+        id(weights): nn.Parameter(weights.detach(), requires_grad=False)
+        for weights in model.parameters()
+    }
+    shared |= {id(values): values for values in model.buffers()}
+    if (tokenizer := getattr(model, "tokenizer", None)) is not None:
+        shared[id(tokenizer)] = tokenizer
+    return copy.deepcopy(model, shared).eval()

@@ -28,7 +28,7 @@ from qaprune_lib.evaluation.logits import features_for
 from qaprune_lib.models.adopt import check_own
 from qaprune_lib.models.architecture import Encoder
 from qaprune_lib.models.pruned import QuestionAnsweringModel
-from qaprune_lib.models.sharing import evaluating
+from qaprune_lib.models.sharing import evaluating, frozen_copy
 from qaprune_lib.models.topology import Topology
 from qaprune_lib.progress import tqdm
 from qaprune_lib.training.objectives import model_inputs
@@ -107,14 +107,14 @@ def reconstruct(
         raise DataError("reconstruction needs at least two windows; these questions give one")
     mended = copy.deepcopy(small)
     mended.tokenizer, mended.compute_dtype = small.tokenizer, small.compute_dtype
-    ours, theirs = Encoder(mended), Encoder(full)
+    ours, theirs = Encoder(mended), Encoder(frozen_copy(full))
     depth = ours.shape.n_layers
     at = torch.tensor(_places(small, full), device=small.device)
     below: list[Any] = [None] * len(batches)
     below_theirs: list[Any] = [None] * len(batches)
     found: list[Mended] = []
     bar = tqdm(total=2 * depth, desc="reconstruct", unit="sublayer", mininterval=1.0)
-    with bar, evaluating(mended), evaluating(full), torch.inference_mode():
+    with bar, evaluating(mended), torch.inference_mode():
         for layer in range(depth):
             goals = []
             for number, batch in enumerate(batches):

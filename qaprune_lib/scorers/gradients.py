@@ -8,7 +8,6 @@ whose size would change the scores.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -19,24 +18,11 @@ from qaprune_lib.data.arrow_cache import column
 from qaprune_lib.data.batching import LABELS, Collator, batches_by_tokens, take_rows
 from qaprune_lib.gates.masks import Masks, apply_masks
 from qaprune_lib.models import QuestionAnsweringModel, shape_of
-from qaprune_lib.models.sharing import evaluating
+from qaprune_lib.models.sharing import frozen_copy
 from qaprune_lib.progress import tqdm
 from qaprune_lib.training.objectives import CrossEntropy, model_inputs
 
 _COLUMNS = ("input_ids", "token_type_ids", *LABELS)
-
-
-@contextmanager
-def frozen(model: QuestionAnsweringModel) -> Iterator[None]:
-    """No gradient for any weight, dropout off; both as before afterwards."""
-    flags = [(weights, weights.requires_grad) for weights in model.parameters()]
-    model.requires_grad_(False)
-    try:
-        with evaluating(model):
-            yield
-    finally:
-        for weights, flag in flags:
-            weights.requires_grad_(flag)
 
 
 def summed_gradients(
@@ -81,7 +67,8 @@ def gate_gradients(
     dtype, collator = next(model.parameters()).dtype, Collator.of(model.tokenizer)
     inputs = features.select_columns([name for name in _COLUMNS if name in features.column_names])
     bar = tqdm(total=len(features), desc=description, unit="window", mininterval=1.0)
-    with bar, frozen(model):
+    model = frozen_copy(model)
+    with bar:
         for rows in batches_by_tokens(column(features, "length"), max_tokens):
             batch = collator(take_rows(inputs, rows))
             batch = {name: tensor.to(model.device) for name, tensor in batch.items()}

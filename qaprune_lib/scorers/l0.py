@@ -19,7 +19,7 @@ from qaprune_lib.errors import SettingsError, warn
 from qaprune_lib.gates.hard_concrete import HardConcrete, PenaltyOn
 from qaprune_lib.gates.masks import Masks, apply_masks
 from qaprune_lib.models import KINDS, QuestionAnsweringModel, shape_of
-from qaprune_lib.scorers.gradients import frozen
+from qaprune_lib.models.sharing import frozen_copy
 from qaprune_lib.scorers.registry import scorer
 from qaprune_lib.scorers.scores import (
     GateScores,
@@ -223,25 +223,22 @@ def l0(
     training_set = TrainingSet.of(model, dataset, windows, teacher, distillation)
     warn_if_untrained(model)
     kinds = [kind for kind in KINDS if kind in penalty]
-    gated, training = GatedModel(model, kinds, settings), settings.training
+    frozen, training = frozen_copy(model), settings.training
+    gated = GatedModel(frozen, kinds, settings)
     described = {"penalty": dict(penalty), **asdict(settings)}
-    device = model.device
-    with frozen(model), dropout_set(model, training.dropout):
-        model.train(training.dropout)
-        try:
-            trainer = GateTrainer(
-                gated,
-                training_set,
-                training,
-                folder,
-                "gates " + " ".join(f"{kind} λ={penalty[kind]:g}" for kind in kinds),
-                optimizer=_optimizer(gated, settings),
-                penalty=dict(penalty),
-            )
-            _warn_if_short(training.learning_rate, trainer.args.max_steps)
-            report = trainer.run(described)
-        finally:
-            model.to(device)  # type: ignore[arg-type]
+    with dropout_set(frozen, training.dropout):
+        frozen.train(training.dropout)
+        trainer = GateTrainer(
+            gated,
+            training_set,
+            training,
+            folder,
+            "gates " + " ".join(f"{kind} λ={penalty[kind]:g}" for kind in kinds),
+            optimizer=_optimizer(gated, settings),
+            penalty=dict(penalty),
+        )
+        _warn_if_short(training.learning_rate, trainer.args.max_steps)
+        report = trainer.run(described)
     shares = {
         kind: float(gated.open_gates(kind).detach() / gated.present[kind].sum().clamp(min=1))
         for kind in kinds

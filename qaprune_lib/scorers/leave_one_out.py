@@ -20,8 +20,8 @@ from qaprune_lib.evaluation.decode import decode
 from qaprune_lib.evaluation.logits import WindowLogits, features_for, run
 from qaprune_lib.evaluation.squad import score_predictions
 from qaprune_lib.models import Encoder, QuestionAnsweringModel, Topology
+from qaprune_lib.models.sharing import frozen_copy
 from qaprune_lib.progress import tqdm
-from qaprune_lib.scorers.gradients import frozen
 from qaprune_lib.scorers.registry import scorer
 from qaprune_lib.scorers.scores import GateScores, warn_if_untrained
 
@@ -51,12 +51,13 @@ def leave_one_out(
         raise DataError("leave-one-out scores heads by F1 on questions of SQuAD's form alone")
     features = features_for(model, dataset, windows)
     warn_if_untrained(model)
-    encoder = Encoder(model)
+    whole = frozen_copy(model)
+    encoder = Encoder(whole)
     kept = Topology.of(model).kept("attn")
     heads = [(layer, head) for layer, of_layer in enumerate(kept) for head in of_layer]
     f1 = [
         score_predictions(dataset, decode(dataset, features, logits)).at_zero.f1
-        for logits in _logits_without(model, encoder, features, heads, max_tokens)
+        for logits in _logits_without(whole, encoder, features, heads, max_tokens)
     ]
     scores = np.zeros(encoder.shape.gates("attn"))
     for (layer, head), without in zip(heads, f1[1:], strict=True):
@@ -78,7 +79,7 @@ def _logits_without(
     inputs = features.select_columns(["input_ids", "token_type_ids"])
     batches = batches_by_tokens(column(features, "length"), max_tokens)
     bar = tqdm(total=len(batches) * len(heads), desc="leave one out", unit="pass", mininterval=1.0)
-    with bar, frozen(model), torch.inference_mode():
+    with bar, torch.inference_mode():
         for rows in batches:
             batch = collator(take_rows(inputs, rows))
 

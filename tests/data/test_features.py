@@ -279,7 +279,9 @@ def test_windows_are_those_of_the_stock_tokenizer(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@given(pieces=st.lists(texts() | st.sampled_from([*SCRIPTS, "one two\nthree <mask> 4"]), max_size=6))
+@given(
+    pieces=st.lists(texts() | st.sampled_from([*SCRIPTS, "one two\nthree <mask> 4"]), max_size=6)
+)
 @settings(max_examples=50)
 def test_a_long_text_has_the_same_tokens_in_parts(kind: str, pieces: list[str]) -> None:
     text = "begin " + "".join(pieces) + " end of it"

@@ -256,7 +256,8 @@ def test_no_gradient_is_built_for_frozen_weights(monkeypatch: pytest.MonkeyPatch
 
     def checked(self: Any, gated: Any, *arguments: Any, **keywords: Any) -> torch.Tensor:
         loss = original(self, gated, *arguments, **keywords)
-        assert not any(weights.requires_grad for weights in model.parameters())
+        (frozen,) = self.accelerator.unwrap_model(gated).frozen_model
+        assert not any(weights.requires_grad for weights in frozen.parameters())
         queue, seen = [loss.grad_fn], set()
         while queue:
             node = queue.pop()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
 
-from qaprune_lib.models import QuestionAnsweringModel
-from qaprune_lib.scorers import fisher, gain, l0, leave_one_out
+from qaprune_lib.evaluation.predict import predict
+from qaprune_lib.models import QuestionAnsweringModel, Topology
+from qaprune_lib.pruning.reconstruction import reconstruct
+from qaprune_lib.pruning.slicing import prune
+from qaprune_lib.scorers import fisher, gain, l0, leave_one_out, random
 from qaprune_lib.scorers.gradients import gate_gradients
 from qaprune_lib.training.trainer import SpanTrainer
 from tests.models.tiny import tiny_model
@@ -28,19 +32,6 @@ RUNS: dict[str, Callable[[QuestionAnsweringModel], Any]] = {
 }
 
 
-def test_l0_gives_the_model_back_where_it_was_also_after_an_error(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    model = tiny_model("bert")
-    moves: list[torch.device] = []
-    monkeypatch.setattr(model, "to", lambda device: moves.append(device))
-    monkeypatch.setattr(SpanTrainer, "run", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        l0(model, QUESTIONS, penalty={"attn": 0.1}, batch_size=4, **WINDOWS)
-    assert moves == [model.device, model.device]  # to where the gates are trained, and back
-    assert not model.training
-
-
 def state(model: QuestionAnsweringModel) -> tuple[Any, ...]:
     return (
         [weights.requires_grad for weights in model.parameters()],
@@ -50,6 +41,33 @@ def state(model: QuestionAnsweringModel) -> tuple[Any, ...]:
         ["forward" in vars(module) for module in model.modules()],
         [getattr(module, "p", None) for module in model.modules()],
     )
+
+
+def test_an_error_in_training_leaves_the_model_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model("bert", **DROPOUT).train()
+    before = state(model)
+    monkeypatch.setattr(SpanTrainer, "run", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        RUNS["l0"](model)
+    assert state(model) == before
+
+
+def test_one_model_is_scored_mended_and_asked_from_several_threads() -> None:
+    model = tiny_model("bert", num_hidden_layers=2, intermediate_size=16)
+    half = prune(model, Topology.from_scores(random(model, kinds=["ff"]), fraction=0.5))
+    work: list[Callable[[], Any]] = [
+        lambda: gain(model, QUESTIONS, **WINDOWS).get("ff").tolist(),
+        lambda: fisher(model, QUESTIONS, **WINDOWS).get("attn").tolist(),
+        lambda: leave_one_out(model, QUESTIONS, **WINDOWS).get("attn").tolist(),
+        lambda: reconstruct(half, model, QUESTIONS, **WINDOWS)[1],
+        lambda: [answer.start for answer in predict(model, QUESTIONS, progress=False, **WINDOWS)],
+    ]
+    expected = [one() for one in work]
+    before = state(model)
+    with ThreadPoolExecutor(5) as pool:
+        for _ in range(5):
+            assert list(pool.map(lambda one: one(), work)) == expected
+    assert state(model) == before
 
 
 @pytest.mark.parametrize("architecture", ["bert", "mpnet"])
