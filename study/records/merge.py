@@ -22,6 +22,8 @@ from study.records.record import (
     write_record,
 )
 
+MOST_TIMES = 100
+"""As large as its parts a tar file can be; records shrink to about a tenth."""
 PART = "part-"
 """How the names of the parts of a tar file begin, which end in their numbers."""
 
@@ -84,10 +86,17 @@ def _unpack(folder: Path, target: Path) -> Path:
         for part in parts:
             with part.open("rb") as file:
                 shutil.copyfileobj(file, joined)
+        largest = 2**20 + MOST_TIMES * joined.tell()
         joined.seek(0)
         try:
             with gzip.GzipFile(fileobj=joined) as plain:
-                shutil.copyfileobj(plain, whole)  # to its end, where the checksum stands
+                while block := plain.read(2**20):  # to its end, where the checksum stands
+                    whole.write(block)
+                    if whole.tell() > largest:
+                        raise RecordError(
+                            f"{folder}: its parts unpack to more than {MOST_TIMES} times their "
+                            "size, which is no bundle's results"
+                        )
             whole.seek(0)
             with tarfile.open(fileobj=whole, mode="r:") as archive:
                 archive.extractall(target, filter="data")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import tempfile
 from pathlib import Path
@@ -80,6 +81,16 @@ def test_of_damaged_parts_nothing_is_taken_in(
             assert not (Path(root) / "runs").exists()
         else:  # a bit of the header, or of the padding, that says nothing
             assert in_order(read_records(results)) == in_order(read_records(left / "results"))
+
+
+def test_parts_that_would_fill_the_disk_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with gzip.open(tmp_path / "out" / "part-0", "wb") as file:
+        for _ in range(64):
+            file.write(bytes(2**20))
+    with pytest.raises(RecordError, match="unpack to more than 100 times their size"):
+        merge(tmp_path / "out", tmp_path / "results", tmp_path / "runs")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_another_record_of_the_same_run_is_refused(left: Path, tmp_path: Path) -> None:
