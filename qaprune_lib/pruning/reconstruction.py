@@ -3,14 +3,14 @@
 After slicing, each sublayer's output projection is solved anew so that the sum before its
 LayerNorm comes as close as it can to the unpruned model's, on a few hundred windows: sublayer by
 sublayer, each on the inputs that it has in the model that was mended so far, residual stream
-included. Beyond the paper; after Kwon et al. 2022, ZipLM (Kurtic et al. 2023) and K-prune (Park
-et al. 2024).
+included. The span layer comes last, fitted to the unpruned model's logits. Beyond the paper; after
+Kwon et al. 2022, ZipLM (Kurtic et al. 2023) and K-prune (Park et al. 2024).
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +36,7 @@ from qaprune_lib.training.objectives import model_inputs
 Batch = dict[str, Tensor]
 SUBLAYERS = (("attention_output", "attention_norm"), ("output", "output_norm"))
 """Names in the architecture table: an output projection, and the LayerNorm behind its sum."""
+SPAN_LAYER = "qa_outputs"
 _MAX_TOKENS = 2048
 
 
@@ -44,8 +45,9 @@ class Mended:
     """What the correction did to one sublayer, on windows that it was not fitted on.
 
     Attributes:
-        layer, projection: which.
-        before, after: mean squared distance per token and dimension to the unpruned model's sum.
+        layer, projection: which; the span layer comes after the last layer.
+        before, after: mean squared distance per token and dimension to the unpruned model's sum, or
+            to its logits.
     """
 
     layer: int
@@ -65,7 +67,7 @@ def reconstruct(
     heldout: float = 0.2,
     seed: int = 0,
 ) -> tuple[QuestionAnsweringModel, list[Mended]]:
-    """A copy of a sliced model whose output projections are fitted to the unpruned model's.
+    """A copy of a sliced model, its output projections and span layer fitted to the unpruned model.
 
     For x [tokens, k] the inputs of a sliced projection (W, b) and r what its sum lacks of the
     unpruned model's, with x̃ = [x, 1] and A = x̃ᵀx̃ over real tokens,
@@ -113,7 +115,7 @@ def reconstruct(
     below: list[Any] = [None] * len(batches)
     below_theirs: list[Any] = [None] * len(batches)
     found: list[Mended] = []
-    bar = tqdm(total=2 * depth, desc="reconstruct", unit="sublayer", mininterval=1.0)
+    bar = tqdm(total=2 * depth + 1, desc="reconstruct", unit="sublayer", mininterval=1.0)
     with bar, evaluating(mended), torch.inference_mode():
         for layer in range(depth):
             goals = []
@@ -121,20 +123,25 @@ def reconstruct(
                 sums, below_theirs[number] = _sums(theirs, batch, layer, below_theirs[number])
                 goals.append([goal.to(small.device)[..., at] for goal in sums])
             for which, (projection, norm) in enumerate(SUBLAYERS):
-                fit, test = _LeastSquares(), _LeastSquares()
-                for number, batch in enumerate(batches):
-                    x, total = _inputs(ours, batch, layer, projection, norm, below[number])
-                    real = batch["attention_mask"].to(x.device).bool()
-                    side = test if number < n_heldout else fit
-                    side.add(x[real], (goals[number][which] - total)[real])
-                change = fit.solve(ridge)
-                before, after = test.error(), test.error(change)
-                if after < before:
-                    _add(ours.module(layer, projection), change)
-                found.append(Mended(layer, projection, before, min(before, after)))
+                parts = (
+                    _real(batch, x, goals[number][which] - total)
+                    for number, batch in enumerate(batches)
+                    for x, total in [_inputs(ours, batch, layer, projection, norm, below[number])]
+                )
+                errors = _mend(ours.module(layer, projection), parts, n_heldout, ridge)
+                found.append(Mended(layer, projection, *errors))
                 bar.update()
             for number, batch in enumerate(batches):
                 below[number] = _layer_output(ours, batch, layer, below[number])
+        parts = (
+            _real(batch, x, goal.to(x.device) - logits)
+            for number, batch in enumerate(batches)
+            for x, logits in [_span_layer(ours, batch, below[number])]
+            for _, goal in [_span_layer(theirs, batch, below_theirs[number])]
+        )
+        errors = _mend(mended.get_submodule(SPAN_LAYER), parts, n_heldout, ridge)
+        found.append(Mended(depth, SPAN_LAYER, *errors))
+        bar.update()
     return mended, found
 
 
@@ -157,6 +164,29 @@ def _draw(
     groups = batches_by_tokens(lengths, max(1, min(_MAX_TOKENS, int(np.sum(lengths)) // 8)))
     batches = [model_inputs(collator(take_rows(features, rows))) for rows in groups]
     return [batches[number] for number in generator.permutation(len(batches))]
+
+
+def _real(batch: Batch, *values: Tensor) -> list[Tensor]:
+    """The rows of [batch, length, …] that are no padding."""
+    real = batch["attention_mask"].to(values[0].device).bool()
+    return [each[real] for each in values]
+
+
+def _mend(
+    module: nn.Module, parts: Iterable[list[Tensor]], n_heldout: int, ridge: float
+) -> tuple[float, float]:
+    """Fit a projection to inputs and what its sums lack; returns the errors before and after.
+
+    The first `n_heldout` parts are those that judge it.
+    """
+    fit, test = _LeastSquares(), _LeastSquares()
+    for number, (inputs, residual) in enumerate(parts):
+        (test if number < n_heldout else fit).add(inputs, residual)
+    change = fit.solve(ridge)
+    before, after = test.error(), test.error(change)
+    if after < before:
+        _add(module, change)
+    return before, min(before, after)
 
 
 def _places(small: QuestionAnsweringModel, full: QuestionAnsweringModel) -> list[int]:
@@ -243,6 +273,22 @@ def _inputs(
     if "inputs" not in seen:  # no head is left: the block only adds its bias
         seen["inputs"] = seen["sum"][..., :0]
     return seen["inputs"], seen["sum"]
+
+
+def _span_layer(encoder: Encoder, batch: Batch, below: Any) -> tuple[Tensor, Tensor]:
+    """Inputs and outputs of the span layer, given what the last layer returned."""
+    seen: list[Tensor] = []
+
+    def store(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        seen.extend((inputs[0], output))
+
+    handle = encoder.model.get_submodule(SPAN_LAYER).register_forward_hook(store)
+    try:
+        with _from_layer(encoder, len(encoder.layers), below):
+            _run(encoder, batch)
+    finally:
+        handle.remove()
+    return seen[0], seen[1]
 
 
 def _layer_output(encoder: Encoder, batch: Batch, layer: int, below: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -55,17 +57,17 @@ def test_nearer_to_the_full_model_on_other_windows(
     assert model.training
     assert mended.training == plain.training
     assert Topology.of(mended) == topology
-    assert [s.projection for s in found] == ["attention_output", "output"] * (len(found) // 2)
+    sublayers = ["attention_output", "output"] * (len(found) // 2)
+    assert [s.projection for s in found] == [*sublayers, "qa_outputs"]
     assert all(sublayer.after <= sublayer.before for sublayer in found)
     assert any(sublayer.after < sublayer.before for sublayer in found)
 
 
-def seen_at_first_block(
-    model: QuestionAnsweringModel, batch: dict[str, torch.Tensor]
+def seen_at(
+    model: QuestionAnsweringModel, module: torch.nn.Module, batch: dict[str, torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inputs and outputs of the first layer's output projection of attention."""
+    """Inputs and outputs of one of the model's layers."""
     seen: list[torch.Tensor] = []
-    module = Encoder(model).module(0, "attention_output")
     hook = module.register_forward_hook(lambda _, inputs, output: seen.extend([inputs[0], output]))
     with torch.inference_mode():
         model(**batch)
@@ -73,20 +75,35 @@ def seen_at_first_block(
     return seen[0], seen[1]
 
 
-def test_the_solution_is_that_of_least_squares() -> None:
+def first_block(model: QuestionAnsweringModel) -> torch.nn.Module:
+    return Encoder(model).module(0, "attention_output")
+
+
+def span_layer(model: QuestionAnsweringModel) -> torch.nn.Module:
+    return model.get_submodule("qa_outputs")
+
+
+@pytest.mark.parametrize("layer_of", [first_block, span_layer])
+def test_the_solution_is_that_of_least_squares(
+    layer_of: Callable[[QuestionAnsweringModel], torch.nn.Module],
+) -> None:
     model = tiny_model("bert", trained=True)
     keep = np.ones((3, 4), dtype=bool)
     keep[0, 1:] = False
     topology = Topology.from_masks(shape_of(model.config), {"attn": keep})
-    plain, mended, _ = fitted(model, topology, ridge=0.05, n_windows=12, heldout=0.3)
+    plain, mended, found = fitted(model, topology, ridge=0.05, n_windows=12, heldout=0.3)
     batches = reconstruction._draw(model, toy_questions(40), WINDOWS, 12, 0)
     fit = batches[max(1, round(0.3 * len(batches))) :]
+    assert found[0].after < found[0].before
+    assert found[-1].after < found[-1].before
+    unfitted = copy.deepcopy(mended)  # all but this layer
+    layer_of(unfitted).load_state_dict(layer_of(plain).state_dict())
 
     rows, targets = [], []
     for batch in fit:
         real = batch["attention_mask"].bool()
-        _, wanted = seen_at_first_block(model, batch)
-        inputs, got = seen_at_first_block(plain, batch)
+        _, wanted = seen_at(model, layer_of(model), batch)
+        inputs, got = seen_at(unfitted, layer_of(unfitted), batch)
         rows.append(inputs[real].double().numpy())
         targets.append((wanted - got)[real].double().numpy())
     a = np.concatenate(rows)
@@ -97,10 +114,10 @@ def test_the_solution_is_that_of_least_squares() -> None:
     expected = np.linalg.lstsq(
         stacked, np.concatenate([goal, np.zeros((a.shape[1], goal.shape[1]))])
     )[0]
-    old, new = (Encoder(m).module(0, "attention_output") for m in (plain, mended))
-    change = (new.weight - old.weight).detach().double().numpy().T
+    old, new = (dict(layer_of(m).named_parameters()) for m in (plain, mended))
+    change = (new["weight"] - old["weight"]).detach().double().numpy().T
     np.testing.assert_allclose(change, expected[:-1], rtol=1e-3, atol=1e-5)
-    bias = (new.bias - old.bias).detach().double().numpy()
+    bias = (new["bias"] - old["bias"]).detach().double().numpy()
     np.testing.assert_allclose(bias, expected[-1], rtol=1e-3, atol=1e-5)
 
 
