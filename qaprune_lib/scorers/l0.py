@@ -27,6 +27,7 @@ from qaprune_lib.scorers.scores import (
     warn_if_untrained,
     without_absent,
 )
+from qaprune_lib.scorers.targets import Multipliers, Target, at_target, check_target, kinds_of
 from qaprune_lib.training.bert_adam import BertAdam
 from qaprune_lib.training.objectives import Distillation
 from qaprune_lib.training.settings import TrainingSettings, with_hyperparameters
@@ -83,16 +84,21 @@ class GateSettings:
 
 
 class GatedModel(nn.Module):
-    """A frozen model under hard-concrete gates; the gates are its only parameters.
+    """A frozen model under hard-concrete gates; these, and multipliers, are its only parameters.
 
     Args:
         model: runs as it is; its weights are neither trained nor saved here.
         kinds: kinds of gates.
         settings: initial values and the seed.
+        target: what the gates are driven to, if not by a fixed penalty.
     """
 
     def __init__(
-        self, model: QuestionAnsweringModel, kinds: list[str], settings: GateSettings
+        self,
+        model: QuestionAnsweringModel,
+        kinds: list[str],
+        settings: GateSettings,
+        target: Target | None = None,
     ) -> None:
         super().__init__()
         self.frozen_model = [model]  # in a list: not a submodule, so neither saved nor trained
@@ -113,6 +119,7 @@ class GatedModel(nn.Module):
                 model, {kind: np.zeros(shape.gates(kind)) for kind in kinds}
             ).items()
         }
+        self.multipliers = None if target is None else Multipliers(target, model)
         self.step = (0, 0)
 
     def forward(self, **batch: Tensor) -> QuestionAnsweringModelOutput:
@@ -134,13 +141,13 @@ class GatedModel(nn.Module):
         return cast(HardConcrete, self.gates[kind])
 
     def open_gates(self, kind: str) -> Tensor:
-        """Expected number of open gates of one kind (a scalar); absent slices do not count."""
+        """Probability that each gate of one kind is open, 0 where there is no slice any more."""
         probability = self.gate(kind).probability(self.settings.penalty_on)
-        return probability[self.present[kind].to(probability.device)].sum()
+        return probability * self.present[kind].to(probability)
 
 
 class GateTrainer(SpanTrainer):
-    """Adds Σ λ_k E[open gates of kind k] to the loss."""
+    """Adds Σ λ_k E[open gates of kind k] to the loss, or what drives the gates to a target."""
 
     def __init__(
         self, gated: GatedModel, *arguments: Any, penalty: Mapping[str, float], **keywords: Any
@@ -166,7 +173,10 @@ class GateTrainer(SpanTrainer):
         gated.step = self.micro_step
         loss = super().compute_loss(model, inputs)
         for kind, weight in self.penalty.items():
-            loss = loss + weight * gated.open_gates(kind)
+            loss = loss + weight * gated.open_gates(kind).sum()
+        if gated.multipliers is not None:
+            kinds = {kind: gated.open_gates(kind) for kind in gated.gates}
+            loss = loss + gated.multipliers(kinds, now / self.args.max_steps)
         return loss
 
 
@@ -175,7 +185,8 @@ def l0(
     model: QuestionAnsweringModel,
     dataset: QuestionData,
     *,
-    penalty: Mapping[str, float],
+    penalty: Mapping[str, float] | None = None,
+    target: Target | None = None,
     teacher: QuestionAnsweringModel | None = None,
     distillation: Distillation | None = None,
     settings: GateSettings | None = None,
@@ -194,6 +205,9 @@ def l0(
         dataset: questions to train the gates on, in SQuAD's form or Natural Questions.
         penalty: λ per kind, as {"attn": 2e-2}. The paper runs one kind at a time; several kinds
             make a joint run.
+        target: instead of λ, what is to be removed: a share of each kind, as {"attn": 0.5}, or a
+            budget for heads and activations together, such as `MACs(0.5)` or `Speedup(2.0)`. The
+            penalties are found while the gates are trained (`qaprune_lib.scorers.targets`).
         teacher: the objective is distillation from it, instead of cross-entropy.
         distillation: weight and temperature, with a teacher.
         settings: `GateSettings`; single hyper-parameters, of it or of its `training`, can be given
@@ -201,12 +215,15 @@ def l0(
         windows, folder: as for `finetune`.
 
     Returns:
-        Scores to cut at `threshold=0.0`; `open_mean` holds E[γ] for folding, and
-        `settings["report"]` the training report and the expected share of open gates.
+        Scores to cut at `threshold=0.0`, where they meet a target if there is one; `open_mean`
+        holds E[γ] for folding, and `settings["report"]` the training report and the expected share
+        of open gates.
 
     Raises:
-        SettingsError: a λ that is negative or not a number, no or an unknown kind, an unknown
-            hyper-parameter, or a folder of another run.
+        SettingsError: a λ that is negative or not a number, no or an unknown kind, a share that is
+            none, penalty and target both or neither, an unknown hyper-parameter, or a folder of
+            another run.
+        TopologyError: a budget that cannot be met.
         DataError: an empty data set.
 
     Warns:
@@ -217,15 +234,32 @@ def l0(
     >>> options = {"penalty": {"attn": 0.02}, "max_steps": 1, "windows": Windows(96)}
     >>> l0(model, train.select(range(4)), **options).settings["report"]["steps"]
     1
+    >>> options = {"target": {"attn": 0.5}, "max_steps": 1, "windows": Windows(96)}
+    >>> int((l0(model, train.select(range(4)), **options).get("attn") > 0).sum())
+    18
     """
     settings = _with_hyperparameters(settings or GateSettings(), hyperparameters)
-    _check_penalty(penalty)
+    if (penalty is None) == (target is None):
+        raise SettingsError("pass either penalty= (λ of each kind) or target= (what to remove)")
+    if target is None:
+        penalty = penalty or {}
+        _check_penalty(penalty)
+        wanted, driven = list(penalty), {kind: f"λ={λ:g}" for kind, λ in penalty.items()}
+        described: dict[str, Any] = {"penalty": dict(penalty)}
+    else:
+        penalty, wanted = {}, kinds_of(target)
+        if settings.optimizer != "adam":
+            raise SettingsError(f"a target needs optimizer='adam', not {settings.optimizer!r}")
+        check_target(target, model)
+        shares = dict(target) if isinstance(target, Mapping) else {}
+        driven = {kind: f"−{shares[kind]:.0%}" if shares else "to a budget" for kind in wanted}
+        described = {"target": shares or str(target)}
     training_set = TrainingSet.of(model, dataset, windows, teacher, distillation)
     warn_if_untrained(model)
-    kinds = [kind for kind in KINDS if kind in penalty]
+    kinds = [kind for kind in KINDS if kind in wanted]
     frozen, training = frozen_copy(model), settings.training
-    gated = GatedModel(frozen, kinds, settings)
-    described = {"penalty": dict(penalty), **asdict(settings)}
+    gated = GatedModel(frozen, kinds, settings, target)
+    described |= asdict(settings)
     with dropout_set(frozen, training.dropout):
         frozen.train(training.dropout)
         trainer = GateTrainer(
@@ -233,19 +267,19 @@ def l0(
             training_set,
             training,
             folder,
-            "gates " + " ".join(f"{kind} λ={penalty[kind]:g}" for kind in kinds),
+            "gates " + " ".join(f"{kind} {driven[kind]}" for kind in kinds),
             optimizer=_optimizer(gated, settings),
-            penalty=dict(penalty),
+            penalty=penalty,
         )
         _warn_if_short(training.learning_rate, trainer.args.max_steps)
         report = trainer.run(described)
     shares = {
-        kind: float(gated.open_gates(kind).detach() / gated.present[kind].sum().clamp(min=1))
+        kind: float(gated.open_gates(kind).detach().sum() / gated.present[kind].sum().clamp(min=1))
         for kind in kinds
     }
     identity = training_set.identity
     shown = {name: identity[name] for name in ("objective", "distillation", "windows")}
-    return GateScores.of(
+    scores = GateScores.of(
         "l0",
         model,
         {kind: gated.gate(kind).log_alpha.detach().double().cpu().numpy() for kind in kinds},
@@ -255,6 +289,7 @@ def l0(
         additive=False,
         open_mean={kind: gated.gate(kind).mean().double().cpu().numpy() for kind in kinds},
     )
+    return scores if target is None else at_target(scores, target)
 
 
 def _warn_if_short(learning_rate: float, steps: int) -> None:
@@ -286,7 +321,10 @@ def _check_penalty(penalty: Mapping[str, float]) -> None:
 
 def _optimizer(gated: GatedModel, settings: GateSettings) -> torch.optim.Optimizer:
     rate = settings.training.learning_rate
-    parameters = list(gated.parameters())
+    gates = list(gated.gates.parameters())
     if settings.optimizer == "bert_adam":
-        return BertAdam(parameters, lr=rate)
-    return torch.optim.Adam(parameters, lr=rate)
+        return BertAdam(gates, lr=rate)
+    groups: list[dict[str, Any]] = [{"params": gates}]
+    if gated.multipliers is not None:
+        groups.append({"params": list(gated.multipliers.parameters()), "maximize": True})
+    return torch.optim.Adam(groups, lr=rate)
