@@ -17,7 +17,15 @@ LIBRARY = (
 STUDY = (
     *("records", "plan", "stages"),
     *("expressions", "paper", "markup", "linked", "names", "frames", "claims", "tables"),
-    *("scoreboard", "curve_tables", "paper_tables", "figures", "interactive", "operating_points"),
+    *(
+        "scoreboard",
+        "curve_tables",
+        "paper_tables",
+        "compressed",
+        "figures",
+        "interactive",
+        "operating_points",
+    ),
     *("explorer", "pages", "summary", "build", "__init__", "__main__"),
 )
 """The parts of each house, each of which may import those before it."""

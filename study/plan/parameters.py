@@ -321,6 +321,32 @@ class Retrain(StageParameters):
         return [name for name in (self.model, self.teacher) if name is not None]
 
 
+class Compress(StageParameters):
+    """Prune in steps, mend and distil in one call, to what is asked for (not in the paper)."""
+
+    stage = "compress"
+    notebook = "06_compress"
+
+    model: str = Field("embedded", description="run:ID of a fine-tuning run, or a model")
+    speedup: Annotated[float, Field(gt=1, allow_inf_nan=False)] | None = Field(
+        None, description="times as fast on this device; None: macs says how small"
+    )
+    macs: Share | None = Field(0.5, description="share of the multiply-accumulates that stays")
+    budget: str = Field("1s", description="of time; what pruning leaves of it is for distillation")
+    seed: Seed = Field(0, description="of all that is drawn")
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        if (self.speedup is None) == (self.macs is None):
+            raise ValueError("name either speedup or macs, and None for the other")
+        if self.task != "squad":
+            raise ValueError("compress reads questions of SQuAD alone")
+        return self
+
+    def references(self) -> list[str]:  # noqa: D102
+        return [self.model]
+
+
 class DecodeTime(StageParameters):
     """Decode the dev questions with several models in turns; the first is the reference."""
 
@@ -339,7 +365,7 @@ class DecodeTime(StageParameters):
 
 
 STAGES: dict[str, type[StageParameters]] = {
-    cls.stage: cls for cls in (Finetune, ScoreGates, Prune, Retrain, DecodeTime)
+    cls.stage: cls for cls in (Finetune, ScoreGates, Prune, Retrain, Compress, DecodeTime)
 }
 """All stages by name, in the order of the graph."""
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from study.plan.parameters import (
+    Compress,
     DecodeTime,
     Finetune,
     Objective,
@@ -238,6 +239,10 @@ class Planner:
             controls = recipe.control_objectives
             controls = recipe.objectives if controls is None else controls
             yield from subject.retrained(subject.run, f"{subject.place}/unpruned/{{}}", controls)
+            for settings in recipe.compress:
+                name = f"compressed/{data}/{subject.called}/{words(settings)}"
+                given = {"model": subject.run.reference, "macs": None, **settings}
+                yield self.make(Compress, data, recipe, name, given)
             if point is None:
                 continue
             timed = [subject.run.reference]

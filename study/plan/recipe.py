@@ -61,6 +61,7 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
         smaller: pretrained models that this one teaches, and that are pruned and taught again after
             that (Table 5, Figure 4), each with what it changes.
         timing: parameters of `DecodeTime`.
+        compress: parameters of `Compress`, a run each.
     """
 
     windows: WindowSizes = WindowSizes()
@@ -89,6 +90,7 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
     control_objectives: list[Objective] | None = None
     smaller: dict[str, Changes] = {}
     timing: Settings = {}
+    compress: list[Settings] = []
 
 
 class Changes(BaseModel, frozen=True, extra="forbid"):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from qaprune_lib.errors import SettingsError
 from study.plan.parameters import (
     STAGES,
+    Compress,
     DecodeTime,
     Finetune,
     Prune,
@@ -43,7 +44,7 @@ def planner(results: str | Path = "results", **changes: Any) -> Planner:
 
 def by_stage(runs: list[StageParameters]) -> list[int]:
     """How many runs of finetune, score, prune, retrain and time there are."""
-    return [sum(run.stage == stage for run in runs) for stage in STAGES]
+    return [sum(run.stage == stage for run in runs) for stage in STAGES if stage != "compress"]
 
 
 def of(stage: type[StageParameters], runs: list[StageParameters]) -> list[Any]:
@@ -62,6 +63,19 @@ def tuned(runs: list[StageParameters], model: str) -> str:
 
 def penalties(runs: list[Any]) -> set[float]:
     return {run.penalty_attn or run.penalty_ff for run in runs}
+
+
+def test_a_model_is_compressed_to_each_target() -> None:
+    targets = [{"macs": 0.5}, {"speedup": 2.0, "budget": "10min"}]
+    runs = planner(compress=targets).plan()
+    half, twice = of(Compress, runs)
+    [finetuning] = of(Finetune, runs)
+    assert half.upstream() == twice.upstream() == [finetuning.id]
+    assert (half.macs, half.speedup) == (0.5, None)
+    assert (twice.macs, twice.speedup, twice.budget) == (None, 2.0, "10min")
+    assert half.name == f"compressed/squad2/{finetuning.model}/macs-0.5"
+    with pytest.raises(SettingsError, match="either speedup or macs"):
+        planner(compress=[{"macs": 0.5, "speedup": 2.0}]).plan()
 
 
 def test_before_a_selection_the_base_model_is_swept() -> None:

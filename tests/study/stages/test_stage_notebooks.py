@@ -16,6 +16,7 @@ from datasets import Dataset
 
 from study.plan.parameters import (
     STAGES,
+    Compress,
     DecodeTime,
     Finetune,
     Prune,
@@ -41,7 +42,7 @@ DEV = {
     *("f1", "at_zero", "fitted", "threshold", "best_f1", "best_f1_threshold", "best_exact"),
     *("best_exact_threshold", "attainable_f1", "attainable_f1_threshold", "answered", "articles"),
 }
-SCORED = {"dev", "heldout", "parameters", "encoder_parameters"}
+SCORED = {"dev", "heldout", "parameters", "encoder_parameters", "weights"}
 TRAINING = {"steps", "seconds", "seconds_per_step", "final_loss", "losses"}
 N_LAYERS, N_HEADS, D_INTERMEDIATE = 4, 12, 1536
 
@@ -203,6 +204,21 @@ def test_the_stages_one_after_the_other(tmp_path: Path, monkeypatch: pytest.Monk
     check_training(metrics["training"], 2)
     check_scores(record, questions, chain.artifacts(retrained))
     assert metrics["parameters"] == smaller
+
+    compressed, record = chain.run(Compress, model=tuned, macs=0.6, budget="1s")
+    metrics = record.metrics
+    assert set(metrics) == {*SCORED, "compression"}
+    check_scores(record, questions, chain.artifacts(compressed))
+    made = metrics["compression"]
+    assert [step["what"] for step in made["steps"]] == [
+        "unpruned",
+        "pruned to 77%",
+        "pruned to 60%",
+    ]
+    assert metrics["encoder_parameters"] < whole
+    assert [step["attn"] for step in made["steps"]] == sorted(
+        step["attn"] for step in made["steps"]
+    )
 
     _, record = chain.run(DecodeTime, models=[tuned, retrained], repeats=3, max_questions=2)
     metrics = record.metrics

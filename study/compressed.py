@@ -1,0 +1,93 @@
+"""What `compress` reached in one call: a table of its runs (not in the paper)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from study.linked import Runs
+from study.records.record import Record
+from study.tables import number
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def compressions(records: Iterable[Record]) -> pd.DataFrame:
+    """One row for each run of the stage, and its steps.
+
+    F1 is on all dev questions, in percent, as removed shares are; `speedup` is over the unpruned
+    model, in rounds in turns on the run's device. `steps` come in their order, the unpruned model
+    first.
+    """
+    import pandas as pd
+
+    runs = Runs(records)
+    rows = []
+    for record in runs.of("compress"):
+        parameters: Any = record.parameters
+        metrics: Any = record.metrics
+        made, tuned = metrics["compression"], runs.find(parameters["model"], record)
+        whole: Any = None if tuned is None else tuned.metrics
+        last = made["steps"][made["chosen"]]
+        small = made["times"][1]
+        rows.append(
+            {
+                **{name: getattr(record, name) for name in ("profile", "provenance", "commit")},
+                "data": parameters["data"],
+                "model": runs.model_of(record),
+                "run": record.id,
+                "asked": f"{parameters['macs']:.0%} of the MACs"
+                if parameters["speedup"] is None
+                else f"{parameters['speedup']:g} times as fast",
+                "budget": parameters["budget"],
+                "unpruned_f1": None if whole is None else whole["dev"]["f1"],
+                "f1": metrics["dev"]["f1"],
+                **{name: last[name] for name in ("attn", "ff", "what")},
+                **{name: small[name] for name in ("speedup", "speedup_low", "speedup_high")},
+                "timed_on": f"{small['device']}, batch size {small['batch_size']}",
+                "minutes": sum(step["seconds"] for step in made["steps"]) / 60,
+                "steps": made["steps"],
+            }
+        )
+    columns = ["profile", "provenance", "data", "model", "run"]
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=pd.Index(columns))
+
+
+def compression_cells(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of one model as text cells."""
+    import pandas as pd
+
+    def spread(row: Any) -> str:
+        low, high = number(row.speedup_low, 2), number(row.speedup_high, 2)
+        return f"{number(row.speedup, 2)} ({low}–{high})"
+
+    each = [row for _, row in rows.iterrows()]
+    return pd.DataFrame(
+        {
+            "asked": rows["asked"],
+            "kept model": rows["what"],
+            "F1 unpruned": [number(row.unpruned_f1, 1) for row in each],
+            "F1": [number(row.f1, 1) for row in each],
+            "% attn removed": [number(row.attn, 1) for row in each],
+            "% ff removed": [number(row.ff, 1) for row in each],
+            "speed-up": [spread(row) for row in each],
+            "minutes": [number(row.minutes, 1) for row in each],
+        }
+    )
+
+
+def step_cells(steps: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """The steps of one run as text cells."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "step": step["what"],
+            "F1, held-out": number(step["f1"], 1),
+            "% attn removed": number(step["attn"], 1),
+            "% ff removed": number(step["ff"], 1),
+            "seconds": number(step["seconds"], 0),
+        }
+        for step in steps
+    )
