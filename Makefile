@@ -22,7 +22,7 @@ help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 reproduce: $(STAMP) ## run the experiments on the generated corpus, then build the book
-	$(RUN) -m study graph profiles/embedded.yml --cores $(JOBS)
+	OMP_NUM_THREADS=1 $(RUN) -m study side-by-side profiles/embedded.yml --jobs $(JOBS)
 	$(RUN) -m study summary embedded
 	$(RUN) -m study book
 

@@ -1,11 +1,12 @@
-"""Run a profile's runs side by side on one machine, for so many minutes.
+"""Run a profile's runs side by side on one machine, fast, or for so many minutes.
 
 `python -m study side-by-side profiles/measured.yml --jobs 8 --minutes 9`
 
-What Snakemake does well without a clock, this does for a machine that is at hand for minutes: it
-needs no packages but the library's own, loads them and the questions once, forks a process for
-each run (several small runs share one GPU), starts nothing that cannot end in time, and stops what
-has not ended. Each run writes its record as it ends, so a later call goes on from there.
+Where `study graph` starts a kernel for each notebook, on any number of machines, this loads
+packages and questions once and forks a process for each run, so that many small runs end sooner,
+and several share one GPU. It needs no packages but the library's own, starts nothing that cannot
+end in time, and stops what has not ended. Each run writes its record as it ends, so a later call
+goes on from there.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ from statistics import median
 from typing import Any
 
 from qaprune_lib.errors import QapruneError, RecordError
+from qaprune_lib.progress import tqdm
 from study.plan.ownership import own, watch_owner
 from study.plan.parameters import StageParameters
 from study.plan.plan import Planner
 from study.plan.profile import read_profile
 from study.plan.select import record_selection, selected_points
 from study.records.environment import AT_ONCE
-from study.records.record import read_record
+from study.records.record import FINISHED, read_record
 
 ALONE = "time"
 """The stage that shares the machine with no other run."""
@@ -61,7 +63,9 @@ def execute(notebook: Path, parameters: dict[str, Any]) -> None:
             names |= parameters
 
 
-def _child(notebook: Path, parameters: dict[str, Any], log: Path, at_once: int) -> None:
+def _child(
+    notebook: Path, parameters: dict[str, Any], log: Path, at_once: int, threads: int
+) -> None:
     if at_once > 1:
         os.environ[AT_ONCE] = str(at_once)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +75,7 @@ def _child(notebook: Path, parameters: dict[str, Any], log: Path, at_once: int) 
     watch_owner()
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     try:
         execute(notebook, parameters)
     except BaseException:
@@ -95,6 +99,12 @@ class SideBySide:
     done: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
     seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    @property
+    def place(self) -> Path:
+        """Folder of models, scores and logs."""
+        profile = self.planner.profile
+        return Path(self.planner.runs, profile.provenance, profile.name)
 
     def is_done(self, run: str) -> bool:
         """Whether a run's record, which is written last, is there and can be read."""
@@ -123,48 +133,71 @@ class SideBySide:
                     self.failed.add(name)
                     say(f"FAILED: {name}")
 
+    def has_files(self, run: str) -> bool:
+        """Whether a run's folder is whole, so that others can build on it."""
+        return (self.place / run / FINISHED).is_file()
+
     def wanted(self) -> list[StageParameters]:
-        """Runs to be done, of questions that are here, in the order of patterns and plan."""
+        """Runs to be done, of questions that are here, in the order of patterns and plan.
+
+        Those that have a record, but no model or scores any more, are done again where others
+        build on them.
+        """
         here = {name for name, data in self.planner.profile.data.items() if data.source is not None}
         runs = self.planner.plan(selected_points(self.planner))
-        runs = [run for run in runs if run.data in here and not self.is_done(run.id)]
-        if not self.patterns:
-            return runs
-        matching = [[run for run in runs if fnmatchcase(run.id, p)] for p in self.patterns]
-        return [run for runs in matching for run in runs]
+        runs = [run for run in runs if run.data in here]
+        wanted = [run for run in runs if not self.is_done(run.id)]
+        if self.patterns:
+            matching = [[run for run in wanted if fnmatchcase(run.id, p)] for p in self.patterns]
+            wanted = [run for runs in matching for run in runs]
+        needed = {run.id for run in wanted}
+        for run in reversed(runs):
+            if run.id in needed:
+                needed |= {u for u in run.upstream() if self.is_done(u) and not self.has_files(u)}
+        again = needed - {run.id for run in wanted}
+        return [run for run in runs if run.id in again] + wanted
 
     def estimate(self, run: StageParameters) -> float:
         """Seconds that a run will take, as far as runs of its stage tell."""
         known = self.seconds[run.stage]
         return 1.15 * median(known) if known else UNKNOWN
 
+    def slots(self, run: StageParameters) -> int:
+        """How many of the jobs at a time a run stands for."""
+        threads = self.planner.profile.resources_of(run.stage).threads
+        return self.jobs if run.stage == ALONE else min(threads, self.jobs)
+
+    def minutes_left(self, wanted: Sequence[StageParameters]) -> float:
+        """About how long the wanted runs will take, as far as runs of their stages tell."""
+        seconds = sum(self.estimate(run) * self.slots(run) for run in wanted)
+        return seconds / self.jobs / 60
+
     def startable(self) -> StageParameters | None:
         """The first run that can start now and end in time."""
         left = self.deadline - time.monotonic()
-        alone = any(job.run.stage == ALONE for job in self.running.values())
-        if len(self.running) >= self.jobs or alone:
-            return None
-        for run in self.wanted():
+        free = self.jobs - sum(self.slots(job.run) for job in self.running.values())
+        for run in self.wanted() if free > 0 else ():
             name = run.id
             if name in self.running or name in self.failed:
                 continue
-            if not all(self.is_done(upstream) for upstream in run.upstream()):
+            above = run.upstream()
+            if not all(self.is_done(name) and self.has_files(name) for name in above):
                 continue
-            if (run.stage == ALONE and self.running) or self.estimate(run) > left:
-                continue
-            return run
+            if self.slots(run) > free:
+                return None  # what is smaller would keep it waiting
+            if self.estimate(run) <= left:
+                return run
         return None
 
     def start(self, run: StageParameters) -> None:
         """Fork a process for a run."""
         name = run.id
-        profile = self.planner.profile
-        log = Path(self.planner.runs) / profile.provenance / profile.name / f"{name}.log"
+        log = self.place / f"{name}.log"
         parameters = {**run.identity(), **run.place()}
         notebook = self.notebooks / f"{run.notebook}.ipynb"
         at_once = 1 if run.stage == ALONE else self.jobs
         process = multiprocessing.get_context("fork").Process(
-            target=_child, args=(notebook, parameters, log, at_once)
+            target=_child, args=(notebook, parameters, log, at_once, self.slots(run))
         )
         process.start()
         self.running[name] = Job(run, process)
@@ -185,14 +218,19 @@ class SideBySide:
 
     def run(self) -> None:
         """Until nothing is left to do, or the time is up."""
-        while time.monotonic() < self.deadline:
-            self.reap()
-            self.select()
-            while (run := self.startable()) is not None:
-                self.start(run)
-            if not self.running:
-                break
-            time.sleep(POLL)
+        with tqdm(desc=self.planner.profile.name, unit="run", disable=not _is_watched()) as bar:
+            while time.monotonic() < self.deadline:
+                self.reap()
+                self.select()
+                while (run := self.startable()) is not None:
+                    self.start(run)
+                if not self.running:
+                    break
+                wanted = self.wanted()
+                bar.n = sum(map(len, self.seconds.values()))
+                bar.total = bar.n + len(wanted)
+                bar.set_postfix_str(f"about {self.minutes_left(wanted):.0f} min left")
+                time.sleep(POLL)
         for name, job in self.running.items():
             job.process.kill()
             say(f"stopped: {name}")
@@ -219,9 +257,14 @@ def preload(planner: Planner) -> None:
             squad(data.source, data.version)
 
 
+def _is_watched() -> bool:
+    return sys.stderr.isatty()
+
+
 def say(message: str) -> None:
-    """A line with the time."""
-    print(time.strftime("%H:%M:%S"), message, flush=True)  # noqa: T201
+    """A line with the time; of what went well, only where no bar tells it."""
+    if not _is_watched() or "FAILED" in message or "error" in message:
+        print(time.strftime("%H:%M:%S"), message, flush=True)  # noqa: T201
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -241,9 +284,8 @@ def main(arguments: list[str] | None = None) -> int:
         profile = read_profile(options.profile, source=options.source)
         planner = Planner(profile, results=options.results, runs=options.runs)
         preload(planner)
-        place = Path(planner.runs, profile.provenance, profile.name)
-        own([place, planner.folder])
         work = SideBySide(planner, options.jobs, deadline, options.only)
+        own([work.place, planner.folder])
         say(f"loaded; {len(work.wanted())} runs are to be done")
         work.run()
     except QapruneError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from study.plan.plan import Planner
+from study.plan.profile import Resources
 from study.plan.select import selected_points
 from study.records.environment import AT_ONCE, device
 from study.records.record import FINISHED
@@ -88,6 +90,31 @@ def test_damaged_records_are_made_again(small: Planner, tmp_path: Path, capfd: A
     assert selected_points(small) == {"squad2": {"attn": 0.2, "ff": 0.001}}
     assert events(tmp_path, "end") == [*ended, selection.upstream()[0]]
     assert capfd.readouterr().err.count(f"taken for missing: {path.relative_to('.')}") == 1
+
+
+def test_what_lost_its_files_is_made_again_where_others_build_on_it(
+    small: Planner, tmp_path: Path
+) -> None:
+    work(small)
+    before = events(tmp_path, "end")
+    [tuned] = [run for run in before if run.startswith("finetuned/")]
+    place = Path(small.runs) / "embedded" / "small"
+    shutil.rmtree(place / tuned)
+    work(small)
+    assert events(tmp_path, "end") == before  # nothing needs it
+    [scored] = [run for run in before if run.startswith("figure2/")]
+    small.record_file(scored).unlink()
+    assert work(small).failed == set()
+    assert events(tmp_path, "end") == [*before, tuned, scored]
+    assert (place / tuned / FINISHED).is_file()
+
+
+def test_threads_are_slots(small: Planner) -> None:
+    wide = small.profile.model_copy(update={"resources": {"finetune": Resources(threads=2)}})
+    runs = {run.stage: run for run in small.plan(selected_points(small))}
+    for jobs, slots in ((1, 1), (2, 2), (8, 2)):
+        made = SideBySide(Planner(wide, results=small.results, runs=small.runs), jobs, 0, [])
+        assert (made.slots(runs["finetune"]), made.slots(runs["score"])) == (slots, 1)
 
 
 def test_a_selection_that_fails_ends_what_follows_from_it(
