@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
 from study.plan.parameters import ScoreGates
-from study.records.record import Record
+from study.records.record import Record, hash_of
 
 SETTINGS: dict[str, Any] = {
     "learning_rate": "learning rate {:g}",
@@ -90,7 +90,7 @@ class Runs:
         return f"{name}{TAUGHT_BY}{teacher if by is None else self.model_of(by)}"
 
     def variant_of(self, record: Record) -> str:
-        """What a run of L0 changes of the settings that most L0 runs of its data share; or ""."""
+        """What a run of L0 changes of the settings that its sweep shares; or ""."""
         own, common = record.parameters, self._common[_sweep(record)]
         changed = [n for n in SETTINGS if own["scorer"] == "l0" and own[n] != common[n]]
         return ", ".join(_in_words(SETTINGS[name], own[name]) for name in changed)
@@ -141,9 +141,17 @@ def _sweep(record: Record) -> tuple[Any, ...]:
     return record.provenance, record.profile, record.parameters["data"]
 
 
-def _commonest(records: Iterable[Record]) -> dict[str, Any]:
-    """The value of each setting that most L0 runs of a sweep share, rather its default."""
-    own = [r.parameters for r in records if r.parameters.get("scorer") == "l0"]
+def _commonest(records: Sequence[Record]) -> dict[str, Any]:
+    """The value of each setting that most L0 runs of a sweep share, rather its default.
+
+    Of those that its operating point was chosen from, once it is.
+    """
+    candidates: set[str] = set()
+    for choice in (record for record in records if record.stage == "select"):
+        groups: Any = choice.parameters["candidates"]
+        candidates |= {hash_of(run) for runs in groups.values() for run in runs}
+    swept = [record for record in records if record.hash in candidates] or records
+    own = [r.parameters for r in swept if r.parameters.get("scorer") == "l0"]
     common: dict[str, Any] = {}
     for name in SETTINGS if own else ():
         default, counts = ScoreGates.model_fields[name].default, Counter(p[name] for p in own)

@@ -28,6 +28,19 @@ def test_a_row_for_each_run_at_its_own_threshold(records: list[Record]) -> None:
         assert row.f1 + row.loss == pytest.approx(80)  # type: ignore[operator]
 
 
+def test_the_sweep_is_what_the_operating_point_was_chosen_from() -> None:
+    """Also where more runs, of a study, have another setting."""
+    made = sweep()
+    tuned = next(r.id for r in made.records if r.stage == "finetune")
+    for seed in range(9):
+        for penalty in (0.02, 0.04, 0.08):
+            made.l0(tuned, "attn", penalty, seed, max_steps=400)
+    variants = l0_runs(made.records).groupby("max_steps")["variant"].unique()
+    assert list(variants[400]) == ["400 steps"]
+    [own] = set(variants.index) - {400}
+    assert "" in variants[own]
+
+
 def test_readings_differ_in_one_setting_alone(records: list[Record]) -> None:
     runs = l0_runs(records)
     pairs = readings(runs, "penalty_on")
