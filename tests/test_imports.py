@@ -15,7 +15,7 @@ LIBRARY = (
     *("__init__", "cli"),
 )
 STUDY = (
-    *("records", "plan", "stages"),
+    *("command", "records", "plan", "stages"),
     *("expressions", "paper", "markup", "linked", "names", "frames", "claims", "tables"),
     *("scoreboard", "curve_tables", "paper_tables", "figures", "interactive", "operating_points"),
     *("explorer", "pages", "summary", "build", "__init__", "__main__"),

@@ -12,7 +12,6 @@ import atexit
 import json
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from uuid import uuid4
 import psutil
 
 from qaprune_lib.errors import SettingsError
+from study.command import note
 
 LOCK = ".running"
 STALE = float(os.environ.get("QAPRUNE_STALE_SECONDS", 30))
@@ -30,7 +30,6 @@ lock may be taken over. All machines that share the folder need the same value."
 BEAT = STALE / 10
 OWNER = "QAPRUNE_OWNER"
 """Environment variable that jobs inherit: the content of their call's lock, and its path."""
-
 
 _NO_OWNER = "{} is no longer held by the call that started this run"
 
@@ -82,7 +81,7 @@ def _take(lock: Path, content: str) -> None:
             continue
         if known is None:
             known = seen
-            _say(f"{lock}: {_whose(seen[0])} makes these runs, or was killed: looking if it lives")
+            note(f"{lock}: {_whose(seen[0])} makes these runs, or was killed: looking if it lives")
         if seen != known:
             raise SettingsError(
                 f"{lock}: {_whose(seen[0])} makes these runs: wait for its end, or end it"
@@ -91,7 +90,7 @@ def _take(lock: Path, content: str) -> None:
             break
         looks += 1
         time.sleep(BEAT)
-    _say(f"{lock}: {_whose(known[0])} was killed: going on from what it left")
+    note(f"{lock}: {_whose(known[0])} was killed: going on from what it left")
     mine = lock.with_name(f"{LOCK}-{uuid4().hex}")
     mine.write_text(content, encoding="utf-8")
     os.replace(mine, lock)
@@ -133,7 +132,7 @@ def _watch(lock: Path, content: str) -> None:
 
 
 def _end(why: str) -> None:
-    _say(f"ended: {why}")
+    note(f"ended: {why}")
     for child in psutil.Process().children(recursive=True):
         child.kill()
     os._exit(1)
@@ -177,7 +176,3 @@ def _whose(content: str) -> str:
         return f"process {owner['process']} on {owner['host']} in {owner['folder']}"
     except (ValueError, KeyError, TypeError):
         return "a call that has left no name"
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)  # noqa: T201

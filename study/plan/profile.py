@@ -92,11 +92,15 @@ class Data(BaseModel, frozen=True, extra="forbid"):
                 raise SettingsError(f"{source}: no such file or folder of questions")
         if source is None:
             return self
-        named = [*self.train_files, *self.dev_files]
-        files = files_of(source, self.task, version=self.version, files=named)
-        origin = origin_of(source, files)
+        here = self.model_copy(update={"source": source})
+        origin = origin_of(source, here.files())
         check_origin(source, origin, self.origin)
-        return self.model_copy(update={"source": source, "origin": origin})
+        return here.model_copy(update={"origin": origin})
+
+    def files(self) -> list[Path]:
+        """The files of the source; see `files_of`."""
+        named = [*self.train_files, *self.dev_files]
+        return files_of(str(self.source), self.task, version=self.version, files=named)
 
     def parameters(self) -> dict[str, Any]:
         """As parameters of a stage."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,12 +10,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from qaprune_lib.errors import QapruneError, RecordError, SettingsError
+from qaprune_lib.errors import RecordError, SettingsError
+from study.command import command, note, parser
 from study.plan.plan import SELECT, Planner
-from study.plan.profile import read_profile
 from study.plan.subject import OperatingPoint
 from study.records.environment import environment
 from study.records.record import RUN, Record, read_record, write_record
+
+note_once = cache(note)
 
 
 def select_operating_point(
@@ -81,13 +81,8 @@ def selected_points(planner: Planner) -> dict[str, OperatingPoint]:
                 metrics: Any = read_record(path).metrics
                 points[data] = {kind: float(metrics[kind]) for kind in selection.candidates}
             except (RecordError, KeyError, TypeError, ValueError) as error:
-                _say_once(f"taken for missing: {path}: {error}")
+                note_once(f"taken for missing: {path}: {error}")
     return points
-
-
-@cache
-def _say_once(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def record_selection(planner: Planner, data: str) -> Path:
@@ -122,18 +117,11 @@ def record_selection(planner: Planner, data: str) -> Path:
     return write_record(Path(planner.results), record)
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command
+def main(arguments: Sequence[str] | None) -> None:
     """Command line: `python -m study select profiles/embedded.yml squad2`."""
-    parser = argparse.ArgumentParser(prog="python -m study select", description=__doc__)
-    parser.add_argument("profile", type=Path)
-    parser.add_argument("data", help="name of the questions")
-    parser.add_argument("--source", help="folder of the questions")
-    parser.add_argument("--results", default="results", help="folder of records")
-    options = parser.parse_args(arguments)
-    try:
-        profile = read_profile(options.profile, source=options.source)
-        record_selection(Planner(profile, results=options.results), options.data)
-    except QapruneError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return 2
-    return 0
+    line = parser("select", __doc__, "profile", "source", "results")
+    line.add_argument("data", help="name of the questions")
+    options = line.parse_args(arguments)
+    planner = Planner.read(options.profile, options.source, results=options.results)
+    record_selection(planner, options.data)

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import shutil
-import sys
 import tarfile
 import tempfile
 import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from qaprune_lib.errors import QapruneError, RecordError
+from qaprune_lib.errors import RecordError
+from study.command import command, parser, say
 from study.records.lineage import git
-from study.records.record import (
-    FINISHED,
-    read_record,
-    record_files,
-    record_path,
-    write_record,
-)
+from study.records.record import FINISHED, read_record, record_files, record_path, write_record
 
 PART = "part-"
 """How the names of the parts of a tar file begin, which end in their numbers."""
 
 
-@dataclass(frozen=True)
-class Merged:
+class Merged(NamedTuple):
     """What came in: ids of new records, of those that were there, and of runs with files."""
 
     new: list[str]
@@ -38,12 +31,8 @@ class Merged:
 def merge(source: Path, results: Path, runs: Path) -> Merged:
     """File the records under `results`, and models and scores of runs under `runs`.
 
-    All records are read and checked before the first is filed.
-
-    Args:
-        source: a folder with `results` and, perhaps, `runs` in it, or one with the parts of a tar
-            file of these.
-        results: folder of records. runs: folder of models.
+    All records are read and checked before the first is filed. The source is a folder with
+    `results` and, perhaps, `runs` in it, or one with the parts of a tar file of these.
 
     Raises:
         RecordError: nothing there, a damaged record, one of a commit that git does not know here,
@@ -107,22 +96,13 @@ def _file(run: Path, source: Path, runs: Path) -> Path:
     return name
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; exit status 2 if something cannot be taken in."""
-    parser = argparse.ArgumentParser(prog="python -m study merge", description=__doc__)
-    parser.add_argument("folder", type=Path, help="with results and runs, or with parts of a tar")
-    parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--runs", type=Path, default=Path("runs"))
-    options = parser.parse_args(arguments)
-    try:
-        merged = merge(options.folder, options.results, options.runs)
-    except QapruneError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return 2
-    for name in merged.new:
-        print(f"new      {name}")  # noqa: T201
-    print(  # noqa: T201
-        f"{len(merged.new)} new records, {len(merged.known)} that were here, files of "
-        f"{len(merged.files)} runs"
-    )
-    return 0
+@command
+def main(arguments: Sequence[str] | None) -> None:
+    """Command line."""
+    line = parser("merge", __doc__, "results", "runs")
+    line.add_argument("folder", type=Path, help="with results and runs, or with parts of a tar")
+    options = line.parse_args(arguments)
+    new, known, files = merge(options.folder, Path(options.results), Path(options.runs))
+    for name in new:
+        say(f"new      {name}")
+    say(f"{len(new)} new records, {len(known)} that were here, files of {len(files)} runs")

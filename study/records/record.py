@@ -9,17 +9,16 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from math import isfinite
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     JsonValue,
     StringConstraints,
@@ -51,7 +50,7 @@ RUN = "run:"
 """How a parameter that names another run begins; its id follows."""
 
 
-class Record(BaseModel):
+class Record(BaseModel, frozen=True, extra="forbid"):
     """What one run was given, what it measured, and where.
 
     Attributes:
@@ -75,8 +74,6 @@ class Record(BaseModel):
         RecordError: a field is missing, unknown or of the wrong type; a number is not finite; a
             measured record of a tree that differs from its commit.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Name
     stage: Word
@@ -125,11 +122,6 @@ class Record(BaseModel):
     def id(self) -> str:
         """Its name with the hash of its stage and parameters behind."""
         return run_id(self.name, self.stage, self.parameters)
-
-    @property
-    def hash(self) -> str:
-        """The hash alone, by which other runs find it whatever it is called."""
-        return hash_of(self.id)
 
 
 def run_id(name: str, stage: str, parameters: Mapping[str, JsonValue]) -> str:
@@ -247,7 +239,7 @@ def _plain(value: object, key: str) -> JsonValue:
         case Integral():
             return int(value)
         case Real():
-            if not math.isfinite(value):
+            if not isfinite(value):
                 raise ValueError(f"{key} is {float(value)}: numbers must be finite")
             return float(value)
         case Mapping():

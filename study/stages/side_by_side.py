@@ -10,7 +10,6 @@ has not ended. Each run writes its record as it ends, so a later call goes on fr
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import os
@@ -25,17 +24,18 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from qaprune_lib.errors import QapruneError, RecordError
+from qaprune_lib.errors import RecordError
+from study import command
 from study.plan.ownership import own, watch_owner
 from study.plan.parameters import StageParameters
 from study.plan.plan import Planner
-from study.plan.profile import read_profile
 from study.plan.select import record_selection, selected_points
 from study.records.environment import AT_ONCE
 from study.records.record import read_record
 
 ALONE = "time"
 """The stage that shares the machine with no other run."""
+FORK: Any = multiprocessing.get_context("fork")
 POLL = 0.2  # seconds
 UNKNOWN = 45.0  # seconds that a run of a stage is thought to take before one has ended
 
@@ -113,8 +113,8 @@ class SideBySide:
             if self.is_done(name) or name in self.failed:
                 continue
             if all(map(self.is_done, selection.upstream())):
-                fork = multiprocessing.get_context("fork").Process  # it asks for the device's name
-                child = fork(target=record_selection, args=(self.planner, data))
+                # in a process of its own, as it asks for the device's name
+                child = FORK.Process(target=record_selection, args=(self.planner, data))
                 child.start()
                 child.join()
                 if child.exitcode == 0 and self.is_done(name):
@@ -145,10 +145,9 @@ class SideBySide:
         if len(self.running) >= self.jobs or alone:
             return None
         for run in self.wanted():
-            name = run.id
-            if name in self.running or name in self.failed:
+            if run.id in self.running or run.id in self.failed:
                 continue
-            if not all(self.is_done(upstream) for upstream in run.upstream()):
+            if not all(map(self.is_done, run.upstream())):
                 continue
             if (run.stage == ALONE and self.running) or self.estimate(run) > left:
                 continue
@@ -157,17 +156,13 @@ class SideBySide:
 
     def start(self, run: StageParameters) -> None:
         """Fork a process for a run."""
-        name = run.id
-        profile = self.planner.profile
-        log = Path(self.planner.runs) / profile.provenance / profile.name / f"{name}.log"
-        parameters = {**run.identity(), **run.place()}
+        log = self.planner.run_folder / f"{run.id}.log"
         notebook = self.notebooks / f"{run.notebook}.ipynb"
+        parameters = {**run.identity(), **run.place()}
         at_once = 1 if run.stage == ALONE else self.jobs
-        process = multiprocessing.get_context("fork").Process(
-            target=_child, args=(notebook, parameters, log, at_once)
-        )
+        process = FORK.Process(target=_child, args=(notebook, parameters, log, at_once))
         process.start()
-        self.running[name] = Job(run, process)
+        self.running[run.id] = Job(run, process)
 
     def reap(self) -> None:
         """Note what has ended."""
@@ -221,32 +216,24 @@ def preload(planner: Planner) -> None:
 
 def say(message: str) -> None:
     """A line with the time."""
-    print(time.strftime("%H:%M:%S"), message, flush=True)  # noqa: T201
+    command.say(f"{time.strftime('%H:%M:%S')} {message}")
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command.command
+def main(arguments: Sequence[str] | None) -> int:
     """Command line; exit status 1 if a run failed, 2 if the profile cannot be read."""
-    parser = argparse.ArgumentParser(prog="python -m study side-by-side", description=__doc__)
-    parser.add_argument("profile", type=Path)
-    parser.add_argument("--source", help="folder of the questions")
-    parser.add_argument("--results", default="results")
-    parser.add_argument("--runs", default="runs")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
-    parser.add_argument("--minutes", type=float, default=1e6, help="stop after so long")
-    parser.add_argument("--only", nargs="*", default=[], metavar="PATTERN", help="in this order")
-    options = parser.parse_args(arguments)
+    line = command.parser("side-by-side", __doc__, "profile", "source", "results", "runs")
+    line.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    line.add_argument("--minutes", type=float, default=1e6, help="stop after so long")
+    line.add_argument("--only", nargs="*", default=[], metavar="PATTERN", help="in this order")
+    options = line.parse_args(arguments)
     deadline = time.monotonic() + 60 * options.minutes
     os.environ |= {"QAPRUNE_PROGRESS": "text", "TOKENIZERS_PARALLELISM": "false"}
-    try:
-        profile = read_profile(options.profile, source=options.source)
-        planner = Planner(profile, results=options.results, runs=options.runs)
-        preload(planner)
-        place = Path(planner.runs, profile.provenance, profile.name)
-        own([place, planner.folder])
-        work = SideBySide(planner, options.jobs, deadline, options.only)
-        say(f"loaded; {len(work.wanted())} runs are to be done")
-        work.run()
-    except QapruneError as error:
-        say(f"error: {error}")
-        return 2
+    folders = {"results": options.results, "runs": options.runs}
+    planner = Planner.read(options.profile, options.source, **folders)
+    preload(planner)
+    own([planner.run_folder, planner.folder])
+    work = SideBySide(planner, options.jobs, deadline, options.only)
+    say(f"loaded; {len(work.wanted())} runs are to be done")
+    work.run()
     return 1 if work.failed else 0
