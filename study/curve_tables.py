@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pandas as pd
 
 from study.claims.curve import MAX_LOSS, removable
 from study.frames import KINDS, SERIES
 from study.tables import NOTHING, number
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def curve_means(points: pd.DataFrame) -> pd.DataFrame:

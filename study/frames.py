@@ -7,14 +7,13 @@ neither torch nor transformers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
+
+import pandas as pd
 
 from study.linked import SETTINGS, Runs
 from study.names import counted
 from study.records.record import Record
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 KINDS = {"attn": "attention heads", "ff": "feed-forward activations", "emb": "embedding dimensions"}
 """The three kinds of gates in words."""
@@ -122,8 +121,6 @@ def l0_runs(records: Iterable[Record]) -> pd.DataFrame:
     `reach` is learning rate · steps / 2, about how far Adam carries log_alpha where all gradients
     agree; `loss` is in points of F1 below the unpruned model. A joint run has a row for each kind.
     """
-    import pandas as pd
-
     runs = Runs(records)
     points = (point for record in runs.of("score") for point in points_of(runs, record))
     return pd.DataFrame([p for p in points if p["own_threshold"]], columns=list(L0_COLUMNS))
@@ -158,8 +155,6 @@ def layer_shares(records: Iterable[Record]) -> pd.DataFrame:
     Of models of the `own_sweep`, both kinds together, no variants; layers count from 1, the one
     next to the embeddings.
     """
-    import pandas as pd
-
     models = scored_models(records)
     models = models[own_sweep(models) & models["variant"].eq("") & models["n_heads"].notna()]
     models = models[models["stage"].eq("prune") & models["kinds"].eq("both")]
@@ -218,8 +213,6 @@ def points_of(runs: Runs, record: Record) -> Iterator[dict[str, Any]]:
 
 
 def _frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
-    import pandas as pd
-
     frame = pd.DataFrame(rows, columns=list(columns))
     frame = frame.astype({name: float for name in columns if name not in _NOT_NUMBERS})
     texts = {name: frame[name].astype(object).fillna("") for name in columns if name in _TEXTS}

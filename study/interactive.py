@@ -9,23 +9,19 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+from ipywidgets import HTML, Layout, SelectionSlider, Stack, ToggleButtons, VBox, Widget, jslink
 from markupsafe import Markup
+from matplotlib.figure import Figure
+from PIL import Image
 
 from study.markup import fill
-
-if TYPE_CHECKING:
-    from ipywidgets import Widget
-    from matplotlib.figure import Figure
 
 DPI = 100
 
 
 def picture(figure: Figure, alt: str) -> Markup:
     """A figure as an HTML image that carries its own data, and `alt` for who cannot see it."""
-    from PIL import Image
-
     drawn, small = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=DPI, facecolor="white")
     # a palette: half the size, and no difference to the eye in a plot
@@ -45,8 +41,6 @@ def slider_pages(pages: Mapping[str, str], *, description: str) -> Widget:
     Raises:
         ValueError: there is no page.
     """
-    from ipywidgets import HTML, Layout, SelectionSlider
-
     if not pages:
         raise ValueError("there is no page to show")
     slider = SelectionSlider(
@@ -64,15 +58,11 @@ def choice_pages(pages: Mapping[str, Widget]) -> Widget:
 
     Unlike the titles of tabs, those of buttons are as wide as their text.
     """
-    from ipywidgets import Layout, ToggleButtons
-
     wide = {"style": {"button_width": "auto"}, "layout": Layout(width="100%")}
     return _linked(ToggleButtons(options=_labels(pages), **wide), list(pages.values()))
 
 
 def _linked(selector: Widget, pages: list[Widget]) -> Widget:
-    from ipywidgets import Stack, VBox, jslink
-
     stack = Stack(pages, selected_index=0)
     jslink((selector, "index"), (stack, "selected_index"))
     return VBox([selector, stack])

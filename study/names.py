@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from study.linked import TAUGHT_BY
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    Row = Mapping[Any, Any] | pd.Series[Any]
+Row = Mapping[Any, Any] | pd.Series
 
 DATA = {"squad1": "SQuAD 1.1", "squad2": "SQuAD 2.0", "nq": "NQ-format questions"}
 """Questions by their names in records."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from ipywidgets import Widget
+from matplotlib.figure import Figure
 
 from study.figures.style import BLUE
 from study.frames import KINDS, SERIES, by_l0, rows_of, scored_models
@@ -16,11 +19,6 @@ from study.markup import fill, render
 from study.names import measured_first, place_of
 from study.records.record import Record, hash_of
 from study.tables import THEN, number, point_name
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from ipywidgets import Widget
-    from matplotlib.figure import Figure
 
 _POINT = [
     *("provenance", "profile", "data", "finetune", "gates_from", "weights_from"),
@@ -78,8 +76,6 @@ def leaf_through_points(records: Sequence[Record]) -> dict[str, Widget]:
 
 def draw_layers(kept: Mapping[str, list[int] | None], shape: Mapping[str, int]) -> Figure:
     """Percentage of heads and of activations kept, layer by layer; None: all."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(7.5, 2.4), layout="constrained")
     for axes, kind in zip(figure.subplots(1, 2, sharey=True), ("attn", "ff"), strict=True):
         size = shape["n_heads" if kind == "attn" else "d_intermediate"]
@@ -127,8 +123,6 @@ def leaf_through_gates(records: Iterable[Record]) -> dict[str, Widget]:
 
 def draw_gates(alphas: np.ndarray) -> Figure:
     """Heat map of log_alpha [n_layers, n_heads]; orange heads leave, crosses mark them too."""
-    from matplotlib.figure import Figure
-
     n_layers, n_heads = alphas.shape
     figure = Figure(figsize=(6.5, 1.2 + 0.28 * n_layers), layout="constrained")
     axes = figure.subplots()

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 from IPython.display import display
 from markdown_it import MarkdownIt
 from markupsafe import Markup
@@ -27,9 +28,6 @@ from study.plan.status import profile_status
 from study.records.lineage import ROOT, changed_since
 from study.records.record import Record, read_records, record_path
 from study.tables import number
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 PROVENANCES = ("measured", "embedded")
 """In the order in which pages show them."""
@@ -165,8 +163,6 @@ def records_table(records: Iterable[Record]) -> pd.DataFrame:
 
     Each has the anchor that `record_link` points at, and links to its file and to its commit.
     """
-    import pandas as pd
-
     name = '<a id="{{ anchor }}" href="{{ host }}/blob/main/results/{{ path }}">{{ name }}</a>'
     commit = '<a href="{{ host }}/commit/{{ commit }}">{{ made }}</a>'
     rows = []
@@ -189,8 +185,6 @@ def records_table(records: Iterable[Record]) -> pd.DataFrame:
 
 def profiles_table(results: Path) -> pd.DataFrame:
     """A row for each profile: how many of its runs are recorded, and how to make the others."""
-    import pandas as pd
-
     rows = []
     for path in sorted(PROFILES.glob("*.yml")):
         profile = read_profile(path)

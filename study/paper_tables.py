@@ -6,18 +6,16 @@ Each row says where it comes from; a published row and one of ours are never ave
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from study.frames import rows_of
 from study.names import data_of, measured_first, model_of, origin_of
 from study.paper.published import COLUMNS, PROVENANCE, TABLE_1, TABLE_2, Table
 from study.paper.released import BERT_BASE, BERT_LARGE, ROBERTA_BASE, ROBERTA_LARGE, Released
+from study.records.record import Record
 from study.tables import NOTHING, cells, number, operating_points, point_name
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from study.records.record import Record
 
 TASKS = {"squad1": "SQuAD 1.1", "squad2": "SQuAD 2.0", "nq": "NQ, short answers"}
 """Columns of Table 1 by the name of the questions in records."""
@@ -49,8 +47,6 @@ def published_cells(table: Table) -> pd.DataFrame:
 
 def tasks_published() -> pd.DataFrame:
     """Table 1 in long form: model, parameters in millions, task and F1."""
-    import pandas as pd
-
     fields = {"squad1": "squad1_f1_", "squad2": "squad2_f1", "nq": "nq_short_f1"}
     rows = [
         {"model": row.model, "parameters": row.parameters, "task": task, "f1": value}
@@ -78,8 +74,6 @@ def tasks_ours(models: pd.DataFrame) -> pd.DataFrame:
 
 def table1(models: pd.DataFrame) -> pd.DataFrame:
     """Table 1: F1 of small and large models by task; published rows, then ours."""
-    import pandas as pd
-
     rows = []
     for name, tasks in tasks_published().groupby("model", sort=False):
         row = {SOURCE: PROVENANCE, "model": name, "params": f"{tasks['parameters'].iloc[0]:g}"}
@@ -114,8 +108,6 @@ def table2_in_five_rows(points: pd.DataFrame) -> pd.DataFrame:
     Args:
         points: of `operating_points`, of one model. What it lacks is a dash.
     """
-    import pandas as pd
-
     whole = points[points["kinds"].eq("none")].iloc[0]
     ours = points[points["then"].eq("cross-entropy") & points["kinds"].eq("both")]
     by_multiple = {0.0: whole} | {row["multiple"]: row for _, row in ours.iterrows()}
@@ -158,8 +150,6 @@ def natural_questions_table(
 
 def _with_ours(printed: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
     """A printed table, and below it rows of `operating_points` in the same columns."""
-    import pandas as pd
-
     points = measured_first(points)
     ours = cells(points, *printed.columns[2:])
     ours.insert(0, SOURCE, [origin_of(row) for _, row in points.iterrows()])
@@ -175,8 +165,6 @@ def _with_ours(printed: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
 
 def word_overlap_table(records: Iterable[Record]) -> pd.DataFrame:
     """What mere word overlap scores on each dev set: the paragraph most like the question."""
-    import pandas as pd
-
     rows = []
     for record in records:
         found: Any = record.metrics.get("word_overlap", {})
@@ -199,8 +187,6 @@ def published_sizes(table: Table) -> pd.DataFrame:
     F1 is printed. The numbers of parameters are not: they are computed from the printed shares and
     the released models' dimensions.
     """
-    import pandas as pd
-
     rows = []
     for row in table.rows:
         whole = _BASES.get(row.model, _BASES[table.rows[0].model])

@@ -6,15 +6,14 @@ A verdict is told by symbol, word and colour, so that it survives grey print and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import pandas as pd
 
 from study.claims import CLAIMS, VERDICTS, Finding, Judgement, Verdict
 from study.markup import render, run_link
 from study.names import counted, data_of, origin_of
 from study.tables import number
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class Badge(NamedTuple):
@@ -40,8 +39,6 @@ BEST_MEASURED = "the best measured profile for each"
 
 def scoreboard(judgements: Sequence[Judgement]) -> pd.DataFrame:
     """One row a claim, as text: what the paper says, what was measured, and what to make of it."""
-    import pandas as pd
-
     rows = [
         {
             "claim": str(judgement.number),
@@ -77,8 +74,6 @@ def verdicts_by_profile(by_claim: Mapping[int, Sequence[Judgement]]) -> pd.DataF
     Args:
         by_claim: as `judge_each_profile` gives it.
     """
-    import pandas as pd
-
     rows = [
         {"claim": str(number)} | {origin_of(vars(j)): _verdict(j) for j in judged if j.profile}
         for number, judged in by_claim.items()
@@ -93,8 +88,6 @@ def verdict_counts(by_claim: Mapping[int, Sequence[Judgement]]) -> pd.DataFrame:
     Args:
         by_claim: as `judge_each_profile` gives it.
     """
-    import pandas as pd
-
     judged = [
         (origin_of(vars(j)), j.verdict) for each in by_claim.values() for j in each if j.profile
     ]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from study.frames import SERIES, by_l0, rows_of
 from study.names import DATA
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 KINDS_PRUNED = {"none": "unpruned", "attn": "attn", "ff": "ff", "both": "ff + attn"}
 """What was pruned, by `kinds` of `scored_models`, in the words of the paper's Table 2."""
@@ -129,7 +127,6 @@ def cells(points: pd.DataFrame, *headings: str) -> pd.DataFrame:
     median over rounds of the unpruned model's time divided by this one's; the ratio of
     multiply-accumulates is its limit.
     """
-    import pandas as pd
 
     def cell(row: pd.Series[Any], name: str, decimals: int) -> str:
         low, high = (number(row.get(f"{name}_{end}"), decimals) for end in ("low", "high"))

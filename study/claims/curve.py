@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from qaprune_lib.errors import RecordError
 from study.claims.estimate import Bound, Estimate, average
 from study.claims.judgement import Lacking
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
 
 MAX_LOSS = 5.0
 """F1 points that pruning may cost at the paper's operating point (section 4.2.3)."""

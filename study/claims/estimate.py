@@ -16,14 +16,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import inf
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from qaprune_lib.errors import RecordError
-
-if TYPE_CHECKING:
-    from study.records.record import Record
+from study.records.record import Record
 
 DRAWS, LEVEL = 4000, 95
 """Draws of each bootstrap, and the percentage of them that an interval holds."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 
 from study.claims.curve import Curve
 from study.claims.estimate import Estimate
@@ -16,9 +17,6 @@ from study.frames import KINDS, SCORERS, curve_points, layer_shares, own_sweep, 
 from study.linked import TAUGHT_BY, Runs
 from study.paper.published_text import TEXT
 from study.records.record import Record
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FIFTH = TEXT["nq_gate_share"].value / 100
 """Of the questions: on Natural Questions the paper trains gates on these for an epoch."""

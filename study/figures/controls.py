@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from study.figures import style
 from study.figures.style import LOOKS, Drawing
 from study.frames import KINDS, SCORERS, rows_of
 from study.names import counted, f1_of_curves, f1_of_dev, place_of, split_of_curves
 from study.tables import KINDS_PRUNED, point_name
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def controls(models: pd.DataFrame) -> Drawing:

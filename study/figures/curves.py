@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pandas as pd
+from matplotlib.axes import Axes
 
 from study.claims.curve import MAX_LOSS
 from study.curve_tables import drawn_curves
@@ -11,10 +12,6 @@ from study.figures.style import BLACK, BLUE, GREEN, PUBLISHED, SKY, Drawing, Loo
 from study.frames import KINDS, SCORERS
 from study.names import counted, place_of, split_of_curves
 from study.paper.published_text import of_figure
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
 
 NQ = "nq"
 

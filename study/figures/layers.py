@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pandas as pd
 
 from study.figures import style
 from study.figures.style import Drawing
 from study.frames import KINDS
 from study.names import counted, place_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def figure3(layers: pd.DataFrame) -> Drawing:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pandas as pd
 
 from study.figures import style
 from study.figures.style import LOOKS, PUBLISHED, Drawing
@@ -13,9 +13,6 @@ from study.paper.published import TABLE_1, TABLE_4, TABLE_5
 from study.paper.published_text import TEXT
 from study.paper_tables import published_sizes
 from study.tables import gates_origin, operating_points
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MARKERS = {"": "o", "pr(x-ent) + dist": "s", "pr(dist) + dist": "^"}
 """By series: whole models; pruned by gates that cross-entropy or distillation drove, distilled."""
@@ -28,8 +25,6 @@ SIZE = "parameters (millions)"
 
 def figure4_published() -> Drawing:
     """The published points that have a printed F1: Tables 4 and 5, DistilBERT and TinyBERT."""
-    import pandas as pd
-
     text = {"DistilBert": TEXT["distilbert_nq_short_f1"], "TinyBert": TEXT["tinybert_nq_short_f1"]}
     others = [(name, number.value, TABLE_1.row(name).parameters) for name, number in text.items()]
     small = pd.DataFrame(others, columns=["model", "short_f1", "parameters"])

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
 
 from study.figures import style
 from study.figures.style import LOOKS, PUBLISHED, Drawing
 from study.names import counted, place_of
 from study.paper.published import TABLE_2
 from study.tables import operating_points
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
 
 
 def table2_figure(models: pd.DataFrame) -> Drawing:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pandas as pd
 
 from study.figures import style
 from study.figures.style import Drawing
 from study.names import counted, origin_of
 from study.paper_tables import TASKS
 from study.tables import NOTHING
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def gaps(tasks: pd.DataFrame) -> Drawing:
