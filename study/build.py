@@ -50,19 +50,9 @@ class BookError(QapruneError):
 
 
 def build(root: Path, results: Path, output: Path) -> Path:
-    """Build the book of a checkout, unless it has been built of the same files before.
+    """Build the book of a checkout in `output`/_build, unless that was built of the same files.
 
-    Args:
-        root: folder of `_config.yml` and `_toc.yml`.
-        results: folder of records.
-        output: folder in which `_build/html` is made.
-
-    Returns:
-        The book's `index.html`.
-
-    Raises:
-        RecordError: a damaged record.
-        BookError: what else is wrong, and where.
+    Returns its `index.html`.
     """
     say("==> records")
     say(f"{len(read_records(results))} records under {results}")
@@ -114,10 +104,7 @@ def report_notebooks(root: Path) -> list[Path]:
 def run_notebooks(notebooks: Sequence[Path], root: Path, results: Path) -> None:
     """Run report notebooks with papermill, as many at a time as there are processors.
 
-    The executed ones lie under `book/_generated`; that of a failed notebook stays there too.
-
-    Raises:
-        BookError: one fails or shows an error; all others are run all the same.
+    The executed ones lie under `book/_generated`, also one that fails: the others run all the same.
     """
     (root / GENERATED).mkdir(parents=True, exist_ok=True)
     failures = []

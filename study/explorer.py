@@ -33,7 +33,6 @@ class SavedModel:
     """A model of a run that is still there.
 
     Attributes:
-        name: for readers.
         source: its folder, or what else `load_model` takes.
         threshold: null score − score above which there is no answer, from the run's record.
         sizes: of windows, as in the run: `max_length` and `doc_stride`.

@@ -85,11 +85,7 @@ def curve_points(records: Iterable[Record]) -> pd.DataFrame:
 def scored_models(records: Iterable[Record], dev_set: str = "dev") -> pd.DataFrame:
     """One row for each model that was scored on dev questions, columns `MODEL_COLUMNS`.
 
-    Args:
-        records: of any sweeps.
-        dev_set: name of one of `other_dev_sets`: scores are on that, and models without are left
-            out.
-
+    `dev_set` may be one of `other_dev_sets`; models without scores on it are then left out.
     `then` is "fine-tuned", "not retrained", "cross-entropy" or "distillation"; `kinds` says which
     gates were pruned ("attn", "ff", "both", "none"), `gates_from` the questions that they were
     scored on, and `weights_from` those that the weights were fine-tuned on before that; `multiple`
@@ -127,11 +123,7 @@ def l0_runs(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def readings(runs: pd.DataFrame, setting: str) -> pd.DataFrame:
-    """The rows of `l0_runs` that have a partner equal in all but one setting, partners together.
-
-    Raises:
-        KeyError: there is no such setting.
-    """
+    """The rows of `l0_runs` that have a partner equal in all but one setting, partners together."""
     if setting not in runs:
         raise KeyError(f"{setting!r} is no setting of L0; there are {', '.join(SETTINGS)}")
     others = [name for name in (*L0_PLACE, *SETTINGS) if name != setting]
@@ -150,7 +142,7 @@ def own_sweep(models: pd.DataFrame) -> pd.Series[bool]:
 
 
 def layer_shares(records: Iterable[Record]) -> pd.DataFrame:
-    """One row for each pruned model, kind and layer, with the percentage remaining (Figure 3).
+    """The percentage remaining of each kind and layer of each pruned model (Figure 3).
 
     Of models of the `own_sweep`, both kinds together, no variants; layers count from 1, the one
     next to the embeddings.

@@ -36,11 +36,7 @@ def picture(figure: Figure, alt: str) -> Markup:
 
 
 def slider_pages(pages: Mapping[str, str], *, description: str) -> Widget:
-    """A slider over HTML pages; its readout is the label of the page in view.
-
-    Raises:
-        ValueError: there is no page.
-    """
+    """A slider over HTML pages, one at least; its readout is the label of the page in view."""
     if not pages:
         raise ValueError("there is no page to show")
     slider = SelectionSlider(

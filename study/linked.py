@@ -118,12 +118,11 @@ class Runs:
         return training["steps"] * batch_size / windows if training and windows else None
 
     def timing_of(self, record: Record) -> Mapping[str, Any]:
-        """Decoding times of a run's model, at the smallest batch of those that were taken.
+        """Decoding times of a run's model, at the smallest batch that was timed, if any was.
 
         They are of any model with the same topology on the same questions. Speed-up and ratio of
         multiply-accumulates are over the model before it was pruned, also where the first model
-        that was timed is another: its teacher. With the precision that they were taken in,
-        `compute_dtype`. Empty if none was timed.
+        that was timed is another: its teacher.
         """
         lineage = list(self.lineage(record))
         names, stages = [f"run:{run.id}" for run in lineage], [run.stage for run in lineage]

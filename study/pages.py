@@ -85,10 +85,7 @@ class Page:
     ) -> Iterator[tuple[str, pd.DataFrame]]:
         """As `each_model`, after what has to be said of the numbers; without rows, what lacks.
 
-        Args:
-            frame: as there. more: as there.
-            name: of the page, before the names.
-            of: what the page draws, for instance "curves of attention heads".
+        `name` is of the page, and `of` what it draws, for instance "curves of attention heads".
         """
         self.about(frame)
         for model, rows in each_model(frame, *more):
@@ -97,11 +94,7 @@ class Page:
             self.text("No profile has {{ of }} yet; {doc}`records` says how to make them.", of=of)
 
     def about(self, frame: pd.DataFrame) -> None:
-        """What has to be said of a frame's rows, in a folded box: questions, models and records.
-
-        Args:
-            frame: with the columns `SERIES` and `run`.
-        """
+        """What has to be said of a frame's rows, in a folded box: questions, models and records."""
         lines = []
         for column, name_of in (("data", data_of), ("model", model_of)):
             for _, place in frame.drop_duplicates(["profile", "provenance", column]).iterrows():
@@ -122,9 +115,7 @@ class Page:
 def each_model(frame: pd.DataFrame, *more: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """The rows of each model by itself, with a name for labels and files; measured ones first.
 
-    Args:
-        frame: with the columns `SERIES`.
-        more: columns that tell apart further what is not to be mixed, for instance "finetune".
+    What else is not to be mixed are columns that are named, for instance "finetune".
     """
     seen: Counter[str] = Counter()
     for provenance in PROVENANCES:

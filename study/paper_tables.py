@@ -105,8 +105,7 @@ def table2(models: pd.DataFrame) -> pd.DataFrame:
 def table2_in_five_rows(points: pd.DataFrame) -> pd.DataFrame:
     """Table 2 in five rows: unpruned, then both kinds at ×1 to ×4, continued with cross-entropy.
 
-    Args:
-        points: of `operating_points`, of one model. What it lacks is a dash.
+    What the `operating_points` of one model lack is a dash.
     """
     whole = points[points["kinds"].eq("none")].iloc[0]
     ours = points[points["then"].eq("cross-entropy") & points["kinds"].eq("both")]
@@ -134,13 +133,9 @@ def table2_in_five_rows(points: pd.DataFrame) -> pd.DataFrame:
 def natural_questions_table(
     table: Table, models: pd.DataFrame, then: str, *, carried: bool = False
 ) -> pd.DataFrame:
-    """Tables 3 to 5: published rows, then our models on NQ-format questions.
+    """Tables 3 to 5: published rows, then our `scored_models` on NQ-format questions.
 
-    Args:
-        table: of the paper.
-        models: from `scored_models`.
-        then: the continued training of the table, "cross-entropy" or "distillation".
-        carried: whether the table's gates come from other questions.
+    `then` is the table's continued training; where they are `carried`, its gates are of others.
     """
     points = operating_points(models[models["data"] == "nq"])
     of_table = (points["gates_from"] != "nq") == carried

@@ -69,11 +69,7 @@ def overview_html(judgements: Sequence[Judgement], page: str = "") -> str:
 
 
 def verdicts_by_profile(by_claim: Mapping[int, Sequence[Judgement]]) -> pd.DataFrame:
-    """One row a claim, one column a profile, with symbol and word of each verdict.
-
-    Args:
-        by_claim: as `judge_each_profile` gives it.
-    """
+    """One row a claim of `judge_each_profile`, one column a profile, with each verdict."""
     rows = [
         {"claim": str(number)} | {origin_of(vars(j)): _verdict(j) for j in judged if j.profile}
         for number, judged in by_claim.items()
@@ -83,11 +79,7 @@ def verdicts_by_profile(by_claim: Mapping[int, Sequence[Judgement]]) -> pd.DataF
 
 
 def verdict_counts(by_claim: Mapping[int, Sequence[Judgement]]) -> pd.DataFrame:
-    """How many claims got which verdict: on each profile apart, and on the best measured one.
-
-    Args:
-        by_claim: as `judge_each_profile` gives it.
-    """
+    """How many claims got which verdict: on each profile apart, and on the best measured one."""
     judged = [
         (origin_of(vars(j)), j.verdict) for each in by_claim.values() for j in each if j.profile
     ]

@@ -39,11 +39,7 @@ def gather_evidence(records: Iterable[Record]) -> dict[str, Evidence]:
 
 
 def judge(claim: Claim, profile: Mapping[str, Evidence]) -> Judgement:
-    """Judge a claim on one profile, on the first of the claim's data that has the runs.
-
-    Args:
-        profile: as `gather_evidence` gives it.
-    """
+    """Judge a claim on one profile's evidence, on the first of its data that has the runs."""
     needs = f"It needs runs on {' or '.join(QUESTIONS[data] for data in claim.data)}."
     lacks = Judgement((), needs, number=claim.number)
     for evidence in profile.values():

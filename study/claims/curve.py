@@ -21,10 +21,7 @@ def removable(shares: ArrayLike, losses: ArrayLike, max_loss: float = MAX_LOSS) 
     """The largest share that costs less than `max_loss` F1 points, linear between the points.
 
     Of several crossings the last counts; a curve that ends before it loses so much gives its end.
-
-    Args:
-        shares: [n_points], increasing from 0.
-        losses: [..., n_points], the first 0; the result is [...].
+    Shares [n_points] increase from 0, losses [..., n_points] begin with 0.
 
     >>> float(removable([0, 20, 60], [0, 1, 9]))
     40.0
@@ -39,11 +36,9 @@ def removable(shares: ArrayLike, losses: ArrayLike, max_loss: float = MAX_LOSS) 
 
 @dataclass(frozen=True)
 class Curve:
-    """F1 along x, linear between the points.
+    """F1 along strictly increasing x, linear between the points.
 
-    Attributes:
-        x: strictly increasing; for sparsity curves the share removed in percent, from 0.
-        f1: one estimate a point.
+    For sparsity curves x is the share removed in percent, from 0.
     """
 
     x: tuple[float, ...]
@@ -120,8 +115,7 @@ class Curve:
 def bound_of(more: Curve, less: Curve) -> Bound:
     """What a difference of two curves' `removable` is, if one of them ended too early.
 
-    Raises:
-        Lacking: both did, so that nothing is known.
+    `Lacking` if both did, so that nothing is known.
     """
     if more.open_ended and less.open_ended:
         raise Lacking(

@@ -50,9 +50,7 @@ class Finding:
     """One measured effect against the line that the claim draws.
 
     Attributes:
-        label, value, unit: the effect.
         low, high: its 95% interval, for times the range over rounds; None if one run gives it.
-        basis: as of `Estimate`.
         relation, line, upper: it is claimed to be above the line, below it, or between the two.
         bound: a curve ended too early: the effect is "at least", or "at most", what is measured.
     """
@@ -94,7 +92,6 @@ class Estimate:
     """A number and what the bootstrap makes of it; sums and differences are taken draw by draw.
 
     Attributes:
-        value: as measured.
         draws: [DRAWS], the same number resampled; NaN if there is nothing to resample.
         basis: what it rests on.
         tests: of so many, one is enough for the claim: intervals are wider (Bonferroni).
@@ -160,12 +157,7 @@ def number(value: float, digits: int = 1) -> str:
 def mean_f1(runs: Sequence[Articles], basis: Basis | None = None) -> Estimate:
     """F1 in percent, the mean over runs that differ in their seed only.
 
-    Args:
-        runs: one list of articles a run, all with the same articles in the same order.
-        basis: of the estimate, beside the number of questions.
-
-    Raises:
-        RecordError: no run, or runs that were scored on different articles.
+    A list of articles a run, all with the same articles in the same order.
     """
     # the number of questions is an article's first number, on Natural Questions its third
     questions = {tuple(article[2 if len(article) > 2 else 0] for article in run) for run in runs}

@@ -28,12 +28,8 @@ HEURISTICS = {"attn": ("leave_one_out", "gain", "random"), "ff": ("gain", "rando
 class Evidence:
     """What claims.toml reads. Every look-up raises `Lacking` where records are missing.
 
-    Attributes:
-        data: name of the questions.
-        runs: all records of the profile, of these questions and others.
-        points: of `curve_points`, of these questions. models: of `scored_models`, likewise. Both
-            with the columns that `basis_of` takes.
-        profile, provenance: of the records.
+    `runs` are all records of the profile. `points` (of `curve_points`) and `models` (of
+    `scored_models`) are of one name of questions, `data`, with the columns that `basis_of` takes.
     """
 
     def __init__(self, records: Iterable[Record], data: str) -> None:

@@ -18,9 +18,6 @@ def controls(models: pd.DataFrame) -> Drawing:
 
     A row for each pruned topology, one for the unpruned model; a marker for each continued
     training, every run by itself. "random choice" keeps L0's number in each layer but draws which.
-
-    Raises:
-        RecordError: the rows are of several profiles, data sets or models, or of none.
     """
     source = style.one_source(models)
     place, named = place_of(source), control_rows(models)
@@ -48,8 +45,7 @@ def control_rows(models: pd.DataFrame) -> pd.DataFrame:
 def studies(points: pd.DataFrame) -> Drawing:
     """What L0's settings do: F1 and share removed by each run at its own threshold.
 
-    A panel for each kind of gate, a marker for each setting that a study changed. From
-    `curve_points` of one model; raises as `controls`.
+    From `curve_points`: a panel for each kind of gate, a marker for each setting of a study.
     """
     own = points[points["own_threshold"].astype(bool)]
     source = style.one_source(own)

@@ -29,9 +29,6 @@ def sparsity_curves(points: pd.DataFrame, kind: str) -> Drawing:
     ± sd over seeds. On heads ("attn") and activations ("ff") settings that studies change are left
     out and the share that the text prints is a mark apart; on embedding dimensions ("emb") every
     setting is drawn, and beside it gain on all kinds.
-
-    Raises:
-        RecordError: the rows are of several profiles, data sets or models, or of none.
     """
     chosen, is_emb = _of_kind(points, kind), kind == "emb"
     source = style.one_source(chosen)

@@ -14,9 +14,6 @@ def figure3(layers: pd.DataFrame) -> Drawing:
     """Percentage of heads and of activations remaining by layer, from `layer_shares` of one model.
 
     A line for each multiple of the selected λ: mean over the gates' seeds, band ± sd.
-
-    Raises:
-        RecordError: the rows are of several profiles, data sets or models, or of none.
     """
     place, seeds = place_of(style.one_source(layers)), layers["gate_seed"].nunique()
     with style.canvas(place, 7.6, 3.8, 2, legend=4) as (figure, axes):

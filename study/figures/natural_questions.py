@@ -53,11 +53,7 @@ def figure4_published() -> Drawing:
 
 
 def figure4(models: pd.DataFrame) -> Drawing:
-    """Ours: F1 against parameters of all models of one profile and data set, as in the paper.
-
-    Args:
-        models: rows of `scored_models`; those of `figure4_points` are drawn.
-    """
+    """Ours: the `figure4_points` of one profile's `scored_models` on one set of questions."""
     points, one = figure4_points(models), models.iloc[0]
     names = list(dict.fromkeys(points["model"]))
     place = f"{data_of(one)}, {origin_of(one)}"
@@ -100,14 +96,7 @@ def figure4_points(models: pd.DataFrame) -> pd.DataFrame:
 
 
 def arms(models: pd.DataFrame) -> Drawing:
-    """All arms of one model on Natural Questions: short-answer F1 against parameters.
-
-    Args:
-        models: rows of `scored_models`, of one model.
-
-    Raises:
-        RecordError: the rows are of several profiles, data sets or models, or of none.
-    """
+    """All arms of one model on Natural Questions, from `scored_models`: short-answer F1 by size."""
     source = style.one_source(models)
     place, points = place_of(source), operating_points(models)
     points["origin"] = [gates_origin(row) for row in rows_of(points)]

@@ -17,15 +17,10 @@ from study.tables import operating_points
 def table2_figure(models: pd.DataFrame) -> Drawing:
     """F1 lost against speed-up, each over its own unpruned model: ours, and the paper's Table 2.
 
-    Args:
-        models: rows of `scored_models`, of one model.
-
-    F1 is the median over seeds with its extremes, speed that of the one model that was timed, with
-    the extremes of its rounds. Hollow markers of ours are heads alone or activations alone. The
-    panel shows all medians; a range may leave it, so that one disturbed round hides no point.
-
-    Raises:
-        RecordError: the rows are of several profiles, data sets or models, or of none.
+    From `scored_models`: F1 is the median over seeds with its extremes, speed that of the one model
+    that was timed, with the extremes of its rounds. Hollow markers of ours are heads alone or
+    activations alone. The panel shows all medians; a range may leave it, so that one disturbed
+    round hides no point.
     """
     place = place_of(style.one_source(models))
     points = operating_points(models)

@@ -14,9 +14,7 @@ from study.tables import NOTHING
 def gaps(tasks: pd.DataFrame) -> Drawing:
     """F1 points behind the model with most parameters, by task.
 
-    Args:
-        tasks: from `tasks_published`, or one profile of `tasks_ours`; where sources differ, all of
-            them are drawn.
+    From `tasks_published`, or one profile of `tasks_ours`; of several sources all are drawn.
     """
     behind = gaps_frame(tasks)
     names = list(dict.fromkeys(behind["task"]))

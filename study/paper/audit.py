@@ -90,11 +90,7 @@ _FUNCTIONS: dict[str, Any] = {function.__name__: function for function in _NUMBE
 
 
 def audit(path: Path = AUDIT) -> tuple[AuditItem, ...]:
-    """Every item of audit.toml, in the order of the paper's tables.
-
-    Raises:
-        RecordError: an item cannot be evaluated; the message names it and what is wrong.
-    """
+    """Every item of audit.toml, in the order of the paper's tables."""
     data = tomllib.loads(path.read_text(encoding="utf-8"))
     names: dict[str, Any] = _FUNCTIONS | {
         f"table{t.number}": SimpleNamespace(**t.named) for t in TABLES

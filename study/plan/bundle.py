@@ -63,16 +63,8 @@ def bundle(
 ) -> list[StageParameters]:
     """Fill a folder that is not there yet; returns the runs that can be made from it.
 
-    Args:
-        planner: of the profile, with its source.
-        folder: where to.
-        profile: the profile's file.
-        patterns: of run ids; what they build on is carried if it is here, and else made there.
-        wheels: requirements to download for the other machine, of this `python` on `platforms`.
-
-    Raises:
-        SettingsError: a folder that is there, a tree that differs from its commit, no run of such
-            a name, or wheels that cannot be had.
+    What runs of these patterns build on is carried if it is here, and else made there. `wheels` are
+    requirements to download for the other machine, of this `python` on `platforms`.
     """
     head, dirty = commit()
     if head is None or dirty:

@@ -80,11 +80,7 @@ def given(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def planner_of(profile: Profile, config: Mapping[str, str]) -> Planner:
-    """The plan of a call.
-
-    Raises:
-        SettingsError: a folder whose name Snakemake would not take as it is.
-    """
+    """The plan of a call."""
     results, runs = (os.path.normpath(config.get(name, name)) for name in ("results", "runs"))
     for folder in (results, runs):
         if set(folder) & set("{}\n"):
@@ -93,11 +89,7 @@ def planner_of(profile: Profile, config: Mapping[str, str]) -> Planner:
 
 
 def begin(planner: Planner) -> None:
-    """Own the runs of a profile until this process ends, and set damaged records aside.
-
-    Raises:
-        SettingsError: another call makes them.
-    """
+    """Own the runs of a profile until this process ends, and set damaged records aside."""
     own([planner.run_folder, planner.folder])
     for path in record_files(planner.folder):
         if not re.fullmatch(f".+-[0-9a-f]{{{HASH_LENGTH}}}", path.stem):

@@ -35,13 +35,10 @@ _NO_OWNER = "{} is no longer held by the call that started this run"
 
 
 def own(folders: Sequence[str | os.PathLike[str]]) -> None:
-    """Hold the locks of these folders until this process ends, whichever way.
+    """Hold the locks of these folders until this process ends; an error if another call holds one.
 
     Waits where a lock may be that of a call that was killed. Should another call take one over
     all the same (after this one has stood still for long), this process ends.
-
-    Raises:
-        SettingsError: another call makes runs there; says which.
     """
     content = json.dumps(
         {"process": os.getpid(), "host": socket.gethostname(), "folder": os.getcwd()}

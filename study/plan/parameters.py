@@ -118,20 +118,12 @@ class StageParameters(BaseModel):
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
-        """Pick this stage's parameters by name, for instance from a notebook's `globals()`.
-
-        Raises:
-            SettingsError: a value of a wrong type or out of range, which is named.
-        """
+        """Pick this stage's parameters by name, for instance from a notebook's `globals()`."""
         return cls.checked({name: values[name] for name in cls.model_fields if name in values})
 
     @classmethod
     def checked(cls, values: Mapping[str, Any]) -> Self:
-        """Parameters from exactly these values.
-
-        Raises:
-            SettingsError: as `read`; also an unknown name, with the nearest known one.
-        """
+        """Parameters from exactly these values; an error says the nearest name to an unknown one."""
         for name in values:
             if name not in cls.model_fields:
                 raise SettingsError(unknown_name(name, cls.model_fields, cls.stage))

@@ -27,14 +27,7 @@ SELECT = "select"
 
 @dataclass(frozen=True)
 class Selection:
-    """The choice of an operating point, from L0 runs on the base model.
-
-    Attributes:
-        data: name of the questions.
-        model: the base model's fine-tuning run.
-        max_loss: F1 points that may be lost.
-        candidates: the L0 runs, by kind.
-    """
+    """The choice of an operating point on some data: L0 runs on the base model, by kind of gate."""
 
     data: str
     model: str
@@ -82,9 +75,6 @@ class Planner:
         """All runs that can be named, each once, upstream first.
 
         What follows from a selection is left out of data without a selected operating point.
-
-        Raises:
-            SettingsError: the profile gives a stage a parameter that it does not take, or no data.
         """
         self.selections()
         if points and not self._is_planned:
@@ -139,11 +129,7 @@ class Planner:
     def make(
         self, stage: type[Stage], data: str, recipe: Recipe, name: str, settings: Mapping[str, Any]
     ) -> Stage:
-        """A run of a stage, by the name under which it was recorded, or else first planned.
-
-        Raises:
-            SettingsError: a parameter that the stage does not take, or questions without source.
-        """
+        """A run of a stage, by the name under which it was recorded, or else first planned."""
         questions = self.profile.data[data].parameters()
         if questions["source"] is None and not questions["origin"]:
             self.profile.check_sources()

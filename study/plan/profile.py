@@ -51,7 +51,6 @@ class Data(BaseModel, frozen=True, extra="forbid"):
     """Questions of one name; counts are drawn at random (seed 0) where the data has more.
 
     Attributes:
-        task: whose form the questions have.
         after: name of the data that models are trained on before.
         source: may be left out of the file and given where the graph is run; `folder` is a part of
             that folder.
@@ -77,12 +76,7 @@ class Data(BaseModel, frozen=True, extra="forbid"):
     recipe: Settings = {}
 
     def located(self, place: str | None) -> Data:
-        """With its source, and the origin of that; without one if only a pinned origin is known.
-
-        Raises:
-            SettingsError: nothing there, or questions of another origin than the profile names.
-            DataError: not the files that are looked for.
-        """
+        """With its source, and the origin of that; without one if only a pinned origin is known."""
         source = self.source
         if source is None and place is not None:
             source = str(Path(place) / self.folder)
@@ -111,8 +105,6 @@ class Profile(BaseModel, frozen=True, extra="forbid"):
     """One profile: a sweep over models, data, scorers, penalties, objectives and seeds.
 
     Attributes:
-        name: part of every path. provenance: what its numbers are worth.
-        data: the questions, by name.
         base: model on which gates are swept and the operating point is chosen.
         large: model that the operating points go to; None: base.
         others: further models that they go to as well, by name.
@@ -244,18 +236,7 @@ def check_windows(data: str, model: str, recipe: Recipe) -> None:
 
 
 def read_profile(path: str | Path, *, source: str | None = None) -> Profile:
-    """Read and check a profile.
-
-    Args:
-        path: a YAML file.
-        source: where all questions are that the file gives no source for.
-
-    Raises:
-        SettingsError: no such file, not YAML, a key that is unknown, missing or there twice, a
-            value of a wrong type, or questions that are not there or of another origin than the
-            profile names.
-        DataError: not the files that are looked for.
-    """
+    """Read and check a profile; all questions are in `source` that the file gives no source for."""
     try:
         content = read_yaml(read_text(Path(path), LARGEST))
     except OSError as error:

@@ -94,9 +94,7 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
 class Changes(BaseModel, frozen=True, extra="forbid"):
     """What a model changes of the recipe: on all data, and on those named in `by_data`.
 
-    Attributes:
-        about: what has to be said beside every number that comes from the model.
-        data: names of the questions that it is trained and pruned on.
+    `about` has to be said beside every number of the model, which is trained and pruned on `data`.
     """
 
     about: str = ""
@@ -108,8 +106,7 @@ class Changes(BaseModel, frozen=True, extra="forbid"):
 def changed(recipe: Recipe, *changes: Settings) -> Recipe:
     """A recipe with parts changed: mappings of parameters are added to, all else is replaced.
 
-    Raises:
-        ValueError: a change names a part that there is not, or a value of a wrong type.
+    Raises ValueError where a change names a part that there is not, or has a wrong type.
     """
     content = recipe.model_dump(exclude_unset=True)
     for change in changes:

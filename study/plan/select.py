@@ -28,16 +28,8 @@ def select_operating_point(
     A run's loss is the F1 of the unpruned model less that of the model cut at the run's own
     threshold, both on the held-out questions; several seeds of one λ are averaged.
 
-    Args:
-        candidates: records of L0 runs on the base model, by kind.
-        max_loss: F1 points.
-
-    Returns:
-        Metrics of a selection: λ by kind; `table`, a row per λ; `fallback`, by kind: no λ lost so
-        little, so that the smallest was taken.
-
-    Raises:
-        RecordError: a kind without runs.
+    From L0 runs on the base model, by kind. Returns the metrics of a selection: λ by kind; `table`,
+    a row per λ; `fallback`, by kind: no λ lost so little, so that the smallest was taken.
     """
     metrics: dict[str, Any] = {"table": [], "fallback": {}}
     for kind, records in candidates.items():
@@ -86,12 +78,7 @@ def selected_points(planner: Planner) -> dict[str, OperatingPoint]:
 
 
 def record_selection(planner: Planner, data: str) -> Path:
-    """Select for one data set from the records of its candidates, and write the record.
-
-    Raises:
-        SettingsError: the profile selects nothing on these data.
-        RecordError: a candidate is missing or damaged, or the record would be refused.
-    """
+    """Select for one data set from the records of its candidates, and write the record."""
     started, clock = datetime.now(UTC).isoformat(), time.perf_counter()
     if data not in planner.selections():
         raise SettingsError(f"{data!r} has no operating point of its own in this profile")

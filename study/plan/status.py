@@ -16,13 +16,7 @@ from study.records.record import Record, read_record, record_files
 
 
 class RunStatus(NamedTuple):
-    """One run of a profile.
-
-    Attributes:
-        id: of the run.
-        state: "complete", "missing", or why its record cannot be used.
-        record: if it is complete.
-    """
+    """A run of a profile: "complete" with its record, "missing", or why that cannot be used."""
 
     id: str
     state: str

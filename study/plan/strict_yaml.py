@@ -73,10 +73,5 @@ StrictLoader.add_constructor("tag:yaml.org,2002:int", StrictLoader.construct_yam
 
 
 def read_yaml(text: str) -> Any:
-    """The content of a YAML document.
-
-    Raises:
-        yaml.YAMLError: it is not YAML, has a key twice, a reference or a tag; says the line.
-        RecursionError: it is nested too deeply.
-    """
+    """The content of a YAML document; a yaml.YAMLError, or a RecursionError, if it has none."""
     return yaml.load(text, Loader=StrictLoader)

@@ -33,8 +33,6 @@ class Subject:
     """A trained model, what is done with it, and what it is called in the names of runs.
 
     Attributes:
-        run: that trained it.
-        recipe: of its data and model.
         called: for instance "minilm".
         table: what the names of its operating points begin with, for instance "table2".
         make: `Planner.make`.
@@ -105,13 +103,9 @@ class Subject:
         objectives: Sequence[Objective],
         teacher: Trained | None = None,
     ) -> list[Retrain]:
-        """Runs that continue the training of a model, for each objective and seed.
+        """Runs that train this model on, or it pruned, for each objective and seed.
 
-        Args:
-            model: this one, or it pruned.
-            name: of the runs, with {} for the objective.
-            objectives: losses.
-            teacher: by default this model.
+        In `name` {} stands for the objective. By default this model is the teacher.
         """
         runs = []
         seeds = self.recipe.retrain_seeds

@@ -31,12 +31,9 @@ class Merged(NamedTuple):
 def merge(source: Path, results: Path, runs: Path) -> Merged:
     """File the records under `results`, and models and scores of runs under `runs`.
 
-    All records are read and checked before the first is filed. The source is a folder with
-    `results` and, perhaps, `runs` in it, or one with the parts of a tar file of these.
-
-    Raises:
-        RecordError: nothing there, a damaged record, one of a commit that git does not know here,
-            or one that says other things than the record of the same run that is here.
+    All records are read and checked before the first is filed: of commits that git knows here, and
+    saying nothing else than those of the same runs. The source is a folder with `results` and,
+    perhaps, `runs` in it, or one with the parts of a tar file of these.
     """
     with tempfile.TemporaryDirectory(dir=source.parent) as unpacked:
         if any(source.glob(f"{PART}*")):

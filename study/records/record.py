@@ -60,19 +60,14 @@ class Record(BaseModel, frozen=True, extra="forbid"):
         parameters: all that tells this run from others of its stage, as JSON values; other runs
             are named `run:ID`.
         metrics: what was measured, as JSON values, nested as is convenient.
-        started: UTC, ISO 8601 with its offset.
-        seconds: wall time of the run.
+        started: UTC, ISO 8601 with its offset. seconds: wall time.
         device: the GPU or the processor that it ran on.
         packages: versions of what can change a result.
         commit: of the library, None where it was no git checkout; dirty: whether files differed
-            from it.
+            from it, which a measured record is refused for.
         source: where the questions came from: "embedded", a Hub id, or the names of files.
         data_digest: of the questions that were used.
         provenance: "embedded" numbers are of the generated corpus.
-
-    Raises:
-        RecordError: a field is missing, unknown or of the wrong type; a number is not finite; a
-            measured record of a tree that differs from its commit.
     """
 
     name: Name
@@ -161,12 +156,7 @@ def write_record(root: Path, record: Record) -> Path:
 
 
 def read_record(path: Path) -> Record:
-    """Read one record.
-
-    Raises:
-        RecordError: the file is missing, damaged, or does not lie where its parameters put it;
-            names the file and what is wrong.
-    """
+    """Read one record; an error if it is damaged, or not where its parameters put it."""
     try:
         fields = json.loads(read_text(path))
         json.dumps(fields, ensure_ascii=False).encode()  # raises where no file could hold it
@@ -189,9 +179,7 @@ def read_record(path: Path) -> Record:
 def read_text(path: Path, largest: int = LARGEST) -> str:
     """The text of a file of at most so many bytes.
 
-    Raises:
-        OSError: it is not there, no plain file (a pipe would never end), or larger.
-        UnicodeDecodeError: it is not text.
+    Raises OSError if it is larger, or no plain file (a pipe would never end).
     """
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a plain file", str(path))
@@ -209,11 +197,7 @@ def record_files(root: Path) -> list[Path]:
 
 
 def read_records(root: Path) -> list[Record]:
-    """All records under a folder, in the order of their paths.
-
-    Raises:
-        RecordError: there is no such folder, or any of them is damaged.
-    """
+    """All records under a folder, in the order of their paths."""
     if not root.is_dir():
         raise RecordError(f"{root}: no such folder of records")
     return [read_record(path) for path in record_files(root)]

@@ -29,10 +29,7 @@ KERNEL_SECONDS = 600
 def run_notebook(notebook: Path, output: Path, parameters: Mapping[str, Any]) -> None:
     """Execute a notebook with parameters; the executed notebook is kept, also when a cell fails.
 
-    Raises:
-        SettingsError: no such notebook; a parameter that its `parameters` cell does not have, or of
-            a wrong type or out of range.
-        papermill.PapermillExecutionError: a cell failed.
+    Raises papermill.PapermillExecutionError then.
     """
     check(notebook, parameters)
     import papermill
@@ -64,11 +61,7 @@ def check(notebook: Path, parameters: Mapping[str, Any]) -> None:
 
 
 def parameter_names(notebook: Path) -> list[str]:
-    """Names that the `parameters` cell of a notebook assigns.
-
-    Raises:
-        SettingsError: no such notebook, not a notebook, or one without that cell.
-    """
+    """Names that the `parameters` cell of a notebook assigns."""
     import papermill
 
     try:

@@ -25,12 +25,10 @@ SCORES, SCORING = "scores.json", "scoring.json"
 
 @dataclass(frozen=True)
 class Ranked:
-    """What a scorer gave.
+    """What a scorer gave: a ranking, or several draws of random.
 
-    Attributes:
-        rankings: one, or several draws of random.
-        label: the scorer with its options, in words.
-        scoring: seconds, questions, and the device and commit of the scoring.
+    Its label says the scorer with its options in words, `scoring` the seconds, questions, and the
+    device and commit of the scoring.
     """
 
     rankings: list[GateScores]
@@ -43,9 +41,6 @@ def rank(run: StageRun[ScoreGates], model: QuestionAnsweringModel) -> Ranked:
 
     Scores that a killed run has saved are not computed again: the record says where and at what
     commit they were.
-
-    Raises:
-        SettingsError: there is no such scorer, or it takes other arguments.
     """
     settings = run.parameters
     if settings.scorer not in SCORERS:
