@@ -123,7 +123,7 @@ class StageParameters(BaseModel):
 
     @classmethod
     def checked(cls, values: Mapping[str, Any]) -> Self:
-        """Parameters from exactly these values; an error says the nearest name to an unknown one."""
+        """Parameters from these values; an error says the nearest name to an unknown one."""
         for name in values:
             if name not in cls.model_fields:
                 raise SettingsError(unknown_name(name, cls.model_fields, cls.stage))
