@@ -167,11 +167,10 @@ def rows_of(frame: pd.DataFrame) -> Iterator[Any]:
 
 def points_of(runs: Runs, record: Record) -> Iterator[dict[str, Any]]:
     """The points of one score run; those of L0 with the settings that it was trained with."""
-    parameters: Any = record.parameters
-    metrics: Any = record.metrics
+    parameters, metrics = record.parameters, record.metrics
     unpruned, variant = metrics["unpruned"], runs.variant_of(record)
     is_l0, steps = parameters["scorer"] == "l0", metrics.get("training", {}).get("steps")
-    tuned: Any = runs.find(runs.finetune_of(record), record)
+    tuned = runs.find(runs.finetune_of(record), record)
     label = metrics["label"]
     common = {
         **_place(runs, record),
@@ -183,7 +182,7 @@ def points_of(runs: Runs, record: Record) -> Iterator[dict[str, Any]]:
         "variant": variant,
         "gate_epochs": runs.epochs_of(record) if is_l0 else None,
         "scored_on": metrics["scoring"].get("questions"),
-        "floor": _floor({} if tuned is None else tuned.metrics.get("heldout", {})),
+        "floor": 0.0 if tuned is None else _floor(tuned.metrics.get("heldout", {})),
         "unpruned_f1": unpruned["f1"],
         "unpruned_articles": unpruned["articles"],
     }
@@ -232,15 +231,13 @@ def _floor(scores: Mapping[str, Any]) -> float:
 
 
 def _dev_sets(record: Record) -> dict[str, Any]:
-    metrics: Any = record.metrics
-    return {"dev": metrics["dev"], **metrics.get("other_dev", {})}
+    return {"dev": record.metrics["dev"], **record.metrics.get("other_dev", {})}
 
 
 def _model(runs: Runs, record: Record, dev_set: str) -> dict[str, Any]:
-    parameters: Any = record.parameters
-    metrics: Any = record.metrics
+    parameters, metrics = record.parameters, record.metrics
     place, retrained = _place(runs, record), record.stage == "retrain"
-    tuned: Any = runs.find(place["finetune"], record)
+    tuned = runs.find(place["finetune"], record)
     cut = runs.find(parameters["model"], record) if retrained else record
     then = {"finetune": "fine-tuned", "prune": "not retrained"}.get(record.stage)
     dev, timing = _dev_sets(record)[dev_set], runs.timing_of(record)
@@ -249,7 +246,7 @@ def _model(runs: Runs, record: Record, dev_set: str) -> dict[str, Any]:
     return {
         **place,
         "stage": record.stage,
-        "then": then or str(parameters["objective"]).replace("_", "-"),
+        "then": then or parameters["objective"].replace("_", "-"),
         "retrain_seed": parameters["seed"] if retrained else None,
         "retrain_epochs": runs.epochs_of(record) if retrained else None,
         "teacher": (parameters["teacher"] or "").removeprefix("run:") if retrained else None,
@@ -280,19 +277,18 @@ _NO_GATES = {"point": "", "kinds": "none", "attn_removed": 0.0, "ff_removed": 0.
 
 
 def _gates(runs: Runs, pruned: Record) -> dict[str, Any]:
-    parameters: Any = pruned.parameters
-    metrics: Any = pruned.metrics
+    parameters, metrics = pruned.parameters, pruned.metrics
     selected = runs.selected(pruned)
     kinds = [kind for kind in ("attn", "ff") if parameters[kind] is not None]
     runs_of = {kind: runs.find(parameters[kind], pruned) for kind in kinds}
     found = {kind: run for kind, run in runs_of.items() if run is not None}
-    penalties: dict[str, Any] = {k: r.parameters[f"penalty_{k}"] for k, r in found.items()}
+    penalties = {kind: run.parameters[f"penalty_{kind}"] for kind, run in found.items()}
     multiples = {
         round(penalty / selected[kind], 4)
         for kind, penalty in penalties.items()
         if penalty is not None and selected.get(kind)
     }
-    one: Any = next((run.parameters for run in found.values()), {})
+    one = next((run.parameters for run in found.values()), {})
     epochs = [runs.epochs_of(run) for run in found.values()]
     return {
         "point": pruned.id,

@@ -39,12 +39,9 @@ def slider_pages(pages: Mapping[str, str], *, description: str) -> Widget:
     """A slider over HTML pages, one at least; its readout is the label of the page in view."""
     if not pages:
         raise ValueError("there is no page to show")
-    slider = SelectionSlider(
-        options=_labels(pages),
-        description=description,
-        style={"description_width": "initial"},
-        layout=Layout(width="95%", max_width="40em"),
-    )
+    look = {"style": {"description_width": "initial"}}
+    look |= {"layout": Layout(width="95%", max_width="40em")}
+    slider = SelectionSlider(options=_labels(pages), description=description, **look)
     linked = _linked(slider, [HTML(page) for page in pages.values()])
     return linked if len(pages) > 1 else linked.children[1]
 

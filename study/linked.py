@@ -112,8 +112,8 @@ class Runs:
 
         Counted in windows: steps times batch size, over the windows of all these questions.
         """
-        training: Any = record.metrics.get("training")
-        batch_size: Any = record.parameters.get("batch_size")
+        training = record.metrics.get("training")
+        batch_size = record.parameters.get("batch_size")
         windows = self._windows[_sweep(record)]
         return training["steps"] * batch_size / windows if training and windows else None
 
@@ -168,8 +168,8 @@ def _windows(records: Iterable[Any]) -> float:
 
 def _timing(record: Record, name: str, whole: str) -> dict[str, Any]:
     """One model of a timing run, compared with the model `whole`."""
-    timing: Any = record.metrics[name]
-    reference: Any = record.metrics[whole]
+    timing = record.metrics[name]
+    reference = record.metrics[whole]
     pairs = zip(reference["rounds"], timing["rounds"], strict=True)
     ratios = [before / after for before, after in pairs]
     macs = timing["macs_ratio"]

@@ -14,6 +14,9 @@ Row = Mapping[Any, Any] | pd.Series
 DATA = {"squad1": "SQuAD 1.1", "squad2": "SQuAD 2.0", "nq": "NQ-format questions"}
 """Questions by their names in records."""
 
+PROVENANCES = ("measured", "embedded")
+"""From the strongest evidence to the weakest, the order in which pages show them."""
+
 MODELS = {
     "minilm": "MiniLM",
     "mpnet-base": "MPNet",
@@ -64,7 +67,7 @@ def place_of(row: Row) -> str:
 
 def measured_first(rows: pd.DataFrame) -> pd.DataFrame:
     """The order in which all pages show provenances, "measured" before "embedded"."""
-    return rows.sort_values("provenance", ascending=False, kind="stable")
+    return rows.sort_values("provenance", key=lambda p: p.map(PROVENANCES.index), kind="stable")
 
 
 def counted(number: float, thing: str) -> str:

@@ -18,13 +18,12 @@ from study.linked import Runs
 from study.markup import fill, render
 from study.names import measured_first, place_of
 from study.records.record import Record, hash_of
-from study.tables import THEN, number, point_name
+from study.tables import KINDS_PRUNED, THEN, number, point_name
 
 _POINT = [
     *("provenance", "profile", "data", "finetune", "gates_from", "weights_from"),
     *("kinds", "multiple", "penalty_attn", "penalty_ff", "gate_objective"),
 ]
-_KINDS = ["none", "attn", "ff", "both"]
 
 
 def named_points(records: Iterable[Record]) -> pd.DataFrame:
@@ -40,7 +39,7 @@ def named_points(records: Iterable[Record]) -> pd.DataFrame:
     first = chosen.groupby(_POINT, dropna=False)["point"].transform("first")
     chosen = chosen[chosen["point"] == first].drop_duplicates([*_POINT, "then"])
     chosen.insert(0, "name", [point_name(row) for row in rows_of(chosen)])
-    by_kind = chosen["kinds"].map(_KINDS.index)
+    by_kind = chosen["kinds"].map(list(KINDS_PRUNED).index)
     removed = chosen["attn_removed"] + chosen["ff_removed"]
     order = np.lexsort([chosen["then"].map(THEN.index), removed, by_kind])
     return chosen.iloc[order].reset_index(drop=True)
@@ -64,7 +63,7 @@ def leaf_through_points(records: Sequence[Record]) -> dict[str, Widget]:
         one = rows.iloc[0]
         record = tuned.get((one["provenance"], one["profile"], one["finetune"]))
         if record is not None and rows["kinds"].ne("none").any():
-            shape: Any = record.metrics["shape"]
+            shape = record.metrics["shape"]
             pages = {
                 str(name): _page(str(name), of_point, rows, shape)
                 for name, of_point in rows.groupby("name", sort=False)
@@ -103,14 +102,13 @@ def leaf_through_gates(records: Iterable[Record]) -> dict[str, Widget]:
         place = runs.variant_of(record), of["penalty_attn"] or 0.0, of["seed"]
         return record.provenance != "measured", *place
 
-    given = [r for r in runs.of("score") if r.parameters["scorer"] == "l0"]
+    given: list[Any] = [r for r in runs.of("score") if r.parameters["scorer"] == "l0"]
     for record in sorted(given, key=order):
-        parameters: Any = record.parameters
-        scores: Any = record.metrics.get("scores", {})
+        parameters, scores = record.parameters, record.metrics.get("scores", {})
         if "attn" not in scores:
             continue
-        name = f"λ = {parameters['penalty_attn']:g}, seed {parameters['seed']}"
         variant = runs.variant_of(record)
+        name = f"λ = {parameters['penalty_attn']:g}, seed {parameters['seed']}"
         name += f", {variant}" if variant else ""
         alphas = np.array(scores["attn"], dtype=float)
         text = f"{name}: {np.mean(~(alphas > 0)):.0%} of the heads are at or below 0 and leave"

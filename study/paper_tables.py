@@ -162,7 +162,7 @@ def word_overlap_table(records: Iterable[Record]) -> pd.DataFrame:
     """What mere word overlap scores on each dev set: the paragraph most like the question."""
     rows = []
     for record in records:
-        found: Any = record.metrics.get("word_overlap", {})
+        found = record.metrics.get("word_overlap", {})
         for name, scores in found.items():
             row = {
                 SOURCE: origin_of(vars(record)),

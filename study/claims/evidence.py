@@ -291,7 +291,7 @@ class Evidence:
         models = models.set_index("run:" + topology)
         models = models[~models.index.duplicated()]
         run = max(runs, key=lambda run: len(models.index.intersection(list(run.metrics))))
-        timings: Any = run.metrics
+        timings = run.metrics
         timed = models.loc[[name for name in timings if name in models.index]]
         rounds = np.array([timings[name]["rounds"] for name in timed.index]).T
         return DecodingTimes(run.id, cast(int, run.parameters["batch_size"]), timed, rounds)

@@ -46,10 +46,10 @@ def select_operating_point(
 def _rows(kind: str, records: Sequence[Record]) -> list[dict[str, Any]]:
     points: dict[float, list[tuple[float, float, float]]] = defaultdict(list)
     for record in records:
-        metrics: Any = record.metrics
+        metrics = record.metrics
         [curve] = [curve for curve in metrics["curves"] if curve["kind"] == kind]
         [own] = [point for point in curve["points"] if point["own_threshold"]]
-        penalty: Any = record.parameters[f"penalty_{kind}"]
+        penalty = record.parameters[f"penalty_{kind}"]
         loss = metrics["unpruned"]["f1"] - own["f1"]
         points[float(penalty)].append((own["removed"], own["f1"], loss))
     rows = []

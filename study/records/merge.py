@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import shutil
 import tarfile
 import tempfile
@@ -56,29 +57,21 @@ def merge(source: Path, results: Path, runs: Path) -> Merged:
                 )
         for record in new:
             write_record(results, record)
-        files = [
-            str(_file(mark.parent, source / "runs", runs))
-            for mark in sorted((source / "runs").rglob(FINISHED))
-        ]
+        marks = sorted((source / "runs").rglob(FINISHED))
+        files = [str(_file(mark.parent, source / "runs", runs)) for mark in marks]
     return Merged([record.id for record in new], known, files)
 
 
 def _unpack(folder: Path, target: Path) -> Path:
     """Join the parts of a tar file, and unpack plain files alone, none of them outside of it."""
     parts = sorted(folder.glob(f"{PART}*"), key=lambda path: int(path.name.removeprefix(PART)))
-    with tempfile.TemporaryFile(dir=target) as joined, tempfile.TemporaryFile(dir=target) as whole:
-        for part in parts:
-            with part.open("rb") as file:
-                shutil.copyfileobj(file, joined)
-        joined.seek(0)
-        try:
-            with gzip.GzipFile(fileobj=joined) as plain:
-                shutil.copyfileobj(plain, whole)  # to its end, where the checksum stands
-            whole.seek(0)
-            with tarfile.open(fileobj=whole, mode="r:") as archive:
-                archive.extractall(target, filter="data")
-        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-            raise RecordError(f"{folder}: its parts make no tar file: {error}") from error
+    try:
+        # read to its end, where the checksum stands
+        whole = gzip.decompress(b"".join(part.read_bytes() for part in parts))
+        with tarfile.open(fileobj=io.BytesIO(whole), mode="r:") as archive:
+            archive.extractall(target, filter="data")
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise RecordError(f"{folder}: its parts make no tar file: {error}") from error
     return target
 
 

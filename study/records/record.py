@@ -73,8 +73,8 @@ class Record(BaseModel, frozen=True, extra="forbid"):
     name: Name
     stage: Word
     profile: Word
-    parameters: dict[str, JsonValue]
-    metrics: dict[str, JsonValue]
+    parameters: dict[str, Any]
+    metrics: dict[str, Any]
     started: str
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     device: str

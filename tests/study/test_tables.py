@@ -246,7 +246,10 @@ def test_runs_of_l0_side_by_side(records: list[Record]) -> None:
     # 35% less the 15 that the study's runs remove less
     assert pairs["% removed"].tolist() == ["20.0", "20.0", "35.0"]
     table = run_cells(runs).set_index(["gates", "λ", "setting"])
-    assert table.loc[("attn", "0.04", ""), ["seeds", "% removed"]].tolist() == ["2", "35.5"]
+    assert table.loc[("attention heads", "0.04", ""), ["seeds", "% removed"]].tolist() == [
+        "2",
+        "35.5",
+    ]
     points = curve_points(records)
     studied = study_cells(points[points["own_threshold"].astype(bool)])
     row = studied[studied["setting"] == "learning rate 0.01"].iloc[0]
