@@ -15,7 +15,7 @@ from study.claims.judgement import Lacking
 from study.claims.measures import DecodingTimes, at_equal_penalty, f1_of, unpruned_f1
 from study.frames import KINDS, SCORERS, curve_points, layer_shares, own_sweep, scored_models
 from study.linked import TAUGHT_BY, Runs
-from study.paper.published_text import TEXT
+from study.paper.published import TEXT
 from study.records.record import Record
 
 FIFTH = TEXT["nq_gate_share"].value / 100

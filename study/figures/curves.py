@@ -11,7 +11,7 @@ from study.figures import style
 from study.figures.style import BLACK, BLUE, GREEN, PUBLISHED, SKY, Drawing, Look
 from study.frames import KINDS, SCORERS
 from study.names import counted, place_of, split_of_curves
-from study.paper.published_text import of_figure
+from study.paper.published import of_figure
 
 NQ = "nq"
 

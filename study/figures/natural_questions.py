@@ -9,8 +9,7 @@ from study.figures.style import LOOKS, PUBLISHED, Drawing
 from study.frames import own_sweep, rows_of
 from study.linked import TAUGHT_BY
 from study.names import data_of, f1_of_dev, model_of, origin_of, place_of
-from study.paper.published import TABLE_1, TABLE_4, TABLE_5
-from study.paper.published_text import TEXT
+from study.paper.published import TABLE_1, TABLE_4, TABLE_5, TEXT
 from study.paper_tables import published_sizes
 from study.tables import gates_origin, operating_points
 

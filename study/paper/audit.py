@@ -15,8 +15,7 @@ from qaprune_lib.errors import RecordError
 from study.expressions import evaluate
 from study.paper import released
 from study.paper.fits import TimeFit, fit_decoding_time, least_squares_time
-from study.paper.published import TABLES
-from study.paper.published_text import TEXT
+from study.paper.published import TABLES, TEXT
 from study.paper.released import Released
 
 AUDIT = Path(__file__).with_name("audit.toml")

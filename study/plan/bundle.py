@@ -33,22 +33,8 @@ from study.records.lineage import ROOT, commit
 from study.records.merge import PART
 from study.records.record import FINISHED
 
-RUN = """#!/bin/sh
-# ./run.sh [--minutes 9] [--jobs 8] [--only PATTERN …]: see `python -m study side-by-side --help`
-set -e
-cd "$(dirname "$0")"
-here=$PWD
-if [ -n "$(ls wheels 2>/dev/null)" ] && [ ! -d site ]; then
-  python3 -m pip install -q --no-index --no-deps --no-compile --target site wheels/*.whl
-fi
-PYTHONPATH="$here/site:$here/project:$here/packages"; export PYTHONPATH
-QAPRUNE_CACHE="$here/cache" HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PYTORCH_NVML_BASED_CUDA_CHECK=1
-export QAPRUNE_CACHE HF_HUB_OFFLINE OMP_NUM_THREADS PYTORCH_NVML_BASED_CUDA_CHECK
-cd project
-python3 -m study side-by-side profile.yml --source "$here/data" --results "$here/results" \\
-  --runs "$here/runs" "$@" || echo "some runs failed: see the logs under runs" >&2
-python3 -m study bundle --pack "$here" "$here/out"
-"""
+RUN = Path(__file__).with_suffix(".sh")
+"""What is called there."""
 
 
 def bundle(
@@ -76,8 +62,9 @@ def bundle(
     if not wanted:
         called = " or ".join(patterns)
         raise SettingsError(f"no run is called {called}; see `python -m study status`")
-    project, script = folder / "project", folder / "run.sh"
+    project = folder / "project"
     project.mkdir(parents=True)
+    shutil.copy(RUN, folder / "run.sh")
     archive = subprocess.run(["git", "-C", str(ROOT), "archive", head], capture_output=True)
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
         files.extractall(project, filter="data")
@@ -98,8 +85,6 @@ def bundle(
             _copy_package(model, folder / "packages")
     if wheels:
         _download(wheels, folder / "wheels", python, platforms)
-    script.write_text(RUN)
-    script.chmod(0o755)
     return made
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +15,8 @@ from datasets import Dataset
 from qaprune_lib.cache import write_atomically
 from qaprune_lib.data.natural_questions.stream import NaturalQuestions
 from qaprune_lib.data.windows import Windows
-from qaprune_lib.evaluation.predict import predict
+from qaprune_lib.evaluation import natural_questions as official
+from qaprune_lib.evaluation.predict import predict, predict_natural_questions
 from qaprune_lib.evaluation.squad import (
     Prediction,
     fit_threshold,
@@ -27,11 +29,6 @@ from qaprune_lib.models.topology import Topology
 from qaprune_lib.pruning.slicing import prune
 from qaprune_lib.scorers.scores import GateScores
 from qaprune_lib.training.trainer import TrainingReport
-from study.stages.natural_questions import (
-    natural_questions_point,
-    natural_questions_scores,
-    word_overlap_scores,
-)
 from study.stages.questions import Questions
 
 LOSS_POINTS = 50
@@ -155,3 +152,60 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
     """One JSON line per question."""
     lines = [json.dumps(asdict(prediction), ensure_ascii=False) for prediction in predictions]
     write_atomically(path, "\n".join(lines) + "\n")
+
+
+def natural_questions_scores(
+    model: QuestionAnsweringModel, examples: NaturalQuestions, file: Path | None, windows: Windows
+) -> dict[str, Any]:
+    """The official scores of a model's answers, the F1 of short answers first.
+
+    That F1 is at the threshold where it is largest on these very questions, as the official
+    evaluator gives it. The answers are written to `file`.
+    """
+    predictions = list(
+        predict_natural_questions(model, examples, windows=windows, progress=file is not None)
+    )
+    if file is not None:
+        official.write_predictions(file, predictions)
+    return score(examples, iter(predictions))
+
+
+def word_overlap_scores(examples: NaturalQuestions) -> dict[str, Any]:
+    """Scores of the paragraph that shares most words with the question: no model at all."""
+    return score(examples, map(official.word_overlap, examples))
+
+
+def score(
+    examples: NaturalQuestions, predictions: Iterator[official.NaturalQuestionsPrediction]
+) -> dict[str, Any]:
+    """Official scores as plain numbers; `articles` are those of short answers, by document.
+
+    An article is [answers given and answers due, 200 × right answers, questions], so that the sum
+    of the second over the sum of the first is F1 in percent, over any choice of documents.
+    Those without answers are there too, so that all models have the same articles.
+    """
+    scorer = official.NaturalQuestionsScorer()
+    documents: list[str] = []
+    for example, prediction in zip(examples, predictions, strict=True):
+        scorer.add(example, prediction)
+        documents.append(hashlib.sha256(example.text.encode()).hexdigest())
+    result = scorer.result()
+    sums: dict[str, list[float]] = {}
+    for document, outcome in zip(documents, scorer.short, strict=True):
+        given = outcome.given and outcome.score >= result.short.threshold
+        article = sums.setdefault(document, [0, 0.0, 0])
+        article[0] += outcome.due + given
+        article[1] += 200 * (outcome.right and given)
+        article[2] += 1
+    return {"f1": result.short.f1, **result.model_dump(), "articles": list(sums.values())}
+
+
+def natural_questions_point(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """A point of a sparsity curve."""
+    return {
+        "f1": scores["f1"],
+        "f1_at_zero": scores["short"]["f1_of_all"],
+        "long_f1": scores["long"]["f1"],
+        "questions": scores["n_examples"],
+        "articles": scores["articles"],
+    }
