@@ -50,10 +50,7 @@ class BookError(QapruneError):
 
 
 def build(root: Path, results: Path, output: Path) -> Path:
-    """Build the book of a checkout in `output`/_build, unless that was built of the same files.
-
-    Returns its `index.html`.
-    """
+    """Build a checkout's book, unless it was built of the same files; returns its `index.html`."""
     say("==> records")
     say(f"{len(read_records(results))} records under {results}")
     html = output / "_build" / "html"
@@ -102,10 +99,7 @@ def report_notebooks(root: Path) -> list[Path]:
 
 
 def run_notebooks(notebooks: Sequence[Path], root: Path, results: Path) -> None:
-    """Run report notebooks with papermill, as many at a time as there are processors.
-
-    The executed ones lie under `book/_generated`, also one that fails: the others run all the same.
-    """
+    """Run report notebooks into `book/_generated`: all of them, before the error of one is told."""
     (root / GENERATED).mkdir(parents=True, exist_ok=True)
     failures = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -15,10 +15,7 @@ _SETTINGS |= {"steps": "steps", "reach": "reach"}
 
 
 def curve_means(points: pd.DataFrame) -> pd.DataFrame:
-    """Mean F1 and its sd over seeds, for each curve and share removed, from `curve_points`.
-
-    L0 at its own threshold is one row for each λ, with the mean share that its seeds removed.
-    """
+    """Mean F1 and its sd over seeds for each curve and share removed; L0's own threshold by λ."""
     own = points["own_threshold"].astype(bool)
     key = [*SERIES, "finetune", "kind", "scorer", "label", "variant", "own_threshold", "cut"]
     values = points.assign(own_threshold=own, cut=points["removed"].where(~own), sd=points["f1"])

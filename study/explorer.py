@@ -114,10 +114,7 @@ def question_box(
     context: str,
     questions: Sequence[str],
 ) -> Widget:
-    """A form: choose a pair of models, write a context and a question, and press the button.
-
-    `load` is `qaprune_lib.load_model`; it is called once for each model that is asked.
-    """
+    """A form: choose a pair of models, write a context and a question, and press the button."""
     wide = {"layout": Layout(width="95%"), "style": {"description_width": "6em"}}
     loaded = cache(load)
 
@@ -145,10 +142,7 @@ def question_box(
 
 
 def replies_html(context: str, replies: Sequence[Reply], thresholds: Mapping[str, float]) -> str:
-    """The replies side by side, each with its answer marked in the context.
-
-    The times are relative to the first reply's.
-    """
+    """The replies side by side, each with its answer marked in the context; times relative."""
     return render("replies.html.jinja", context=context, replies=replies, thresholds=thresholds)
 
 

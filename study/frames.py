@@ -222,10 +222,7 @@ def _place(runs: Runs, record: Record) -> dict[str, Any]:
 
 
 def _floor(scores: Mapping[str, Any]) -> float:
-    """F1 of answering nothing: the share of questions without an answer, in percent.
-
-    On Natural Questions, where F1 counts answers, it is 0.
-    """
+    """F1 of answering nothing, in percent; on Natural Questions, where F1 counts answers, 0."""
     totals = scores.get("fitted") or {}
     return 100 * totals.get("NoAns_total", 0) / totals.get("total", 1)
 

@@ -47,10 +47,7 @@ def slider_pages(pages: Mapping[str, str], *, description: str) -> Widget:
 
 
 def choice_pages(pages: Mapping[str, Widget]) -> Widget:
-    """Buttons, one for each named widget, of which the chosen one is shown; at least one.
-
-    Unlike the titles of tabs, those of buttons are as wide as their text.
-    """
+    """Buttons, as wide as their text, one for each named widget; the chosen one is shown."""
     wide = {"style": {"button_width": "auto"}, "layout": Layout(width="100%")}
     return _linked(ToggleButtons(options=_labels(pages), **wide), list(pages.values()))
 

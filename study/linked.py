@@ -29,10 +29,7 @@ TAUGHT_BY = " taught by "
 
 
 class Runs:
-    """Records, found by stage and by id.
-
-    An id holds within one profile and provenance, so each look-up starts from a record.
-    """
+    """Records by stage and by id, which holds in one profile: each look-up starts from a record."""
 
     def __init__(self, records: Iterable[Record]) -> None:
         self.records = list(records)
@@ -78,10 +75,7 @@ class Runs:
         return str(run.parameters["model"]).removeprefix("run:")
 
     def model_of(self, record: Record) -> str:
-        """Name of the model that was fine-tuned first, for instance "minilm".
-
-        One that a larger model taught from the start is another: "minilm taught by mpnet-base".
-        """
+        """Name of the model that was fine-tuned first, as "minilm", and of who taught it."""
         *_, first = self.lineage(record)
         name, teacher = str(first.parameters["model"]), first.parameters.get("teacher")
         if teacher is None:
@@ -151,10 +145,7 @@ def _commonest(records: Iterable[Record]) -> dict[str, Any]:
 
 
 def _windows(records: Iterable[Any]) -> float:
-    """Windows of all training questions of a sweep; 0 if unknown.
-
-    A fine-tuning run that was not stopped tells; else the number of questions stands for it.
-    """
+    """Windows of all training questions of a sweep, else their number; 0 if unknown."""
     windows, questions = [0.0], [0]
     for run in records:
         known = run.metrics.get("scoring", {}).get("questions")

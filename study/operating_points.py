@@ -89,10 +89,7 @@ def draw_layers(kept: Mapping[str, list[int] | None], shape: Mapping[str, int]) 
 
 
 def leaf_through_gates(records: Iterable[Record]) -> dict[str, Widget]:
-    """For each fine-tuned model, a slider over its L0 runs: log_alpha of each head, as heat maps.
-
-    The keys name profile, data and model, and what the numbers are worth.
-    """
+    """For each fine-tuned model, a slider over its L0 runs: heat maps of log_alpha by head."""
     runs = Runs(records)
     pages: dict[tuple[str, str], dict[str, str]] = {}
 

@@ -62,10 +62,7 @@ class Page:
         _show(myst, f"<figure>{html}</figure>")
 
     def table(self, frame: pd.DataFrame, name: str, caption: str, folded: str = "") -> None:
-        """A table of cells, numbered as `tab-name`; it scrolls sideways where it is wide.
-
-        With `folded` it stands in a box of this title, which opens at a click.
-        """
+        """A table of cells, numbered as `tab-name`, in a `folded` box if that has a title."""
         title, rows = escape(caption), markdown(frame)
         myst = f":::{{table}} {title}\n:name: tab-{slug(name)}\n\n{rows}\n:::"
         if folded:
@@ -80,10 +77,7 @@ class Page:
     def each(
         self, frame: pd.DataFrame, name: str, *more: str, of: str
     ) -> Iterator[tuple[str, pd.DataFrame]]:
-        """As `each_model`, after what has to be said of the numbers; without rows, what lacks.
-
-        `name` is of the page, and `of` what it draws, for instance "curves of attention heads".
-        """
+        """As `each_model`, after what has to be said of the numbers, or that there are none."""
         self.about(frame)
         for model, rows in each_model(frame, *more):
             yield f"{name}-{model}", rows
@@ -110,10 +104,7 @@ class Page:
 
 
 def each_model(frame: pd.DataFrame, *more: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The rows of each model by itself, with a name for labels and files; measured ones first.
-
-    What else is not to be mixed are columns that are named, for instance "finetune".
-    """
+    """The rows of each model by itself, with a name for labels and files; measured ones first."""
     seen: Counter[str] = Counter()
     for provenance in PROVENANCES:
         rows = frame[frame["provenance"] == provenance]
@@ -147,10 +138,7 @@ def made_at(record: Record) -> str:
 
 
 def records_table(records: Iterable[Record]) -> pd.DataFrame:
-    """A row for each record: whose it is, when and where it was made, and of which commit.
-
-    Each has the anchor that `record_link` points at, and links to its file and to its commit.
-    """
+    """A row for each record: whose it is, and when, where and at what commit it was made."""
     name = '<a id="{{ anchor }}" href="{{ host }}/blob/main/results/{{ path }}">{{ name }}</a>'
     commit = '<a href="{{ host }}/commit/{{ commit }}">{{ made }}</a>'
     rows = []

@@ -92,10 +92,7 @@ def table1(models: pd.DataFrame) -> pd.DataFrame:
 
 
 def table2(models: pd.DataFrame) -> pd.DataFrame:
-    """Table 2: decoding time, F1 and size at the operating points; published rows, then ours.
-
-    The speed-ups of published rows are computed from its times.
-    """
+    """Table 2: time (and speed-up computed from it), F1 and size; published rows, then ours."""
     unpruned = TABLE_2.rows[0].seconds
     printed = published_cells(TABLE_2)
     printed.insert(3, "speed-up", [f"{unpruned / row.seconds:.2f}" for row in TABLE_2.rows])
@@ -103,10 +100,7 @@ def table2(models: pd.DataFrame) -> pd.DataFrame:
 
 
 def table2_in_five_rows(points: pd.DataFrame) -> pd.DataFrame:
-    """Table 2 in five rows: unpruned, then both kinds at ×1 to ×4, continued with cross-entropy.
-
-    What the `operating_points` of one model lack is a dash.
-    """
+    """Table 2 in five rows: unpruned, then both kinds at ×1 to ×4, continued with cross-entropy."""
     whole = points[points["kinds"].eq("none")].iloc[0]
     ours = points[points["then"].eq("cross-entropy") & points["kinds"].eq("both")]
     by_multiple = {0.0: whole} | {row["multiple"]: row for _, row in ours.iterrows()}
@@ -177,11 +171,7 @@ def word_overlap_table(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def published_sizes(table: Table) -> pd.DataFrame:
-    """Short-answer F1 of Tables 4 and 5 with parameters in millions (Figure 4).
-
-    F1 is printed. The numbers of parameters are not: they are computed from the printed shares and
-    the released models' dimensions.
-    """
+    """F1 of Tables 4 and 5, with parameters in millions, computed from the printed shares."""
     rows = []
     for row in table.rows:
         whole = _BASES.get(row.model, _BASES[table.rows[0].model])

@@ -15,6 +15,7 @@ from study.claims.judgement import VERDICTS, Judgement, Lacking
 from study.names import DATA, PROVENANCES
 from study.records.record import Record
 
+QUESTIONS = {**DATA, "nq": "questions in the format of Natural Questions"}
 OF_BASE = {*range(5, 15), 32}
 """Claims that the paper makes of BERT-base; the others are of BERT-large or RoBERTa-large."""
 
@@ -31,7 +32,7 @@ def gather_evidence(records: Iterable[Record]) -> dict[str, Evidence]:
 
 def judge(claim: Claim, profile: Mapping[str, Evidence]) -> Judgement:
     """Judge a claim on one profile's evidence, on the first of its data that has the runs."""
-    needs = " or ".join(f"{DATA[data]} (data {data})" for data in claim.data)
+    needs = " or ".join(f"{QUESTIONS[data]} (data {data})" for data in claim.data)
     lacks = Judgement((), f"It needs runs on {needs}.", number=claim.number)
     for evidence in profile.values():
         lacks = replace(lacks, profile=evidence.profile, provenance=evidence.provenance)

@@ -36,10 +36,7 @@ def removable(shares: ArrayLike, losses: ArrayLike, max_loss: float = MAX_LOSS) 
 
 @dataclass(frozen=True)
 class Curve:
-    """F1 along strictly increasing x, linear between the points.
-
-    For sparsity curves x is the share removed in percent, from 0.
-    """
+    """F1 along strictly increasing x (for sparsity curves percent removed), linear in between."""
 
     x: tuple[float, ...]
     f1: tuple[Estimate, ...]
@@ -113,10 +110,7 @@ class Curve:
 
 
 def bound_of(more: Curve, less: Curve) -> Bound:
-    """What a difference of two curves' `removable` is, if one of them ended too early.
-
-    `Lacking` if both did, so that nothing is known.
-    """
+    """What a difference of two curves' `removable` is, if one ended too early; not of both."""
     if more.open_ended and less.open_ended:
         raise Lacking(
             f"needs runs that remove more: both curves end, at {more.end:.0f}% and "

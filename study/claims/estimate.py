@@ -155,10 +155,7 @@ def number(value: float, digits: int = 1) -> str:
 
 
 def mean_f1(runs: Sequence[Articles], basis: Basis | None = None) -> Estimate:
-    """F1 in percent, the mean over runs that differ in their seed only.
-
-    A list of articles a run, all with the same articles in the same order.
-    """
+    """F1 in percent, the mean over runs on the same articles that differ in their seed only."""
     # the number of questions is an article's first number, on Natural Questions its third
     questions = {tuple(article[2 if len(article) > 2 else 0] for article in run) for run in runs}
     if len(questions) != 1:

@@ -265,10 +265,7 @@ class Evidence:
         return found
 
     def epoch_ratios(self, runs: Iterable[Record]) -> list[float]:
-        """Seconds a window of training over that of the fine-tuning before it, for each run.
-
-        Of runs on the device of the fine-tuning, with as many others beside them.
-        """
+        """Seconds a window of training over that of the fine-tuning, of runs on the same device."""
 
         def seconds(run: Any) -> float:
             return float(run.metrics["training"]["seconds_per_step"]) / run.parameters["batch_size"]

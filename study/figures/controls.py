@@ -43,10 +43,7 @@ def control_rows(models: pd.DataFrame) -> pd.DataFrame:
 
 
 def studies(points: pd.DataFrame) -> Drawing:
-    """What L0's settings do: F1 and share removed by each run at its own threshold.
-
-    From `curve_points`: a panel for each kind of gate, a marker for each setting of a study.
-    """
+    """F1 and share removed by each L0 run: a panel for each kind, a marker for each setting."""
     own = points[points["own_threshold"].astype(bool)]
     source = style.one_source(own)
     place, data = place_of(source), source["data"]

@@ -12,10 +12,7 @@ from study.tables import NOTHING
 
 
 def gaps(tasks: pd.DataFrame) -> Drawing:
-    """F1 points behind the model with most parameters, by task.
-
-    From `tasks_published`, or one profile of `tasks_ours`; of several sources all are drawn.
-    """
+    """F1 points behind the largest model: `tasks_published`, or one profile of `tasks_ours`."""
     behind = gaps_frame(tasks)
     names = list(dict.fromkeys(behind["task"]))
     heading = "published: Table 1"

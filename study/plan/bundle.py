@@ -89,10 +89,7 @@ def bundle(
 
 
 def pack(folder: Path, target: Path, *, part: int = 16 * 2**20, most: int = 8) -> list[Path]:
-    """A tar file of all records and scores, and of as many models as fit, the smallest first.
-
-    It comes in at most so many parts of so many bytes, as `merge` reads them.
-    """
+    """A tar file, in parts, of all records and scores, and of as many models as fit."""
     target.mkdir(parents=True, exist_ok=True)
     for old in target.glob(f"{PART}*"):
         old.unlink()

@@ -39,10 +39,7 @@ ELSEWHERE = ("--profile", "--workflow-profile", "--executor")
 
 @command
 def main(arguments: Sequence[str] | None) -> None:
-    """Command line; becomes Snakemake, whose exit status is 0 if all runs of the profile are there.
-
-    Returns 2 if the profile cannot be read.
-    """
+    """Command line; becomes Snakemake, whose exit status is 0 if all runs are there."""
     line = parser(
         *("graph", __doc__, "profile", "source", "results", "runs", "notebooks"),
         formatter_class=argparse.RawDescriptionHelpFormatter,

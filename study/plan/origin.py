@@ -20,10 +20,7 @@ HUB_ID = r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?"
 def files_of(
     source: str, task: TaskName, *, version: Version | None = None, files: Sequence[str] = ()
 ) -> list[Path]:
-    """The files that are read of a folder or a file; none of the corpus and of a Hub id.
-
-    Of a folder they are those that are named, or else those of the task (and SQuAD's version).
-    """
+    """The files that are read of a source, if they are named those; none of corpus and Hub id."""
     path = Path(source).expanduser()
     if source == "embedded":
         return []

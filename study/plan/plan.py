@@ -17,7 +17,7 @@ from typing import Any
 
 from study.plan.parameters import DecodeTime, Finetune, Objective, Retrain, StageParameters
 from study.plan.profile import Profile, read_profile
-from study.plan.recipe import Changes, Recipe, changed
+from study.plan.recipe import Changes, Recipe
 from study.plan.subject import OperatingPoint, Stage, Subject, as_file, words
 from study.records.record import NAME, RUN, hash_of, record_files, run_id
 
@@ -72,10 +72,7 @@ class Planner:
         return cls(read_profile(path, source=source), results, runs)
 
     def plan(self, points: Mapping[str, OperatingPoint] | None = None) -> list[StageParameters]:
-        """All runs that can be named, each once, upstream first.
-
-        What follows from a selection is left out of data without a selected operating point.
-        """
+        """All runs that can be named, each once, upstream first; without a point, until then."""
         self.selections()
         if points and not self._is_planned:
             self.plan()  # first, so that what a run is called does not depend on when it is planned
@@ -220,10 +217,7 @@ class Planner:
         controls: Sequence[Objective],
         timed: list[str],
     ) -> Iterator[StageParameters]:
-        """A model pruned at all multiples and retrained, with the controls.
-
-        Adds to `timed` what the first seed's gates have pruned.
-        """
+        """A model pruned at all multiples and retrained, and controls; first seeds are `timed`."""
         recipe = subject.recipe
         for seed in recipe.gate_seeds:
             further = recipe.further_objectives
@@ -257,7 +251,7 @@ class Planner:
         for smaller, changes in teacher.recipe.smaller.items():
             taught = self._taught(teacher, model, smaller, changes)
             yield from taught
-            recipe = _of_pupil(teacher, changes)
+            recipe = changes.of(teacher.recipe, teacher.run.data)
             called = f"{as_file(smaller)}-of-{teacher.called}"
             pupil = Subject(taught[-1], recipe, called, teacher.table, self.make)
             timed += [pupil.run.reference] if is_timed else []
@@ -277,7 +271,7 @@ class Planner:
         before: list[Retrain] = []
         if (after := self.profile.data[data].after) is not None:
             before = self._taught(self.subject(after, model), model, smaller, changes)
-        recipe = _of_pupil(teacher, changes)
+        recipe = changes.of(teacher.recipe, data)
         settings = {
             **recipe.finetune,
             "objective": "distillation",
@@ -313,8 +307,3 @@ class Planner:
 
     def _table(self, data: str) -> str:
         return "table2" if self.profile.data[data].after is None else "table5"
-
-
-def _of_pupil(teacher: Subject, changes: Changes) -> Recipe:
-    """The recipe of a smaller model: its teacher's, and what it changes of that."""
-    return changed(teacher.recipe, changes.recipe, changes.by_data.get(teacher.run.data, {}))

@@ -140,23 +140,19 @@ class Profile(BaseModel, frozen=True, extra="forbid"):
                 raise ValueError(f"data.{name}.after: it comes after itself")
         if unknown := set(self.resources) - set(STAGES):
             raise ValueError(f"resources.{min(unknown)}: the stages are {', '.join(STAGES)}")
-        for model, changes in self.others.items():
-            self._check_names(f"others.{model}", changes)
+        named = {f"others.{model}": changes for model, changes in self.others.items()}
         for name, model in product(self.data, (self.base, self.target, *self.others)):
             recipe = self.recipe_of(name, model)
             check_windows(name, model, recipe)
             for smaller, changes in recipe.smaller.items():
-                self._check_names(f"smaller.{smaller}", changes)
-                own = changed(recipe, changes.recipe, changes.by_data.get(name, {}))
-                check_windows(name, smaller, own)
+                named[f"smaller.{smaller}"] = changes
+                check_windows(name, smaller, changes.of(recipe, name))
             if model in (self.base, *self.models_of(name)):
                 self._check(name, recipe)
+        for where, changes in named.items():
+            if strange := {*changes.data, *changes.by_data} - set(self.data):
+                raise ValueError(f"{where}: {min(strange)!r} is not in data")
         return self
-
-    def _check_names(self, where: str, changes: Changes) -> None:
-        for name in (*changes.data, *changes.by_data):
-            if name not in self.data:
-                raise ValueError(f"{where}: {name!r} is not in data")
 
     def _check(self, name: str, recipe: Recipe) -> None:
         after = self.data[name].after
@@ -192,9 +188,8 @@ class Profile(BaseModel, frozen=True, extra="forbid"):
 
     def recipe_of(self, data: str, model: str) -> Recipe:
         """The recipe, with what the data change of it, and then the model if it is of `others`."""
-        other = self.others.get(model, Changes())
-        changes = self.data[data].recipe, other.recipe, other.by_data.get(data, {})
-        return changed(self.recipe, *changes)
+        own = changed(self.recipe, self.data[data].recipe)
+        return self.others.get(model, Changes()).of(own, data)
 
     def located(self, place: str | None) -> Profile:
         """With the source and the origin of all data; see `Data.located`."""

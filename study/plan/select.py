@@ -61,10 +61,7 @@ def _rows(kind: str, records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def selected_points(planner: Planner) -> dict[str, OperatingPoint]:
-    """The operating point of each data set whose selection has been recorded.
-
-    A record that cannot be read is one that is missing, and is said to be on standard error.
-    """
+    """The operating point of each data set whose selection has a record that can be read."""
     points: dict[str, OperatingPoint] = {}
     for data, selection in planner.selections().items():
         path = planner.record_file(selection.id)

@@ -31,10 +31,7 @@ class RunStatus(NamedTuple):
 def profile_status(
     planner: Planner, points: Mapping[str, OperatingPoint] | None = None
 ) -> list[RunStatus]:
-    """The state of every run that the profile asks for, at the points that are recorded or given.
-
-    What follows from a selection that is not there yet is counted as the selection alone.
-    """
+    """The state of every run that the profile asks for, as far as selections allow to name them."""
     found = []
     points = selected_points(planner) if points is None else points
     selections = planner.selections().values()
@@ -65,10 +62,7 @@ def unplanned(planner: Planner, points: Mapping[str, OperatingPoint] | None = No
 
 @command
 def main(arguments: Sequence[str] | None) -> int:
-    """Command line: `python -m study status profiles/embedded.yml`.
-
-    Exit status 1 if anything is missing or damaged; runs that were not planned are only listed.
-    """
+    """Command line; exit status 1 if anything that is planned is missing or damaged."""
     line = parser("status", __doc__, "source", "results")
     line.add_argument("profiles", nargs="+", type=Path, help="profiles/NAME.yml")
     options = line.parse_args(arguments)

@@ -103,10 +103,7 @@ class Subject:
         objectives: Sequence[Objective],
         teacher: Trained | None = None,
     ) -> list[Retrain]:
-        """Runs that train this model on, or it pruned, for each objective and seed.
-
-        In `name` {} stands for the objective. By default this model is the teacher.
-        """
+        """Runs that train this model on, or it pruned; in `name` {} stands for the objective."""
         runs = []
         seeds = self.recipe.retrain_seeds
         for objective, seed in product(objectives, seeds):

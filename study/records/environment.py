@@ -36,10 +36,7 @@ def environment() -> Environment:
 
 
 def device() -> str:
-    """The name of the GPU if torch sees one, else the processor's with its number of cores.
-
-    With the number of runs that shared it, as this changes their times.
-    """
+    """The GPU if torch sees one, else the processor with its cores; and how many runs share it."""
     name = f"{_processor()}, {os.cpu_count()} cores"
     if importlib.util.find_spec("torch") is not None:
         import torch

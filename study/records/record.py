@@ -145,10 +145,7 @@ def record_path(root: Path, record: Record) -> Path:
 
 
 def write_record(root: Path, record: Record) -> Path:
-    """Write a record at its path, replacing the same run's earlier one; returns the path.
-
-    At any moment, and after a crash at any moment, the path holds a whole record or nothing.
-    """
+    """Write a record at its path, where at any moment is a whole record or nothing."""
     checked = Record(**record.model_dump())  # the dicts of a frozen record can still be changed
     path = record_path(root, checked)
     write_atomically(path, json.dumps(checked.model_dump(), indent=1, allow_nan=False) + "\n")
@@ -177,10 +174,7 @@ def read_record(path: Path) -> Record:
 
 
 def read_text(path: Path, largest: int = LARGEST) -> str:
-    """The text of a file of at most so many bytes.
-
-    Raises OSError if it is larger, or no plain file (a pipe would never end).
-    """
+    """The text of a plain file of at most so many bytes; otherwise an OSError."""
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a plain file", str(path))
     with path.open("rb") as file:
@@ -204,10 +198,7 @@ def read_records(root: Path) -> list[Record]:
 
 
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:
-    """One row for each record; nested values in columns such as `metrics.dev.f1`.
-
-    The package versions are left out. A value that a record lacks is missing (NaN) in its row.
-    """
+    """One row for each record, without packages; nested values as `metrics.dev.f1`."""
     import pandas as pd
 
     rows = [record.model_dump(exclude={"packages"}) for record in records]

@@ -37,11 +37,7 @@ LOSS_POINTS = 50
 def dev_scores(
     model: QuestionAnsweringModel, questions: Questions, folder: Path, windows: Windows
 ) -> dict[str, Any]:
-    """Scores on dev, and sizes.
-
-    On SQuAD also those on the held-out questions, whose fitted threshold serves both; on Natural
-    Questions those on further dev sets. The predictions are written to `folder/dev_predictions.*`.
-    """
+    """Scores on dev and sizes; on SQuAD also on held-out questions, whose threshold serves both."""
     sizes = {
         "parameters": parameter_count(model),
         "encoder_parameters": Topology.of(model).encoder_parameters(),
@@ -99,11 +95,7 @@ def curve(
     fractions: Sequence[float],
     windows: Windows,
 ) -> list[dict[str, Any]]:
-    """F1 against the share of one kind removed (Figures 1 and 2).
-
-    Cuts the ranking at the fractions. L0 is scored at its own threshold too: that is the paper's
-    point, and the others are cuts of one run's ranking.
-    """
+    """F1 against the share of one kind removed (Figures 1 and 2); L0 at its own threshold too."""
     one_kind = gate_scores.only(kind)
     cuts = [(Topology.from_scores(one_kind, fraction=share), False) for share in fractions]
     if not one_kind.additive:

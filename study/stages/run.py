@@ -27,10 +27,7 @@ KERNEL_SECONDS = 600
 
 
 def run_notebook(notebook: Path, output: Path, parameters: Mapping[str, Any]) -> None:
-    """Execute a notebook with parameters; the executed notebook is kept, also when a cell fails.
-
-    Raises papermill.PapermillExecutionError then.
-    """
+    """Execute a notebook with parameters; the executed notebook is kept, also when a cell fails."""
     check(notebook, parameters)
     import papermill
 

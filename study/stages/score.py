@@ -25,11 +25,7 @@ SCORES, SCORING = "scores.json", "scoring.json"
 
 @dataclass(frozen=True)
 class Ranked:
-    """What a scorer gave: a ranking, or several draws of random.
-
-    Its label says the scorer with its options in words, `scoring` the seconds, questions, and the
-    device and commit of the scoring.
-    """
+    """What a scorer gave, its label with options in words, and how the scoring went."""
 
     rankings: list[GateScores]
     label: str
@@ -37,11 +33,7 @@ class Ranked:
 
 
 def rank(run: StageRun[ScoreGates], model: QuestionAnsweringModel) -> Ranked:
-    """Score gates as the run's parameters say.
-
-    Scores that a killed run has saved are not computed again: the record says where and at what
-    commit they were.
-    """
+    """Score gates as the run's parameters say, or take what a killed run has saved."""
     settings = run.parameters
     if settings.scorer not in SCORERS:
         raise SettingsError(unknown_name(settings.scorer, SCORERS, "qaprune_lib.scorers"))

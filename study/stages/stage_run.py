@@ -118,10 +118,7 @@ class StageRun(Generic[P]):
         shutil.rmtree(old, ignore_errors=True)
 
     def finish(self, metrics: Mapping[str, Any]) -> Path:
-        """Drop the checkpoints, mark the folder, and write the record; returns its path.
-
-        The checkpoints stay where no record can hold the metrics.
-        """
+        """Drop the checkpoints, mark the folder, and write the record; returns its path."""
         parameters = self.parameters
         weights = self.folder / "model" / "model.safetensors"
         if weights.is_file():  # so that a model made again elsewhere can be told from this one
