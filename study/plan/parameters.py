@@ -35,8 +35,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Version = Annotated[
-    Literal["1.1", "2.0"],
-    BeforeValidator(lambda v: str(v) if isinstance(v, float) else v),
+    Literal["1.1", "2.0"], BeforeValidator(lambda v: str(v) if isinstance(v, float) else v)
 ]
 """Of SQuAD; YAML and command lines read 1.1 as a number."""
 

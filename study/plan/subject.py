@@ -9,14 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
-from study.plan.parameters import (
-    Finetune,
-    Objective,
-    Prune,
-    Retrain,
-    ScoreGates,
-    StageParameters,
-)
+from study.plan.parameters import Finetune, Objective, Prune, Retrain, ScoreGates, StageParameters
 from study.plan.recipe import Curves, Recipe
 
 OperatingPoint = Mapping[str, float]
