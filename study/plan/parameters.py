@@ -42,10 +42,10 @@ Version = Annotated[
 PLACE = frozenset({"name", "profile", "provenance", "results", "runs", "source"})
 """Parameters that say where a run reads and writes, and are no part of what it is."""
 OF_NATURAL_QUESTIONS = frozenset({"task", "null_rate", "train_files", "dev_files"})
+PENALTIES = ("penalty_attn", "penalty_ff", "penalty_emb")
 OF_L0 = frozenset(
-    {"penalty_attn", "penalty_ff", "penalty_emb", "objective", "penalty_on", "optimizer"}
-    | {"embedding_norm", "epochs", "max_steps", "batch_size", "learning_rate", "initial_mean"}
-    | {"dropout"}
+    {*PENALTIES, "objective", "penalty_on", "optimizer", "embedding_norm", "epochs", "max_steps"}
+    | {"batch_size", "learning_rate", "initial_mean", "dropout"}
 )
 """Parameters of `ScoreGates` that only L0 has."""
 

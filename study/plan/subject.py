@@ -9,7 +9,15 @@ from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
-from study.plan.parameters import Finetune, Objective, Prune, Retrain, ScoreGates, StageParameters
+from study.plan.parameters import (
+    PENALTIES,
+    Finetune,
+    Objective,
+    Prune,
+    Retrain,
+    ScoreGates,
+    StageParameters,
+)
 from study.plan.recipe import Curves, Recipe
 
 OperatingPoint = Mapping[str, float]
@@ -18,7 +26,6 @@ Trained = Finetune | Retrain
 Stage = TypeVar("Stage", bound=StageParameters)
 FIGURES = {("attn",): "figure1", ("ff",): "figure2", ("emb",): "embeddings"}
 WORDS = {"cross_entropy": "cross-entropy", "distillation": "distilled"}
-PENALTIES = ("penalty_attn", "penalty_ff", "penalty_emb")
 
 
 @dataclass(frozen=True)

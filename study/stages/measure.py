@@ -43,15 +43,12 @@ def dev_scores(
         "encoder_parameters": Topology.of(model).encoder_parameters(),
     }
     if isinstance(questions.dev, NaturalQuestions):
-        file = folder / "dev_predictions.json"
-        dev = natural_questions_scores(model, questions.dev, file, windows)
-        others = {
-            name: natural_questions_scores(
-                model, examples, file.with_name(f"{name}_predictions.json"), windows
-            )
-            for name, examples in questions.other_dev.items()
-        }
-        return {"dev": dev, **({"other_dev": others} if others else {}), **sizes}
+        found = {}
+        for name, examples in {"dev": questions.dev, **questions.other_dev}.items():
+            file = folder / f"{name}_predictions.json"
+            found[name] = natural_questions_scores(model, examples, file, windows)
+        dev = {"dev": found.pop("dev")}
+        return {**dev, **({"other_dev": found} if found else {}), **sizes}
     heldout = cast(Dataset, questions.heldout)
     on_heldout = predict(model, heldout, windows=windows)
     threshold = fit_threshold(heldout, on_heldout)

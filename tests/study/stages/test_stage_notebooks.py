@@ -41,7 +41,7 @@ DEV = {
     *("f1", "at_zero", "fitted", "threshold", "best_f1", "best_f1_threshold", "best_exact"),
     *("best_exact_threshold", "attainable_f1", "attainable_f1_threshold", "answered", "articles"),
 }
-SCORED = {"dev", "heldout", "parameters", "encoder_parameters"}
+SCORED = {"dev", "heldout", "parameters", "encoder_parameters", "weights"}
 TRAINING = {"steps", "seconds", "seconds_per_step", "final_loss", "losses"}
 N_LAYERS, N_HEADS, D_INTERMEDIATE = 4, 12, 1536
 
