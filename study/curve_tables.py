@@ -6,7 +6,8 @@ import pandas as pd
 
 from study.claims.curve import MAX_LOSS, removable
 from study.frames import KINDS, SERIES
-from study.tables import NOTHING, number, plus_minus, with_floor
+from study.names import number
+from study.tables import NOTHING, plus_minus, with_floor
 
 _RESULTS = {"removed": "% removed", "f1": "F1", "loss": "F1 lost", "floor": NOTHING}
 _SETTINGS = {"penalty": "λ", "initial_mean": "start", "learning_rate": "learning rate"}

@@ -73,3 +73,11 @@ def measured_first(rows: pd.DataFrame) -> pd.DataFrame:
 def counted(number: float, thing: str) -> str:
     """A number of things: "1 seed", "3,000 seeds"."""
     return f"{number:,.0f} {thing}{'' if number == 1 else 's'}"
+
+
+def number(value: float | None, decimals: int = 1) -> str:
+    """A number with so many decimals; a dash where there is none."""
+    if value is None or value != value:
+        return "–"
+    text = f"{value:.{decimals}f}"
+    return text.replace("-", "−" if float(text) else "")  # no hyphen, and no minus before 0

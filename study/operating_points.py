@@ -16,9 +16,9 @@ from study.frames import KINDS, SERIES, by_l0, rows_of, scored_models
 from study.interactive import picture, slider_pages
 from study.linked import Runs
 from study.markup import fill, render
-from study.names import measured_first, place_of
+from study.names import measured_first, number, place_of
 from study.records.record import Record, hash_of
-from study.tables import KINDS_PRUNED, THEN, number, point_name
+from study.tables import KINDS_PRUNED, THEN, point_name
 
 _POINT = [
     *("provenance", "profile", "data", "finetune", "gates_from", "weights_from"),

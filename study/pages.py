@@ -21,13 +21,12 @@ from study.figures.style import Drawing, save
 from study.frames import SERIES
 from study.interactive import picture
 from study.markup import HOST, escape, fill, run_anchor, run_link, slug
-from study.names import PROVENANCES, data_of, model_of, origin_of
+from study.names import PROVENANCES, data_of, model_of, number, origin_of
 from study.plan.plan import Planner
 from study.plan.profile import read_profile
 from study.plan.status import profile_status
 from study.records.lineage import ROOT, changed_since
 from study.records.record import Record, read_records, record_path
-from study.tables import number
 
 PROFILES = ROOT / "profiles"
 

@@ -11,11 +11,11 @@ from typing import Any
 import pandas as pd
 
 from study.frames import rows_of
-from study.names import data_of, measured_first, model_of, origin_of
+from study.names import data_of, measured_first, model_of, number, origin_of
 from study.paper.published import COLUMNS, PROVENANCE, TABLE_1, TABLE_2, Table
 from study.paper.released import BERT_BASE, BERT_LARGE, ROBERTA_BASE, ROBERTA_LARGE, Released
 from study.records.record import Record
-from study.tables import NOTHING, cells, number, operating_points, point_name
+from study.tables import NOTHING, cells, operating_points, point_name
 
 TASKS = {"squad1": "SQuAD 1.1", "squad2": "SQuAD 2.0", "nq": "NQ, short answers"}
 """Columns of Table 1 by the name of the questions in records."""

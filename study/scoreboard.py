@@ -12,8 +12,7 @@ import pandas as pd
 
 from study.claims import CLAIMS, VERDICTS, Finding, Judgement, Verdict
 from study.markup import render, run_link
-from study.names import counted, data_of, origin_of
-from study.tables import number
+from study.names import counted, data_of, number, origin_of
 
 
 class Badge(NamedTuple):

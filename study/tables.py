@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from study.frames import SERIES, by_l0, rows_of
-from study.names import DATA
+from study.names import DATA, number
 
 KINDS_PRUNED = {"none": "unpruned", "attn": "attn", "ff": "ff", "both": "ff + attn"}
 """What was pruned, by `kinds` of `scored_models`, in the words of the paper's Table 2."""
@@ -87,14 +87,6 @@ def gates_origin(row: Any) -> str:
         return ""
     carried = "gates" if row.weights_from == row.data else "gates and weights"
     return f"{carried} of {DATA.get(str(row.gates_from), str(row.gates_from))}"
-
-
-def number(value: float | None, decimals: int) -> str:
-    """A number with so many decimals; a dash where there is none."""
-    if value is None or value != value:
-        return "–"
-    text = f"{value:.{decimals}f}"
-    return text.replace("-", "−" if float(text) else "")  # no hyphen, and no minus before 0
 
 
 def cells(points: pd.DataFrame, *headings: str) -> pd.DataFrame:

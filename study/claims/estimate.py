@@ -21,6 +21,7 @@ from typing import Any, Literal
 import numpy as np
 
 from qaprune_lib.errors import RecordError
+from study.names import number
 from study.records.record import Record
 
 DRAWS, LEVEL = 4000, 95
@@ -147,11 +148,6 @@ class Estimate:
     def _against(self, label: str, unit: str, *line: Any) -> Finding:
         low, high = self.interval or (None, None)
         return Finding(label, self.value, unit, low, high, self.basis, *line)
-
-
-def number(value: float, digits: int = 1) -> str:
-    """A number as it is printed: rounded, with a minus sign, and never "-0.0"."""
-    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
 def mean_f1(runs: Sequence[Articles], basis: Basis | None = None) -> Estimate:
