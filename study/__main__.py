@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import sys
 
+from study.command import say
+
 COMMANDS = {
     "run": ("study.stages.run", "one stage's notebook, its parameters checked"),
     "graph": ("study.plan.graph", "all runs of a profile, through Snakemake"),
@@ -23,10 +25,10 @@ def main(arguments: list[str]) -> int:
     """Hand the rest of the command line to a command."""
     if not arguments or arguments[0] not in COMMANDS:
         lines = [f"  {name:14}{what}" for name, (_, what) in COMMANDS.items()]
-        print("usage: python -m study COMMAND …, with --help for each\n" + "\n".join(lines))  # noqa: T201
+        say("usage: python -m study COMMAND …, with --help for each\n" + "\n".join(lines))
         return 0 if arguments in (["-h"], ["--help"]) else 2
     module = importlib.import_module(COMMANDS[arguments[0]][0])
-    return int(module.main(arguments[1:]) or 0)
+    return int(module.main(arguments[1:]))
 
 
 if __name__ == "__main__":

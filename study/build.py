@@ -7,7 +7,6 @@ something from another host. Needs no torch.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import re
@@ -20,6 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from qaprune_lib.errors import QapruneError
+from study.command import command, parser, say
 from study.records.record import read_records
 from study.stages.run import KERNEL_SECONDS
 
@@ -50,34 +50,21 @@ class BookError(QapruneError):
 
 
 def build(root: Path, results: Path, output: Path) -> Path:
-    """Build the book of a checkout, unless it has been built of the same files before.
-
-    Args:
-        root: folder of `_config.yml` and `_toc.yml`.
-        results: folder of records.
-        output: folder in which `_build/html` is made.
-
-    Returns:
-        The book's `index.html`.
-
-    Raises:
-        RecordError: a damaged record.
-        BookError: what else is wrong, and where.
-    """
-    _say("==> records")
-    _say(f"{len(read_records(results))} records under {results}")
+    """Build a checkout's book, unless it was built of the same files; returns its `index.html`."""
+    say("==> records")
+    say(f"{len(read_records(results))} records under {results}")
     html = output / "_build" / "html"
     index, stamp = html / "index.html", html.parent / STAMP
     digest = inputs_digest(root, results)
     if index.is_file() and stamp.is_file() and stamp.read_text() == digest:
-        _say("nothing has changed since the book was built")
+        say("nothing has changed since the book was built")
         return index
     notebooks = report_notebooks(root)
-    _say(f"==> {len(notebooks)} report pages")
+    say(f"==> {len(notebooks)} report pages")
     run_notebooks(notebooks, root, results)
-    _say("==> scripts and fonts of the pages")
+    say("==> scripts and fonts of the pages")
     copy_assets(root / STATIC)
-    _say("==> Jupyter Book")
+    say("==> Jupyter Book")
     stamp.unlink(missing_ok=True)
     _jupyter_book(root, output)
     if problems := foreign_loads(html):
@@ -112,20 +99,14 @@ def report_notebooks(root: Path) -> list[Path]:
 
 
 def run_notebooks(notebooks: Sequence[Path], root: Path, results: Path) -> None:
-    """Run report notebooks with papermill, as many at a time as there are processors.
-
-    The executed ones lie under `book/_generated`; that of a failed notebook stays there too.
-
-    Raises:
-        BookError: one fails or shows an error; all others are run all the same.
-    """
+    """Run report notebooks into `book/_generated`: all of them, before the error of one is told."""
     (root / GENERATED).mkdir(parents=True, exist_ok=True)
     failures = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         runs = {pool.submit(_run, path, root, results): path for path in notebooks}
         for number, run in enumerate(as_completed(runs), start=1):
             error = run.result()
-            _say(f"[{number}/{len(runs)}] {runs[run].stem}{': failed' if error else ''}")
+            say(f"[{number}/{len(runs)}] {runs[run].stem}{': failed' if error else ''}")
             failures += [error] if error else []
     if failures:
         raise BookError("\n".join(failures))
@@ -217,22 +198,10 @@ def _of_style(text: str) -> list[str]:
     return FOREIGN_IN_CSS.findall(CSS_COMMENT.sub("", text))
 
 
-def _say(line: str) -> None:
-    print(line, flush=True)  # noqa: T201
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Build the book of the current folder; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m study book", description=__doc__)
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of records")
-    parser.add_argument(
-        "--output", type=Path, default=Path(), help="folder in which _build/html is made"
-    )
-    options = parser.parse_args(arguments)
-    try:
-        index = build(Path.cwd(), options.results, options.output.resolve())
-    except QapruneError as error:
-        _say(f"the book was not built: {error}")
-        return 1
-    _say(f"the book: {index}")
-    return 0
+@command
+def main(arguments: Sequence[str] | None) -> None:
+    """Build the book of the current folder."""
+    line = parser("book", __doc__, "results")
+    line.add_argument("--output", default=".", help="folder in which _build/html is made")
+    options = line.parse_args(arguments)
+    say(f"the book: {build(Path.cwd(), Path(options.results), Path(options.output).resolve())}")

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from study.linked import Runs
+from study.names import number
 from study.records.record import Record
-from study.tables import number
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pandas as pd
 
 from study.claims.curve import MAX_LOSS, removable
 from study.frames import KINDS, SERIES
-from study.tables import NOTHING, number
+from study.names import number
+from study.tables import NOTHING, plus_minus, with_floor
 
-if TYPE_CHECKING:
-    import pandas as pd
+_RESULTS = {"removed": "% removed", "f1": "F1", "loss": "F1 lost", "floor": NOTHING}
+_SETTINGS = {"penalty": "λ", "initial_mean": "start", "learning_rate": "learning rate"}
+_SETTINGS |= {"steps": "steps", "reach": "reach"}
+"""Columns of `l0_runs`, and their headings."""
 
 
 def curve_means(points: pd.DataFrame) -> pd.DataFrame:
-    """Mean F1 and its sd over seeds, for each curve and share removed, from `curve_points`.
-
-    L0 at its own threshold is one row for each λ, with the mean share that its seeds removed.
-    """
+    """Mean F1 and its sd over seeds for each curve and share removed; L0's own threshold by λ."""
     own = points["own_threshold"].astype(bool)
     key = [*SERIES, "finetune", "kind", "scorer", "label", "variant", "own_threshold", "cut"]
-    values = points.assign(own_threshold=own, cut=points["removed"].where(~own))
-    means: pd.DataFrame = values.groupby(key, dropna=False).agg(
-        removed=("removed", "mean"),
-        f1=("f1", "mean"),
-        sd=("f1", "std"),
-        loss=("loss", "mean"),
-        floor=("floor", "mean"),
-    )
-    return means.reset_index().drop(columns="cut")
+    values = points.assign(own_threshold=own, cut=points["removed"].where(~own), sd=points["f1"])
+    how = {**dict.fromkeys(["removed", "f1", "loss", "floor"], "mean"), "sd": "std"}
+    return values.groupby(key, dropna=False).agg(how).reset_index().drop(columns="cut")
 
 
 def drawn_curves(points: pd.DataFrame) -> pd.DataFrame:
@@ -49,16 +43,13 @@ def curve_cells(points: pd.DataFrame) -> pd.DataFrame:
     """
     means = curve_means(points)
     own, shares = means["own_threshold"], means["removed"].map("{:.0f}%".format)
-    spread = means["sd"].map(" ± {:.1f}".format).where(means["sd"].notna(), "")
-    means["cell"] = means["f1"].map("{:.1f}".format) + spread + (" at " + shares).where(own, "")
+    means["cell"] = plus_minus(means["f1"], means["sd"]) + (" at " + shares).where(own, "")
     means["column"] = shares.where(~own, "own threshold")
-    table = means.drop_duplicates(["label", "column"]).pivot(
-        index="label", columns="column", values="cell"
-    )
+    once = means.drop_duplicates(["label", "column"])
     order = sorted(set(shares[~own]), key=lambda share: float(share[:-1]))
-    table = table.reindex(columns=[*order, "own threshold"]).fillna("–")
-    table[NOTHING] = means.groupby("label")["floor"].mean().map("{:.1f}".format)
-    return table.rename_axis("scorer").rename_axis(columns=None).reset_index()
+    table = once.pivot(index="label", columns="column", values="cell")
+    table = table.reindex(columns=[*order, "own threshold"])
+    return with_floor(table, means, "label", "scorer")
 
 
 def removable_text(points: pd.DataFrame) -> str:
@@ -107,41 +98,35 @@ def middle_text(layers: pd.DataFrame) -> str:
 
 def study_cells(own: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds of L0 runs at their own threshold, a row for each λ and setting."""
-    table = own.groupby(["kind", "penalty", "variant"])[["removed", "f1", "loss", "floor"]].mean()
-    table = table.map(number, decimals=1).reset_index().replace({"kind": KINDS})
-    table["variant"] = table["variant"].replace("", "as in the sweep")
-    table["penalty"] = table["penalty"].map("{:g}".format)
-    return table.set_axis(
-        ["gates", "λ", "setting", "removed (%)", "F1", "F1 lost", NOTHING], axis=1
-    )
+    means = own.groupby(["kind", "penalty", "variant"])[list(_RESULTS)].mean().reset_index()
+    return _in_words(means.replace({"variant": {"": "as in the sweep"}}))
 
 
 def reading_cells(pairs: pd.DataFrame, setting: str) -> pd.DataFrame:
     """Rows of `l0_runs` that differ in one setting, as `readings` finds them."""
-    numbers = {"removed": "% removed", "f1": "F1", "loss": "F1 lost", "floor": NOTHING}
-    table = pairs[["kind", "penalty", "seed", setting, *numbers]].replace({"kind": KINDS})
-    table["penalty"] = table["penalty"].map("{:g}".format)
-    table[list(numbers)] = table[list(numbers)].map(number, decimals=1)
-    return table.rename(columns={"kind": "gates", "penalty": "λ", **numbers})
+    return _in_words(pairs[["kind", "penalty", "seed", setting, *_RESULTS]])
+
+
+def run_cells(runs: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `l0_runs` by their settings, means over seeds."""
+    grouped = runs.groupby(["kind", *_SETTINGS, "variant"], dropna=False)[list(_RESULTS)]
+    means = grouped.mean()
+    means.insert(0, "seeds", grouped.size().map(str))
+    return _in_words(means.reset_index())
+
+
+def _in_words(runs: pd.DataFrame) -> pd.DataFrame:
+    """Columns of `l0_runs` as text, under their headings."""
+    settings, results = [name for name in _SETTINGS if name in runs], list(_RESULTS)
+    table = runs.replace({"kind": KINDS}).astype(dict.fromkeys(settings + results, object))
+    table[settings] = table[settings].map("{:g}".format)
+    table[results] = table[results].map(number, decimals=1)
+    headings = {"kind": "gates", "variant": "setting", **_SETTINGS, **_RESULTS}
+    return table.rename(columns=headings)
 
 
 def gain_cells(points: pd.DataFrame) -> pd.DataFrame:
     """F1 of one kind of gates by share removed, a row for each way to read gain."""
     table = points.pivot_table(index="label", columns=points["removed"].round(), values="f1")
-    table = table.map("{:.1f}".format, na_action="ignore").fillna("–")
-    table = table.rename(columns="{:.0f}%".format)
-    table[NOTHING] = points.groupby("label")["floor"].mean().map("{:.1f}".format)
-    return table.reset_index(names="scorer")
-
-
-def run_cells(runs: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `l0_runs` by their settings, means over seeds."""
-    numbers = {"penalty": "λ", "initial_mean": "start", "learning_rate": "learning rate"}
-    numbers |= {"steps": "steps", "reach": "reach"}
-    settings = {"kind": "gates", **numbers, "variant": "changed"}
-    grouped = runs.groupby(list(settings), dropna=False)[["removed", "f1", "loss", "floor"]]
-    table = grouped.size().map(str).rename("seeds").to_frame()
-    table[["% removed", "F1", "F1 lost", NOTHING]] = grouped.mean().map(number, decimals=1)
-    table = table.reset_index()
-    table[list(numbers)] = table[list(numbers)].map("{:g}".format)
-    return table.rename(columns=settings)
+    table = table.map("{:.1f}".format, na_action="ignore").rename(columns="{:.0f}%".format)
+    return with_floor(table, points, "label", "scorer")

@@ -11,17 +11,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ipywidgets import HTML, Combobox, Dropdown, Layout, Textarea, Widget, interactive
 
 from qaprune_lib.errors import QapruneError
-from study.linked import Runs
 from study.markup import fill, render
 from study.names import place_of
 from study.operating_points import named_points
 from study.records.record import Record
 
 if TYPE_CHECKING:
-    from ipywidgets import Widget
     from transformers import PreTrainedModel
 
     from qaprune_lib.data.windows import Windows
@@ -33,7 +33,6 @@ class SavedModel:
     """A model of a run that is still there.
 
     Attributes:
-        name: for readers.
         source: its folder, or what else `load_model` takes.
         threshold: null score − score above which there is no answer, from the run's record.
         sizes: of windows, as in the run: `max_length` and `doc_stride`.
@@ -61,16 +60,17 @@ def saved_pairs(records: Sequence[Record], runs_folder: Path) -> dict[str, list[
     Those whose records and folders are both there: a model lies at
     `runs_folder/provenance/profile/run id/model`. Records come with a checkout, models do not.
     """
-    by_id = {(r.provenance, r.profile, r.id): r for r in Runs(records).records}
+    by_id = {(r.provenance, r.profile, r.id): r for r in records}
     pairs = {}
     points = named_points(records)
     for row in points[points["kinds"] != "none"].to_dict("records"):
         place = row["provenance"], row["profile"]
         if (full := by_id.get((*place, row["finetune"]))) is None:
             continue
+        pruned = by_id[*place, row["run"]]
         models = [
             _saved(full, runs_folder, "full"),
-            _saved(by_id[*place, row["run"]], runs_folder, f"pruned, {row['then']}"),
+            _saved(pruned, runs_folder, f"pruned, {row['then']}"),
         ]
         if all(Path(model.source).is_dir() for model in models):
             pairs[f"{place_of(row)}: {row['name']}, {row['then']}"] = models
@@ -114,12 +114,7 @@ def question_box(
     context: str,
     questions: Sequence[str],
 ) -> Widget:
-    """A form: choose a pair of models, write a context and a question, and press the button.
-
-    `load` is `qaprune_lib.load_model`; it is called once for each model that is asked.
-    """
-    from ipywidgets import HTML, Combobox, Dropdown, Layout, Textarea, interactive
-
+    """A form: choose a pair of models, write a context and a question, and press the button."""
     wide = {"layout": Layout(width="95%"), "style": {"description_width": "6em"}}
     loaded = cache(load)
 
@@ -127,11 +122,10 @@ def question_box(
         from qaprune_lib.data.windows import Windows
 
         thresholds = {saved.name: saved.threshold for saved in pair}
+        windows = Windows(**pair[0].sizes) if pair[0].sizes else None
         try:
             models = {saved.name: loaded(saved.source) for saved in pair}
-            windows = Windows(**pair[0].sizes) if pair[0].sizes else None
-            asked = models, question, context
-            replies = compare(*asked, thresholds=thresholds, windows=windows)
+            replies = compare(models, question, context, thresholds=thresholds, windows=windows)
             return HTML(replies_html(context, replies, thresholds))
         except QapruneError as error:
             return HTML(fill("<p>{{ error }}</p>", error=error))
@@ -148,17 +142,13 @@ def question_box(
 
 
 def replies_html(context: str, replies: Sequence[Reply], thresholds: Mapping[str, float]) -> str:
-    """The replies side by side, each with its answer marked in the context.
-
-    The times are relative to the first reply's.
-    """
-    values = {"context": context, "replies": replies, "thresholds": thresholds}
-    return render("replies.html.jinja", **values)
+    """The replies side by side, each with its answer marked in the context; times relative."""
+    return render("replies.html.jinja", context=context, replies=replies, thresholds=thresholds)
 
 
 def _saved(record: Record, runs_folder: Path, name: str) -> SavedModel:
-    metrics: Any = record.metrics
-    parameters: Any = record.parameters
+    parameters, metrics = record.parameters, record.metrics
     folder = runs_folder / record.provenance / record.profile / record.id / "model"
-    windows = {key: parameters[key] for key in ("max_length", "doc_stride") if key in parameters}
+    names = ("max_length", "doc_stride")
+    windows: dict[str, int] = {key: parameters[key] for key in names if key in parameters}
     return SavedModel(name, str(folder), float(metrics["dev"].get("threshold") or 0.0), windows)

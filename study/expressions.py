@@ -15,10 +15,7 @@ _ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
 
 
 def evaluate(expression: str, names: Mapping[str, Any]) -> Any:
-    """The value of a Jinja2 expression.
-
-    Raises:
-        RecordError: it is none, or names something that there is not; the message repeats it.
+    """The value of a Jinja2 expression, which an error repeats.
 
     >>> evaluate("max(1, model.heads - 2)", {"max": max, "model": {"heads": 12}})
     10

@@ -7,14 +7,13 @@ neither torch nor transformers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
+
+import pandas as pd
 
 from study.linked import SETTINGS, Runs
 from study.names import counted
 from study.records.record import Record
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 KINDS = {"attn": "attention heads", "ff": "feed-forward activations", "emb": "embedding dimensions"}
 """The three kinds of gates in words."""
@@ -86,11 +85,7 @@ def curve_points(records: Iterable[Record]) -> pd.DataFrame:
 def scored_models(records: Iterable[Record], dev_set: str = "dev") -> pd.DataFrame:
     """One row for each model that was scored on dev questions, columns `MODEL_COLUMNS`.
 
-    Args:
-        records: of any sweeps.
-        dev_set: name of one of `other_dev_sets`: scores are on that, and models without are left
-            out.
-
+    `dev_set` may be one of `other_dev_sets`; models without scores on it are then left out.
     `then` is "fine-tuned", "not retrained", "cross-entropy" or "distillation"; `kinds` says which
     gates were pruned ("attn", "ff", "both", "none"), `gates_from` the questions that they were
     scored on, and `weights_from` those that the weights were fine-tuned on before that; `multiple`
@@ -122,19 +117,13 @@ def l0_runs(records: Iterable[Record]) -> pd.DataFrame:
     `reach` is learning rate · steps / 2, about how far Adam carries log_alpha where all gradients
     agree; `loss` is in points of F1 below the unpruned model. A joint run has a row for each kind.
     """
-    import pandas as pd
-
     runs = Runs(records)
     points = (point for record in runs.of("score") for point in points_of(runs, record))
     return pd.DataFrame([p for p in points if p["own_threshold"]], columns=list(L0_COLUMNS))
 
 
 def readings(runs: pd.DataFrame, setting: str) -> pd.DataFrame:
-    """The rows of `l0_runs` that have a partner equal in all but one setting, partners together.
-
-    Raises:
-        KeyError: there is no such setting.
-    """
+    """The rows of `l0_runs` that have a partner equal in all but one setting, partners together."""
     if setting not in runs:
         raise KeyError(f"{setting!r} is no setting of L0; there are {', '.join(SETTINGS)}")
     others = [name for name in (*L0_PLACE, *SETTINGS) if name != setting]
@@ -153,13 +142,11 @@ def own_sweep(models: pd.DataFrame) -> pd.Series[bool]:
 
 
 def layer_shares(records: Iterable[Record]) -> pd.DataFrame:
-    """One row for each pruned model, kind and layer, with the percentage remaining (Figure 3).
+    """The percentage remaining of each kind and layer of each pruned model (Figure 3).
 
     Of models of the `own_sweep`, both kinds together, no variants; layers count from 1, the one
     next to the embeddings.
     """
-    import pandas as pd
-
     models = scored_models(records)
     models = models[own_sweep(models) & models["variant"].eq("") & models["n_heads"].notna()]
     models = models[models["stage"].eq("prune") & models["kinds"].eq("both")]
@@ -180,11 +167,10 @@ def rows_of(frame: pd.DataFrame) -> Iterator[Any]:
 
 def points_of(runs: Runs, record: Record) -> Iterator[dict[str, Any]]:
     """The points of one score run; those of L0 with the settings that it was trained with."""
-    parameters: Any = record.parameters
-    metrics: Any = record.metrics
+    parameters, metrics = record.parameters, record.metrics
     unpruned, variant = metrics["unpruned"], runs.variant_of(record)
     is_l0, steps = parameters["scorer"] == "l0", metrics.get("training", {}).get("steps")
-    tuned: Any = runs.find(runs.finetune_of(record), record)
+    tuned = runs.find(runs.finetune_of(record), record)
     label = metrics["label"]
     common = {
         **_place(runs, record),
@@ -196,7 +182,7 @@ def points_of(runs: Runs, record: Record) -> Iterator[dict[str, Any]]:
         "variant": variant,
         "gate_epochs": runs.epochs_of(record) if is_l0 else None,
         "scored_on": metrics["scoring"].get("questions"),
-        "floor": _floor({} if tuned is None else tuned.metrics.get("heldout", {})),
+        "floor": 0.0 if tuned is None else _floor(tuned.metrics.get("heldout", {})),
         "unpruned_f1": unpruned["f1"],
         "unpruned_articles": unpruned["articles"],
     }
@@ -218,8 +204,6 @@ def points_of(runs: Runs, record: Record) -> Iterator[dict[str, Any]]:
 
 
 def _frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
-    import pandas as pd
-
     frame = pd.DataFrame(rows, columns=list(columns))
     frame = frame.astype({name: float for name in columns if name not in _NOT_NUMBERS})
     texts = {name: frame[name].astype(object).fillna("") for name in columns if name in _TEXTS}
@@ -238,24 +222,19 @@ def _place(runs: Runs, record: Record) -> dict[str, Any]:
 
 
 def _floor(scores: Mapping[str, Any]) -> float:
-    """F1 of answering nothing: the share of questions without an answer, in percent.
-
-    On Natural Questions, where F1 counts answers, it is 0.
-    """
+    """F1 of answering nothing, in percent; on Natural Questions, where F1 counts answers, 0."""
     totals = scores.get("fitted") or {}
     return 100 * totals.get("NoAns_total", 0) / totals.get("total", 1)
 
 
 def _dev_sets(record: Record) -> dict[str, Any]:
-    metrics: Any = record.metrics
-    return {"dev": metrics["dev"], **metrics.get("other_dev", {})}
+    return {"dev": record.metrics["dev"], **record.metrics.get("other_dev", {})}
 
 
 def _model(runs: Runs, record: Record, dev_set: str) -> dict[str, Any]:
-    parameters: Any = record.parameters
-    metrics: Any = record.metrics
+    parameters, metrics = record.parameters, record.metrics
     place, retrained = _place(runs, record), record.stage == "retrain"
-    tuned: Any = runs.find(place["finetune"], record)
+    tuned = runs.find(place["finetune"], record)
     cut = runs.find(parameters["model"], record) if retrained else record
     then = {"finetune": "fine-tuned", "prune": "not retrained"}.get(record.stage)
     dev, timing = _dev_sets(record)[dev_set], runs.timing_of(record)
@@ -264,7 +243,7 @@ def _model(runs: Runs, record: Record, dev_set: str) -> dict[str, Any]:
     return {
         **place,
         "stage": record.stage,
-        "then": then or str(parameters["objective"]).replace("_", "-"),
+        "then": then or parameters["objective"].replace("_", "-"),
         "retrain_seed": parameters["seed"] if retrained else None,
         "retrain_epochs": runs.epochs_of(record) if retrained else None,
         "teacher": (parameters["teacher"] or "").removeprefix("run:") if retrained else None,
@@ -295,19 +274,18 @@ _NO_GATES = {"point": "", "kinds": "none", "attn_removed": 0.0, "ff_removed": 0.
 
 
 def _gates(runs: Runs, pruned: Record) -> dict[str, Any]:
-    parameters: Any = pruned.parameters
-    metrics: Any = pruned.metrics
+    parameters, metrics = pruned.parameters, pruned.metrics
     selected = runs.selected(pruned)
     kinds = [kind for kind in ("attn", "ff") if parameters[kind] is not None]
     runs_of = {kind: runs.find(parameters[kind], pruned) for kind in kinds}
     found = {kind: run for kind, run in runs_of.items() if run is not None}
-    penalties: dict[str, Any] = {k: r.parameters[f"penalty_{k}"] for k, r in found.items()}
+    penalties = {kind: run.parameters[f"penalty_{kind}"] for kind, run in found.items()}
     multiples = {
         round(penalty / selected[kind], 4)
         for kind, penalty in penalties.items()
         if penalty is not None and selected.get(kind)
     }
-    one: Any = next((run.parameters for run in found.values()), {})
+    one = next((run.parameters for run in found.values()), {})
     epochs = [runs.epochs_of(run) for run in found.values()]
     return {
         "point": pruned.id,

@@ -9,23 +9,19 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+from ipywidgets import HTML, Layout, SelectionSlider, Stack, ToggleButtons, VBox, Widget, jslink
 from markupsafe import Markup
+from matplotlib.figure import Figure
+from PIL import Image
 
 from study.markup import fill
-
-if TYPE_CHECKING:
-    from ipywidgets import Widget
-    from matplotlib.figure import Figure
 
 DPI = 100
 
 
 def picture(figure: Figure, alt: str) -> Markup:
     """A figure as an HTML image that carries its own data, and `alt` for who cannot see it."""
-    from PIL import Image
-
     drawn, small = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=DPI, facecolor="white")
     # a palette: half the size, and no difference to the eye in a plot
@@ -40,39 +36,23 @@ def picture(figure: Figure, alt: str) -> Markup:
 
 
 def slider_pages(pages: Mapping[str, str], *, description: str) -> Widget:
-    """A slider over HTML pages; its readout is the label of the page in view.
-
-    Raises:
-        ValueError: there is no page.
-    """
-    from ipywidgets import HTML, Layout, SelectionSlider
-
+    """A slider over HTML pages, one at least; its readout is the label of the page in view."""
     if not pages:
         raise ValueError("there is no page to show")
-    slider = SelectionSlider(
-        options=_labels(pages),
-        description=description,
-        style={"description_width": "initial"},
-        layout=Layout(width="95%", max_width="40em"),
-    )
+    look = {"style": {"description_width": "initial"}}
+    look |= {"layout": Layout(width="95%", max_width="40em")}
+    slider = SelectionSlider(options=_labels(pages), description=description, **look)
     linked = _linked(slider, [HTML(page) for page in pages.values()])
     return linked if len(pages) > 1 else linked.children[1]
 
 
 def choice_pages(pages: Mapping[str, Widget]) -> Widget:
-    """Buttons, one for each named widget, of which the chosen one is shown; at least one.
-
-    Unlike the titles of tabs, those of buttons are as wide as their text.
-    """
-    from ipywidgets import Layout, ToggleButtons
-
+    """Buttons, as wide as their text, one for each named widget; the chosen one is shown."""
     wide = {"style": {"button_width": "auto"}, "layout": Layout(width="100%")}
     return _linked(ToggleButtons(options=_labels(pages), **wide), list(pages.values()))
 
 
 def _linked(selector: Widget, pages: list[Widget]) -> Widget:
-    from ipywidgets import Stack, VBox, jslink
-
     stack = Stack(pages, selected_index=0)
     jslink((selector, "index"), (stack, "selected_index"))
     return VBox([selector, stack])

@@ -29,10 +29,7 @@ TAUGHT_BY = " taught by "
 
 
 class Runs:
-    """Records, found by stage and by id.
-
-    An id holds within one profile and provenance, so each look-up starts from a record.
-    """
+    """Records by stage and by id, which holds in one profile: each look-up starts from a record."""
 
     def __init__(self, records: Iterable[Record]) -> None:
         self.records = list(records)
@@ -78,10 +75,7 @@ class Runs:
         return str(run.parameters["model"]).removeprefix("run:")
 
     def model_of(self, record: Record) -> str:
-        """Name of the model that was fine-tuned first, for instance "minilm".
-
-        One that a larger model taught from the start is another: "minilm taught by mpnet-base".
-        """
+        """Name of the model that was fine-tuned first, as "minilm", and of who taught it."""
         *_, first = self.lineage(record)
         name, teacher = str(first.parameters["model"]), first.parameters.get("teacher")
         if teacher is None:
@@ -112,18 +106,17 @@ class Runs:
 
         Counted in windows: steps times batch size, over the windows of all these questions.
         """
-        training: Any = record.metrics.get("training")
-        batch_size: Any = record.parameters.get("batch_size")
+        training = record.metrics.get("training")
+        batch_size = record.parameters.get("batch_size")
         windows = self._windows[_sweep(record)]
         return training["steps"] * batch_size / windows if training and windows else None
 
     def timing_of(self, record: Record) -> Mapping[str, Any]:
-        """Decoding times of a run's model, at the smallest batch of those that were taken.
+        """Decoding times of a run's model, at the smallest batch that was timed, if any was.
 
         They are of any model with the same topology on the same questions. Speed-up and ratio of
         multiply-accumulates are over the model before it was pruned, also where the first model
-        that was timed is another: its teacher. With the precision that they were taken in,
-        `compute_dtype`. Empty if none was timed.
+        that was timed is another: its teacher.
         """
         lineage = list(self.lineage(record))
         names, stages = [f"run:{run.id}" for run in lineage], [run.stage for run in lineage]
@@ -150,7 +143,7 @@ def _commonest(records: Sequence[Record]) -> dict[str, Any]:
     for choice in (record for record in records if record.stage == "select"):
         groups: Any = choice.parameters["candidates"]
         candidates |= {hash_of(run) for runs in groups.values() for run in runs}
-    swept = [record for record in records if record.hash in candidates] or records
+    swept = [record for record in records if hash_of(record.id) in candidates] or records
     own = [r.parameters for r in swept if r.parameters.get("scorer") == "l0"]
     common: dict[str, Any] = {}
     for name in SETTINGS if own else ():
@@ -160,10 +153,7 @@ def _commonest(records: Sequence[Record]) -> dict[str, Any]:
 
 
 def _windows(records: Iterable[Any]) -> float:
-    """Windows of all training questions of a sweep; 0 if unknown.
-
-    A fine-tuning run that was not stopped tells; else the number of questions stands for it.
-    """
+    """Windows of all training questions of a sweep, else their number; 0 if unknown."""
     windows, questions = [0.0], [0]
     for run in records:
         known = run.metrics.get("scoring", {}).get("questions")
@@ -177,8 +167,8 @@ def _windows(records: Iterable[Any]) -> float:
 
 def _timing(record: Record, name: str, whole: str) -> dict[str, Any]:
     """One model of a timing run, compared with the model `whole`."""
-    timing: Any = record.metrics[name]
-    reference: Any = record.metrics[whole]
+    timing = record.metrics[name]
+    reference = record.metrics[whole]
     pairs = zip(reference["rounds"], timing["rounds"], strict=True)
     ratios = [before / after for before, after in pairs]
     macs = timing["macs_ratio"]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from study.linked import TAUGHT_BY
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    Row = Mapping[Any, Any] | pd.Series[Any]
+Row = Mapping[Any, Any] | pd.Series
 
 DATA = {"squad1": "SQuAD 1.1", "squad2": "SQuAD 2.0", "nq": "NQ-format questions"}
 """Questions by their names in records."""
+
+PROVENANCES = ("measured", "embedded")
+"""From the strongest evidence to the weakest, the order in which pages show them."""
 
 MODELS = {
     "minilm": "MiniLM",
@@ -65,9 +67,17 @@ def place_of(row: Row) -> str:
 
 def measured_first(rows: pd.DataFrame) -> pd.DataFrame:
     """The order in which all pages show provenances, "measured" before "embedded"."""
-    return rows.sort_values("provenance", ascending=False, kind="stable")
+    return rows.sort_values("provenance", key=lambda p: p.map(PROVENANCES.index), kind="stable")
 
 
 def counted(number: float, thing: str) -> str:
     """A number of things: "1 seed", "3,000 seeds"."""
     return f"{number:,.0f} {thing}{'' if number == 1 else 's'}"
+
+
+def number(value: float | None, decimals: int = 1) -> str:
+    """A number with so many decimals; a dash where there is none."""
+    if value is None or value != value:
+        return "–"
+    text = f"{value:.{decimals}f}"
+    return text.replace("-", "−" if float(text) else "")  # no hyphen, and no minus before 0

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from ipywidgets import Widget
+from matplotlib.figure import Figure
 
 from study.figures.style import BLUE
 from study.frames import KINDS, SERIES, by_l0, rows_of, scored_models
 from study.interactive import picture, slider_pages
 from study.linked import Runs
 from study.markup import fill, render
-from study.names import measured_first, place_of
+from study.names import measured_first, number, place_of
 from study.records.record import Record, hash_of
-from study.tables import THEN, number, point_name
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from ipywidgets import Widget
-    from matplotlib.figure import Figure
+from study.tables import KINDS_PRUNED, THEN, point_name
 
 _POINT = [
     *("provenance", "profile", "data", "finetune", "gates_from", "weights_from"),
     *("kinds", "multiple", "penalty_attn", "penalty_ff", "gate_objective"),
 ]
-_KINDS = ["none", "attn", "ff", "both"]
 
 
 def named_points(records: Iterable[Record]) -> pd.DataFrame:
@@ -42,7 +39,7 @@ def named_points(records: Iterable[Record]) -> pd.DataFrame:
     first = chosen.groupby(_POINT, dropna=False)["point"].transform("first")
     chosen = chosen[chosen["point"] == first].drop_duplicates([*_POINT, "then"])
     chosen.insert(0, "name", [point_name(row) for row in rows_of(chosen)])
-    by_kind = chosen["kinds"].map(_KINDS.index)
+    by_kind = chosen["kinds"].map(list(KINDS_PRUNED).index)
     removed = chosen["attn_removed"] + chosen["ff_removed"]
     order = np.lexsort([chosen["then"].map(THEN.index), removed, by_kind])
     return chosen.iloc[order].reset_index(drop=True)
@@ -66,7 +63,7 @@ def leaf_through_points(records: Sequence[Record]) -> dict[str, Widget]:
         one = rows.iloc[0]
         record = tuned.get((one["provenance"], one["profile"], one["finetune"]))
         if record is not None and rows["kinds"].ne("none").any():
-            shape: Any = record.metrics["shape"]
+            shape = record.metrics["shape"]
             pages = {
                 str(name): _page(str(name), of_point, rows, shape)
                 for name, of_point in rows.groupby("name", sort=False)
@@ -78,8 +75,6 @@ def leaf_through_points(records: Sequence[Record]) -> dict[str, Widget]:
 
 def draw_layers(kept: Mapping[str, list[int] | None], shape: Mapping[str, int]) -> Figure:
     """Percentage of heads and of activations kept, layer by layer; None: all."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(7.5, 2.4), layout="constrained")
     for axes, kind in zip(figure.subplots(1, 2, sharey=True), ("attn", "ff"), strict=True):
         size = shape["n_heads" if kind == "attn" else "d_intermediate"]
@@ -94,10 +89,7 @@ def draw_layers(kept: Mapping[str, list[int] | None], shape: Mapping[str, int]) 
 
 
 def leaf_through_gates(records: Iterable[Record]) -> dict[str, Widget]:
-    """For each fine-tuned model, a slider over its L0 runs: log_alpha of each head, as heat maps.
-
-    The keys name profile, data and model, and what the numbers are worth.
-    """
+    """For each fine-tuned model, a slider over its L0 runs: heat maps of log_alpha by head."""
     runs = Runs(records)
     pages: dict[tuple[str, str], dict[str, str]] = {}
 
@@ -107,14 +99,13 @@ def leaf_through_gates(records: Iterable[Record]) -> dict[str, Widget]:
         place = runs.variant_of(record), of["penalty_attn"] or 0.0, of["seed"]
         return record.provenance != "measured", *place
 
-    given = [r for r in runs.of("score") if r.parameters["scorer"] == "l0"]
+    given: list[Any] = [r for r in runs.of("score") if r.parameters["scorer"] == "l0"]
     for record in sorted(given, key=order):
-        parameters: Any = record.parameters
-        scores: Any = record.metrics.get("scores", {})
+        parameters, scores = record.parameters, record.metrics.get("scores", {})
         if "attn" not in scores:
             continue
-        name = f"λ = {parameters['penalty_attn']:g}, seed {parameters['seed']}"
         variant = runs.variant_of(record)
+        name = f"λ = {parameters['penalty_attn']:g}, seed {parameters['seed']}"
         name += f", {variant}" if variant else ""
         alphas = np.array(scores["attn"], dtype=float)
         text = f"{name}: {np.mean(~(alphas > 0)):.0%} of the heads are at or below 0 and leave"
@@ -127,8 +118,6 @@ def leaf_through_gates(records: Iterable[Record]) -> dict[str, Widget]:
 
 def draw_gates(alphas: np.ndarray) -> Figure:
     """Heat map of log_alpha [n_layers, n_heads]; orange heads leave, crosses mark them too."""
-    from matplotlib.figure import Figure
-
     n_layers, n_heads = alphas.shape
     figure = Figure(figsize=(6.5, 1.2 + 0.28 * n_layers), layout="constrained")
     axes = figure.subplots()

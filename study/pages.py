@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 from IPython.display import display
 from markdown_it import MarkdownIt
 from markupsafe import Markup
@@ -20,19 +21,12 @@ from study.figures.style import Drawing, save
 from study.frames import SERIES
 from study.interactive import picture
 from study.markup import HOST, escape, fill, run_anchor, run_link, slug
-from study.names import data_of, model_of, origin_of
+from study.names import PROVENANCES, data_of, model_of, number, origin_of
 from study.plan.plan import Planner
 from study.plan.profile import read_profile
 from study.plan.status import profile_status
 from study.records.lineage import ROOT, changed_since
 from study.records.record import Record, read_records, record_path
-from study.tables import number
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-PROVENANCES = ("measured", "embedded")
-"""In the order in which pages show them."""
 
 PROFILES = ROOT / "profiles"
 
@@ -67,10 +61,7 @@ class Page:
         _show(myst, f"<figure>{html}</figure>")
 
     def table(self, frame: pd.DataFrame, name: str, caption: str, folded: str = "") -> None:
-        """A table of cells, numbered as `tab-name`; it scrolls sideways where it is wide.
-
-        With `folded` it stands in a box of this title, which opens at a click.
-        """
+        """A table of cells, numbered as `tab-name`, in a `folded` box if that has a title."""
         title, rows = escape(caption), markdown(frame)
         myst = f":::{{table}} {title}\n:name: tab-{slug(name)}\n\n{rows}\n:::"
         if folded:
@@ -85,13 +76,7 @@ class Page:
     def each(
         self, frame: pd.DataFrame, name: str, *more: str, of: str
     ) -> Iterator[tuple[str, pd.DataFrame]]:
-        """As `each_model`, after what has to be said of the numbers; without rows, what lacks.
-
-        Args:
-            frame: as there. more: as there.
-            name: of the page, before the names.
-            of: what the page draws, for instance "curves of attention heads".
-        """
+        """As `each_model`, after what has to be said of the numbers, or that there are none."""
         self.about(frame)
         for model, rows in each_model(frame, *more):
             yield f"{name}-{model}", rows
@@ -99,11 +84,7 @@ class Page:
             self.text("No profile has {{ of }} yet; {doc}`records` says how to make them.", of=of)
 
     def about(self, frame: pd.DataFrame) -> None:
-        """What has to be said of a frame's rows, in a folded box: questions, models and records.
-
-        Args:
-            frame: with the columns `SERIES` and `run`.
-        """
+        """What has to be said of a frame's rows, in a folded box: questions, models and records."""
         lines = []
         for column, name_of in (("data", data_of), ("model", model_of)):
             for _, place in frame.drop_duplicates(["profile", "provenance", column]).iterrows():
@@ -122,12 +103,7 @@ class Page:
 
 
 def each_model(frame: pd.DataFrame, *more: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The rows of each model by itself, with a name for labels and files; measured ones first.
-
-    Args:
-        frame: with the columns `SERIES`.
-        more: columns that tell apart further what is not to be mixed, for instance "finetune".
-    """
+    """The rows of each model by itself, with a name for labels and files; measured ones first."""
     seen: Counter[str] = Counter()
     for provenance in PROVENANCES:
         rows = frame[frame["provenance"] == provenance]
@@ -161,12 +137,7 @@ def made_at(record: Record) -> str:
 
 
 def records_table(records: Iterable[Record]) -> pd.DataFrame:
-    """A row for each record: whose it is, when and where it was made, and of which commit.
-
-    Each has the anchor that `record_link` points at, and links to its file and to its commit.
-    """
-    import pandas as pd
-
+    """A row for each record: whose it is, and when, where and at what commit it was made."""
     name = '<a id="{{ anchor }}" href="{{ host }}/blob/main/results/{{ path }}">{{ name }}</a>'
     commit = '<a href="{{ host }}/commit/{{ commit }}">{{ made }}</a>'
     rows = []
@@ -189,8 +160,6 @@ def records_table(records: Iterable[Record]) -> pd.DataFrame:
 
 def profiles_table(results: Path) -> pd.DataFrame:
     """A row for each profile: how many of its runs are recorded, and how to make the others."""
-    import pandas as pd
-
     rows = []
     for path in sorted(PROFILES.glob("*.yml")):
         profile = read_profile(path)

@@ -6,18 +6,16 @@ Each row says where it comes from; a published row and one of ours are never ave
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from study.frames import rows_of
-from study.names import data_of, measured_first, model_of, origin_of
+from study.names import data_of, measured_first, model_of, number, origin_of
 from study.paper.published import COLUMNS, PROVENANCE, TABLE_1, TABLE_2, Table
 from study.paper.released import BERT_BASE, BERT_LARGE, ROBERTA_BASE, ROBERTA_LARGE, Released
-from study.tables import NOTHING, cells, number, operating_points, point_name
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from study.records.record import Record
+from study.records.record import Record
+from study.tables import NOTHING, cells, operating_points, point_name
 
 TASKS = {"squad1": "SQuAD 1.1", "squad2": "SQuAD 2.0", "nq": "NQ, short answers"}
 """Columns of Table 1 by the name of the questions in records."""
@@ -49,8 +47,6 @@ def published_cells(table: Table) -> pd.DataFrame:
 
 def tasks_published() -> pd.DataFrame:
     """Table 1 in long form: model, parameters in millions, task and F1."""
-    import pandas as pd
-
     fields = {"squad1": "squad1_f1_", "squad2": "squad2_f1", "nq": "nq_short_f1"}
     rows = [
         {"model": row.model, "parameters": row.parameters, "task": task, "f1": value}
@@ -78,8 +74,6 @@ def tasks_ours(models: pd.DataFrame) -> pd.DataFrame:
 
 def table1(models: pd.DataFrame) -> pd.DataFrame:
     """Table 1: F1 of small and large models by task; published rows, then ours."""
-    import pandas as pd
-
     rows = []
     for name, tasks in tasks_published().groupby("model", sort=False):
         row = {SOURCE: PROVENANCE, "model": name, "params": f"{tasks['parameters'].iloc[0]:g}"}
@@ -98,10 +92,7 @@ def table1(models: pd.DataFrame) -> pd.DataFrame:
 
 
 def table2(models: pd.DataFrame) -> pd.DataFrame:
-    """Table 2: decoding time, F1 and size at the operating points; published rows, then ours.
-
-    The speed-ups of published rows are computed from its times.
-    """
+    """Table 2: time (and speed-up computed from it), F1 and size; published rows, then ours."""
     unpruned = TABLE_2.rows[0].seconds
     printed = published_cells(TABLE_2)
     printed.insert(3, "speed-up", [f"{unpruned / row.seconds:.2f}" for row in TABLE_2.rows])
@@ -109,13 +100,7 @@ def table2(models: pd.DataFrame) -> pd.DataFrame:
 
 
 def table2_in_five_rows(points: pd.DataFrame) -> pd.DataFrame:
-    """Table 2 in five rows: unpruned, then both kinds at ×1 to ×4, continued with cross-entropy.
-
-    Args:
-        points: of `operating_points`, of one model. What it lacks is a dash.
-    """
-    import pandas as pd
-
+    """Table 2 in five rows: unpruned, then both kinds at ×1 to ×4, continued with cross-entropy."""
     whole = points[points["kinds"].eq("none")].iloc[0]
     ours = points[points["then"].eq("cross-entropy") & points["kinds"].eq("both")]
     by_multiple = {0.0: whole} | {row["multiple"]: row for _, row in ours.iterrows()}
@@ -142,13 +127,9 @@ def table2_in_five_rows(points: pd.DataFrame) -> pd.DataFrame:
 def natural_questions_table(
     table: Table, models: pd.DataFrame, then: str, *, carried: bool = False
 ) -> pd.DataFrame:
-    """Tables 3 to 5: published rows, then our models on NQ-format questions.
+    """Tables 3 to 5: published rows, then our `scored_models` on NQ-format questions.
 
-    Args:
-        table: of the paper.
-        models: from `scored_models`.
-        then: the continued training of the table, "cross-entropy" or "distillation".
-        carried: whether the table's gates come from other questions.
+    `then` is the table's continued training; where they are `carried`, its gates are of others.
     """
     points = operating_points(models[models["data"] == "nq"])
     of_table = (points["gates_from"] != "nq") == carried
@@ -158,8 +139,6 @@ def natural_questions_table(
 
 def _with_ours(printed: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
     """A printed table, and below it rows of `operating_points` in the same columns."""
-    import pandas as pd
-
     points = measured_first(points)
     ours = cells(points, *printed.columns[2:])
     ours.insert(0, SOURCE, [origin_of(row) for _, row in points.iterrows()])
@@ -175,11 +154,9 @@ def _with_ours(printed: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
 
 def word_overlap_table(records: Iterable[Record]) -> pd.DataFrame:
     """What mere word overlap scores on each dev set: the paragraph most like the question."""
-    import pandas as pd
-
     rows = []
     for record in records:
-        found: Any = record.metrics.get("word_overlap", {})
+        found = record.metrics.get("word_overlap", {})
         for name, scores in found.items():
             row = {
                 SOURCE: origin_of(vars(record)),
@@ -194,13 +171,7 @@ def word_overlap_table(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def published_sizes(table: Table) -> pd.DataFrame:
-    """Short-answer F1 of Tables 4 and 5 with parameters in millions (Figure 4).
-
-    F1 is printed. The numbers of parameters are not: they are computed from the printed shares and
-    the released models' dimensions.
-    """
-    import pandas as pd
-
+    """F1 of Tables 4 and 5, with parameters in millions, computed from the printed shares."""
     rows = []
     for row in table.rows:
         whole = _BASES.get(row.model, _BASES[table.rows[0].model])

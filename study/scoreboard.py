@@ -6,15 +6,13 @@ A verdict is told by symbol, word and colour, so that it survives grey print and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import pandas as pd
 
 from study.claims import CLAIMS, VERDICTS, Finding, Judgement, Verdict
 from study.markup import render, run_link
-from study.names import counted, data_of, origin_of
-from study.tables import number
-
-if TYPE_CHECKING:
-    import pandas as pd
+from study.names import counted, data_of, number, origin_of
 
 
 class Badge(NamedTuple):
@@ -40,8 +38,6 @@ BEST_MEASURED = "the best measured profile for each"
 
 def scoreboard(judgements: Sequence[Judgement]) -> pd.DataFrame:
     """One row a claim, as text: what the paper says, what was measured, and what to make of it."""
-    import pandas as pd
-
     rows = [
         {
             "claim": str(judgement.number),
@@ -72,13 +68,7 @@ def overview_html(judgements: Sequence[Judgement], page: str = "") -> str:
 
 
 def verdicts_by_profile(by_claim: Mapping[int, Sequence[Judgement]]) -> pd.DataFrame:
-    """One row a claim, one column a profile, with symbol and word of each verdict.
-
-    Args:
-        by_claim: as `judge_each_profile` gives it.
-    """
-    import pandas as pd
-
+    """One row a claim of `judge_each_profile`, one column a profile, with each verdict."""
     rows = [
         {"claim": str(number)} | {origin_of(vars(j)): _verdict(j) for j in judged if j.profile}
         for number, judged in by_claim.items()
@@ -88,13 +78,7 @@ def verdicts_by_profile(by_claim: Mapping[int, Sequence[Judgement]]) -> pd.DataF
 
 
 def verdict_counts(by_claim: Mapping[int, Sequence[Judgement]]) -> pd.DataFrame:
-    """How many claims got which verdict: on each profile apart, and on the best measured one.
-
-    Args:
-        by_claim: as `judge_each_profile` gives it.
-    """
-    import pandas as pd
-
+    """How many claims got which verdict: on each profile apart, and on the best measured one."""
     judged = [
         (origin_of(vars(j)), j.verdict) for each in by_claim.values() for j in each if j.profile
     ]

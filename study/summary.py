@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from qaprune_lib.errors import QapruneError
+import pandas as pd
+
+from qaprune_lib.errors import RecordError
 from study.claims.curve import MAX_LOSS
 from study.claims.estimate import MARGIN
+from study.command import command, parser, say
 from study.curve_tables import curve_cells, removable_shares
 from study.frames import KINDS, SERIES, curve_points, scored_models
 from study.markup import HOST
 from study.names import f1_of_curves, f1_of_dev, place_of
 from study.records.record import Record, read_records
 from study.tables import CELLS, THEN, losses_text, operating_points, point_cells
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def summary(records: Sequence[Record]) -> str:
@@ -86,25 +83,17 @@ def _plain(frame: pd.DataFrame) -> str:
     return str(frame.to_markdown(index=False, tablefmt="github", disable_numparse=True))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@command
+def main(arguments: Sequence[str] | None) -> None:
     """Command line; exit status 2 where there are no records, or damaged ones."""
-    parser = argparse.ArgumentParser(prog="python -m study summary", description=__doc__)
-    parser.add_argument("profile", nargs="?", help="name of a profile")
-    parser.add_argument("--findings", action="store_true", help="three lines, of measured records")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of records")
-    options = parser.parse_args(arguments)
+    line = parser("summary", __doc__, "results")
+    line.add_argument("profile", nargs="?", help="name of a profile")
+    line.add_argument("--findings", action="store_true", help="three lines, of measured records")
+    options = line.parse_args(arguments)
     if not (options.profile or options.findings):
-        parser.error("name a profile, or ask for --findings")
-    try:
-        records = read_records(options.results)
-        if options.findings:
-            print("\n".join(findings(records)))  # noqa: T201
-            return 0
-        records = [record for record in records if record.profile == options.profile]
-        if not records:
-            raise QapruneError(f"{options.results}: no records of profile {options.profile}")
-        print(summary(records))  # noqa: T201
-    except QapruneError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return 2
-    return 0
+        line.error("name a profile, or ask for --findings")
+    records = read_records(Path(options.results))
+    own = [record for record in records if record.profile == options.profile]
+    if not (own or options.findings):
+        raise RecordError(f"{options.results}: no records of profile {options.profile}")
+    say("\n".join(findings(records)) if options.findings else summary(own))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from study.frames import SERIES, by_l0, rows_of
-from study.names import DATA
-
-if TYPE_CHECKING:
-    import pandas as pd
-
+from study.names import DATA, number
 
 KINDS_PRUNED = {"none": "unpruned", "attn": "attn", "ff": "ff", "both": "ff + attn"}
 """What was pruned, by `kinds` of `scored_models`, in the words of the paper's Table 2."""
@@ -39,49 +37,26 @@ CELLS = {
 }
 """Columns of printed tables: the column of `operating_points`, and its decimals."""
 
-_POINT = [
-    *(*SERIES, "kinds", "multiple", "penalty_attn", "penalty_ff"),
-    *("gates_from", "weights_from"),
-]
-_MEDIANS = (
-    *(
-        "n",
-        "floor",
-        "has_answer_f1",
-        "no_answer_f1",
-        "long_f1",
-        "short_f1",
-        "attn_removed",
-        "ff_removed",
-    ),
-    *("parameters", "encoder_parameters", "size_mib", "seconds", "speedup", "macs_ratio"),
-)
+_POINT = [*SERIES, "kinds", "multiple", "penalty_attn", "penalty_ff", "gates_from", "weights_from"]
+_ENDS = {"low": "min", "high": "max"}
+_NO_MEDIANS = {"runs", "f1_not_retrained"}
+_MEDIANS = ["n", "parameters", *(name for name, _ in CELLS.values() if name not in _NO_MEDIANS)]
 
 
 def operating_points(models: pd.DataFrame) -> pd.DataFrame:
     """Unpruned models, and models pruned by L0 at its own threshold (Table 2).
 
-    Args:
-        models: from `scored_models`.
-
-    Returns:
-        One row for each profile, data set, model, kinds pruned, λ, origin of gates and weights, and
-        `then`. F1, shares and sizes are medians over `runs` (seeds), `f1_low` and `f1_high` their
-        extremes; speed is that of the one model that was timed; `f1_not_retrained` is of the same
-        gates before more training.
+    From `scored_models`, one row for each profile, data set, model, kinds pruned, λ, origin of
+    gates and weights, and `then`. F1, shares and sizes are medians over `runs` (seeds), `f1_low`
+    and `f1_high` their extremes; speed is that of the one model that was timed; `f1_not_retrained`
+    is of the same gates before more training.
     """
     own = models[by_l0(models) & models["variant"].eq("") | models["kinds"].eq("none")]
-    grouped = own.groupby([*_POINT, "then"], dropna=False, sort=False)
-    frame = grouped.agg(
-        runs=("run", "nunique"),
-        f1=("f1", "median"),
-        f1_low=("f1", "min"),
-        f1_high=("f1", "max"),
-        **{name: (name, "median") for name in _MEDIANS},
-        speedup_low=("speedup_low", "min"),
-        speedup_high=("speedup_high", "max"),
-    ).reset_index()
-    frame["millions"] = frame["parameters"] / 1e6
+    own = own.assign(millions=own["parameters"] / 1e6, f1_low=own["f1"], f1_high=own["f1"])
+    ends = {f"{name}_{end}": how for name in ("f1", "speedup") for end, how in _ENDS.items()}
+    how = {"run": "nunique", **dict.fromkeys(_MEDIANS, "median"), **ends}
+    frame = own.groupby([*_POINT, "then"], dropna=False, sort=False).agg(how)
+    frame = frame.rename(columns={"run": "runs"}).reset_index()
     before = frame[frame["then"] == "not retrained"][[*_POINT, "f1"]]
     frame = frame.merge(before.rename(columns={"f1": "f1_not_retrained"}), "left", on=_POINT)
     ranks = {"kinds": list(KINDS_PRUNED).index, "then": THEN.index}
@@ -114,14 +89,6 @@ def gates_origin(row: Any) -> str:
     return f"{carried} of {DATA.get(str(row.gates_from), str(row.gates_from))}"
 
 
-def number(value: float | None, decimals: int) -> str:
-    """A number with so many decimals; a dash where there is none."""
-    if value is None or value != value:
-        return "–"
-    text = f"{value:.{decimals}f}"
-    return text.replace("-", "−" if float(text) else "")  # no hyphen, and no minus before 0
-
-
 def cells(points: pd.DataFrame, *headings: str) -> pd.DataFrame:
     """Columns of `operating_points` by their headings in `CELLS`, one string a cell.
 
@@ -129,7 +96,6 @@ def cells(points: pd.DataFrame, *headings: str) -> pd.DataFrame:
     median over rounds of the unpruned model's time divided by this one's; the ratio of
     multiply-accumulates is its limit.
     """
-    import pandas as pd
 
     def cell(row: pd.Series[Any], name: str, decimals: int) -> str:
         low, high = (number(row.get(f"{name}_{end}"), decimals) for end in ("low", "high"))
@@ -159,14 +125,23 @@ def losses_text(points: pd.DataFrame) -> str:
     return f"Against the unpruned {full:.1f}: {'; '.join(found) or 'none has both kinds pruned'}."
 
 
+def plus_minus(mean: pd.Series, sd: pd.Series) -> pd.Series:
+    """Means ± sd as text; without the latter where it is not known."""
+    return mean.map("{:.1f}".format) + sd.map(" ± {:.1f}".format).where(sd.notna(), "")
+
+
+def with_floor(table: pd.DataFrame, rows: pd.DataFrame, by: str, heading: str) -> pd.DataFrame:
+    """A table with the floor of its rows in a last column, and what they are called in a first."""
+    table[NOTHING] = rows.groupby(by)["floor"].mean().map("{:.1f}".format)
+    return table.fillna("–").rename_axis(columns=None).reset_index(names=heading)
+
+
 def control_cells(named: pd.DataFrame) -> pd.DataFrame:
     """F1 ± sd over seeds of `control_rows`, a row for each model, a column for what followed."""
     f1 = named.groupby(["name", "then"], sort=False)["f1"]
-    spread = f1.std().map(" ± {:.1f}".format).where(f1.std().notna(), "")
-    table = (f1.mean().map("{:.1f}".format) + spread).unstack()
+    table = plus_minus(f1.mean(), f1.std()).unstack()
     table = table.reindex(named["name"].unique())[[then for then in THEN if then in table]]
-    table[NOTHING] = named.groupby("name")["floor"].mean().map("{:.1f}".format)
-    return table.fillna("–").rename_axis(None, axis=1).reset_index(names="model")
+    return with_floor(table, named, "name", "model")
 
 
 def choice_text(models: pd.DataFrame) -> str:

@@ -15,7 +15,7 @@ LIBRARY = (
     *("__init__", "cli"),
 )
 STUDY = (
-    *("records", "plan", "stages"),
+    *("command", "records", "plan", "stages"),
     *("expressions", "paper", "markup", "linked", "names", "frames", "claims", "tables"),
     *(
         "scoreboard",

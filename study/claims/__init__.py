@@ -12,18 +12,10 @@ from study.claims.claim import CLAIMS, Claim
 from study.claims.estimate import MARGIN, Finding, Verdict
 from study.claims.evidence import Evidence
 from study.claims.judgement import VERDICTS, Judgement, Lacking
+from study.names import DATA, PROVENANCES
 from study.records.record import Record
 
-PROVENANCES = ("measured", "embedded")
-"""From the strongest evidence to the weakest."""
-
-QUESTIONS = {
-    "squad1": "SQuAD 1.1 (data squad1)",
-    "squad2": "SQuAD 2.0 (data squad2)",
-    "nq": "questions in the format of Natural Questions (data nq)",
-}
-"""Questions in words, by their names in records."""
-
+QUESTIONS = {**DATA, "nq": "questions in the format of Natural Questions"}
 OF_BASE = {*range(5, 15), 32}
 """Claims that the paper makes of BERT-base; the others are of BERT-large or RoBERTa-large."""
 
@@ -39,13 +31,9 @@ def gather_evidence(records: Iterable[Record]) -> dict[str, Evidence]:
 
 
 def judge(claim: Claim, profile: Mapping[str, Evidence]) -> Judgement:
-    """Judge a claim on one profile, on the first of the claim's data that has the runs.
-
-    Args:
-        profile: as `gather_evidence` gives it.
-    """
-    needs = f"It needs runs on {' or '.join(QUESTIONS[data] for data in claim.data)}."
-    lacks = Judgement((), needs, number=claim.number)
+    """Judge a claim on one profile's evidence, on the first of its data that has the runs."""
+    needs = " or ".join(f"{QUESTIONS[data]} (data {data})" for data in claim.data)
+    lacks = Judgement((), f"It needs runs on {needs}.", number=claim.number)
     for evidence in profile.values():
         lacks = replace(lacks, profile=evidence.profile, provenance=evidence.provenance)
     for evidence in (profile[data] for data in claim.data if data in profile):

@@ -19,7 +19,7 @@ from study.claims.evidence import Evidence
 from study.claims.judgement import WORST_FIRST, Judgement, Lacking
 from study.expressions import evaluate, sentence
 from study.frames import KINDS, SCORERS
-from study.paper.published_text import TEXT
+from study.paper.published import TEXT
 
 Names = dict[str, Any]
 VOCABULARY: Names = {**vars(estimate), **vars(curve), **vars(measures), "mean": np.mean}

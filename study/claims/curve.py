@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from qaprune_lib.errors import RecordError
 from study.claims.estimate import Bound, Estimate, average
 from study.claims.judgement import Lacking
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
 
 MAX_LOSS = 5.0
 """F1 points that pruning may cost at the paper's operating point (section 4.2.3)."""
@@ -24,10 +21,7 @@ def removable(shares: ArrayLike, losses: ArrayLike, max_loss: float = MAX_LOSS) 
     """The largest share that costs less than `max_loss` F1 points, linear between the points.
 
     Of several crossings the last counts; a curve that ends before it loses so much gives its end.
-
-    Args:
-        shares: [n_points], increasing from 0.
-        losses: [..., n_points], the first 0; the result is [...].
+    Shares [n_points] increase from 0, losses [..., n_points] begin with 0.
 
     >>> float(removable([0, 20, 60], [0, 1, 9]))
     40.0
@@ -42,12 +36,7 @@ def removable(shares: ArrayLike, losses: ArrayLike, max_loss: float = MAX_LOSS) 
 
 @dataclass(frozen=True)
 class Curve:
-    """F1 along x, linear between the points.
-
-    Attributes:
-        x: strictly increasing; for sparsity curves the share removed in percent, from 0.
-        f1: one estimate a point.
-    """
+    """F1 along strictly increasing x (for sparsity curves percent removed), linear in between."""
 
     x: tuple[float, ...]
     f1: tuple[Estimate, ...]
@@ -121,11 +110,7 @@ class Curve:
 
 
 def bound_of(more: Curve, less: Curve) -> Bound:
-    """What a difference of two curves' `removable` is, if one of them ended too early.
-
-    Raises:
-        Lacking: both did, so that nothing is known.
-    """
+    """What a difference of two curves' `removable` is, if one ended too early; not of both."""
     if more.open_ended and less.open_ended:
         raise Lacking(
             f"needs runs that remove more: both curves end, at {more.end:.0f}% and "

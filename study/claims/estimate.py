@@ -16,14 +16,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import inf
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from qaprune_lib.errors import RecordError
-
-if TYPE_CHECKING:
-    from study.records.record import Record
+from study.names import number
+from study.records.record import Record
 
 DRAWS, LEVEL = 4000, 95
 """Draws of each bootstrap, and the percentage of them that an interval holds."""
@@ -52,9 +51,7 @@ class Finding:
     """One measured effect against the line that the claim draws.
 
     Attributes:
-        label, value, unit: the effect.
         low, high: its 95% interval, for times the range over rounds; None if one run gives it.
-        basis: as of `Estimate`.
         relation, line, upper: it is claimed to be above the line, below it, or between the two.
         bound: a curve ended too early: the effect is "at least", or "at most", what is measured.
     """
@@ -96,7 +93,6 @@ class Estimate:
     """A number and what the bootstrap makes of it; sums and differences are taken draw by draw.
 
     Attributes:
-        value: as measured.
         draws: [DRAWS], the same number resampled; NaN if there is nothing to resample.
         basis: what it rests on.
         tests: of so many, one is enough for the claim: intervals are wider (Bonferroni).
@@ -154,21 +150,8 @@ class Estimate:
         return Finding(label, self.value, unit, low, high, self.basis, *line)
 
 
-def number(value: float, digits: int = 1) -> str:
-    """A number as it is printed: rounded, with a minus sign, and never "-0.0"."""
-    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
-
-
 def mean_f1(runs: Sequence[Articles], basis: Basis | None = None) -> Estimate:
-    """F1 in percent, the mean over runs that differ in their seed only.
-
-    Args:
-        runs: one list of articles a run, all with the same articles in the same order.
-        basis: of the estimate, beside the number of questions.
-
-    Raises:
-        RecordError: no run, or runs that were scored on different articles.
-    """
+    """F1 in percent, the mean over runs on the same articles that differ in their seed only."""
     # the number of questions is an article's first number, on Natural Questions its third
     questions = {tuple(article[2 if len(article) > 2 else 0] for article in run) for run in runs}
     if len(questions) != 1:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 
 from study.claims.curve import Curve
 from study.claims.estimate import Estimate
@@ -14,11 +15,8 @@ from study.claims.judgement import Lacking
 from study.claims.measures import DecodingTimes, at_equal_penalty, f1_of, unpruned_f1
 from study.frames import KINDS, SCORERS, curve_points, layer_shares, own_sweep, scored_models
 from study.linked import TAUGHT_BY, Runs
-from study.paper.published_text import TEXT
+from study.paper.published import TEXT
 from study.records.record import Record
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FIFTH = TEXT["nq_gate_share"].value / 100
 """Of the questions: on Natural Questions the paper trains gates on these for an epoch."""
@@ -30,12 +28,8 @@ HEURISTICS = {"attn": ("leave_one_out", "gain", "random"), "ff": ("gain", "rando
 class Evidence:
     """What claims.toml reads. Every look-up raises `Lacking` where records are missing.
 
-    Attributes:
-        data: name of the questions.
-        runs: all records of the profile, of these questions and others.
-        points: of `curve_points`, of these questions. models: of `scored_models`, likewise. Both
-            with the columns that `basis_of` takes.
-        profile, provenance: of the records.
+    `runs` are all records of the profile. `points` (of `curve_points`) and `models` (of
+    `scored_models`) are of one name of questions, `data`, with the columns that `basis_of` takes.
     """
 
     def __init__(self, records: Iterable[Record], data: str) -> None:
@@ -271,10 +265,7 @@ class Evidence:
         return found
 
     def epoch_ratios(self, runs: Iterable[Record]) -> list[float]:
-        """Seconds a window of training over that of the fine-tuning before it, for each run.
-
-        Of runs on the device of the fine-tuning, with as many others beside them.
-        """
+        """Seconds a window of training over that of the fine-tuning, of runs on the same device."""
 
         def seconds(run: Any) -> float:
             return float(run.metrics["training"]["seconds_per_step"]) / run.parameters["batch_size"]
@@ -297,7 +288,7 @@ class Evidence:
         models = models.set_index("run:" + topology)
         models = models[~models.index.duplicated()]
         run = max(runs, key=lambda run: len(models.index.intersection(list(run.metrics))))
-        timings: Any = run.metrics
+        timings = run.metrics
         timed = models.loc[[name for name in timings if name in models.index]]
         rounds = np.array([timings[name]["rounds"] for name in timed.index]).T
         return DecodingTimes(run.id, cast(int, run.parameters["batch_size"]), timed, rounds)

@@ -25,7 +25,6 @@ class Judgement:
         findings: all have to hold; the most telling one first. None where records lack.
         why: one sentence in plain words, with the numbers, or with the runs that are needed.
         missing: what could not be measured of the claim; then it cannot hold, but it can fail.
-        number: of the claim.
         profile, provenance, data: what it was judged on; None where there is no such record.
         models: which models stood for the paper's base and large; None likewise.
         budget: which conditions of the paper its runs do not meet, in words; empty if they do.

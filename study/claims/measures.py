@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from study.claims.estimate import Estimate, average, mean_f1, mean_of, over_rounds
 from study.claims.judgement import Lacking
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SAME = ["model", "kind", "penalty", "seed"]
 """What two L0 runs have in common that are compared in one setting."""
@@ -55,8 +53,6 @@ def pairs(one: pd.DataFrame, other: pd.DataFrame, needed: str) -> tuple[pd.DataF
 
 def more_removed(one: pd.DataFrame, other: pd.DataFrame) -> Estimate:
     """Percentage points that paired runs remove more, the mean over pairs."""
-    import pandas as pd
-
     more = one["removed"].to_numpy() - other["removed"].to_numpy()
     return mean_of(more, basis_of(pd.concat([one, other])))
 
@@ -69,8 +65,6 @@ def f1_apart(one: pd.DataFrame, other: pd.DataFrame) -> Estimate:
 
 def lost_by_each(frames: Sequence[pd.DataFrame]) -> list[Estimate]:
     """F1 lost by each run that stands in any of the frames, once each."""
-    import pandas as pd
-
     runs = pd.concat(frames).drop_duplicates(SAME).groupby(SAME)
     return [unpruned_f1(run) - f1_of(run) for _, run in runs]
 

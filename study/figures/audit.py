@@ -13,10 +13,7 @@ from study.paper.published import TABLE_2
 
 
 def decoding_times() -> Drawing:
-    """Table 2's decoding times against a time model that three of its rows determine.
-
-    t = constant + attn·(1−a) + ff·(1−f), with a and f the shares removed.
-    """
+    """Table 2's decoding times against a time model that three of its rows determine."""
     fit, rows = fit_decoding_time(), TABLE_2.rows
     title = f"t = {fit.constant:.0f} + {fit.attn:.0f}·(1−a) + {fit.ff:.0f}·(1−f)"
     fitted = [row for row in rows if row.model in ("no pruning", "attn_1", "ff_1")]

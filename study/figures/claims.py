@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from matplotlib.axes import Axes
 
 from study.claims import Finding, Judgement
 from study.figures import style
 from study.figures.style import BLACK, Drawing
 from study.names import origin_of
 from study.scoreboard import BADGES
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 MARKERS = {"holds": "o", "does not hold": "X", "not at our budget": "D", "undecided": "s"}
 LABEL_WIDTH = 52

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from study.figures import style
 from study.figures.style import LOOKS, Drawing
@@ -10,18 +12,12 @@ from study.frames import KINDS, SCORERS, rows_of
 from study.names import counted, f1_of_curves, f1_of_dev, place_of, split_of_curves
 from study.tables import KINDS_PRUNED, point_name
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 def controls(models: pd.DataFrame) -> Drawing:
     """F1 of each control beside the model that it checks, from `scored_models` of one model.
 
     A row for each pruned topology, one for the unpruned model; a marker for each continued
     training, every run by itself. "random choice" keeps L0's number in each layer but draws which.
-
-    Raises:
-        RecordError: the rows are of several profiles, data sets or models, or of none.
     """
     source = style.one_source(models)
     place, named = place_of(source), control_rows(models)
@@ -47,11 +43,7 @@ def control_rows(models: pd.DataFrame) -> pd.DataFrame:
 
 
 def studies(points: pd.DataFrame) -> Drawing:
-    """What L0's settings do: F1 and share removed by each run at its own threshold.
-
-    A panel for each kind of gate, a marker for each setting that a study changed. From
-    `curve_points` of one model; raises as `controls`.
-    """
+    """F1 and share removed by each L0 run: a panel for each kind, a marker for each setting."""
     own = points[points["own_threshold"].astype(bool)]
     source = style.one_source(own)
     place, data = place_of(source), source["data"]

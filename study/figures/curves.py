@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pandas as pd
+from matplotlib.axes import Axes
 
 from study.claims.curve import MAX_LOSS
 from study.curve_tables import drawn_curves
@@ -10,11 +11,7 @@ from study.figures import style
 from study.figures.style import BLACK, BLUE, GREEN, PUBLISHED, SKY, Drawing, Look
 from study.frames import KINDS, SCORERS
 from study.names import counted, place_of, split_of_curves
-from study.paper.published_text import of_figure
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
+from study.paper.published import of_figure
 
 NQ = "nq"
 
@@ -32,9 +29,6 @@ def sparsity_curves(points: pd.DataFrame, kind: str) -> Drawing:
     ± sd over seeds. On heads ("attn") and activations ("ff") settings that studies change are left
     out and the share that the text prints is a mark apart; on embedding dimensions ("emb") every
     setting is drawn, and beside it gain on all kinds.
-
-    Raises:
-        RecordError: the rows are of several profiles, data sets or models, or of none.
     """
     chosen, is_emb = _of_kind(points, kind), kind == "emb"
     source = style.one_source(chosen)

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pandas as pd
 
 from study.figures import style
 from study.figures.style import Drawing
 from study.frames import KINDS
 from study.names import counted, place_of
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 def figure3(layers: pd.DataFrame) -> Drawing:
-    """Percentage of heads and of activations remaining by layer, from `layer_shares` of one model.
-
-    A line for each multiple of the selected λ: mean over the gates' seeds, band ± sd.
-
-    Raises:
-        RecordError: the rows are of several profiles, data sets or models, or of none.
-    """
+    """What remains of each layer at multiples of the selected λ, from `layer_shares`."""
     place, seeds = place_of(style.one_source(layers)), layers["gate_seed"].nunique()
     with style.canvas(place, 7.6, 3.8, 2, legend=4) as (figure, axes):
         for axis, kind in zip(axes, ("attn", "ff"), strict=True):

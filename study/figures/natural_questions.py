@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pandas as pd
 
 from study.figures import style
 from study.figures.style import LOOKS, PUBLISHED, Drawing
 from study.frames import own_sweep, rows_of
 from study.linked import TAUGHT_BY
 from study.names import data_of, f1_of_dev, model_of, origin_of, place_of
-from study.paper.published import TABLE_1, TABLE_4, TABLE_5
-from study.paper.published_text import TEXT
+from study.paper.published import TABLE_1, TABLE_4, TABLE_5, TEXT
 from study.paper_tables import published_sizes
 from study.tables import gates_origin, operating_points
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MARKERS = {"": "o", "pr(x-ent) + dist": "s", "pr(dist) + dist": "^"}
 """By series: whole models; pruned by gates that cross-entropy or distillation drove, distilled."""
@@ -28,8 +24,6 @@ SIZE = "parameters (millions)"
 
 def figure4_published() -> Drawing:
     """The published points that have a printed F1: Tables 4 and 5, DistilBERT and TinyBERT."""
-    import pandas as pd
-
     text = {"DistilBert": TEXT["distilbert_nq_short_f1"], "TinyBert": TEXT["tinybert_nq_short_f1"]}
     others = [(name, number.value, TABLE_1.row(name).parameters) for name, number in text.items()]
     small = pd.DataFrame(others, columns=["model", "short_f1", "parameters"])
@@ -58,11 +52,7 @@ def figure4_published() -> Drawing:
 
 
 def figure4(models: pd.DataFrame) -> Drawing:
-    """Ours: F1 against parameters of all models of one profile and data set, as in the paper.
-
-    Args:
-        models: rows of `scored_models`; those of `figure4_points` are drawn.
-    """
+    """Ours: the `figure4_points` of one profile's `scored_models` on one set of questions."""
     points, one = figure4_points(models), models.iloc[0]
     names = list(dict.fromkeys(points["model"]))
     place = f"{data_of(one)}, {origin_of(one)}"
@@ -105,14 +95,7 @@ def figure4_points(models: pd.DataFrame) -> pd.DataFrame:
 
 
 def arms(models: pd.DataFrame) -> Drawing:
-    """All arms of one model on Natural Questions: short-answer F1 against parameters.
-
-    Args:
-        models: rows of `scored_models`, of one model.
-
-    Raises:
-        RecordError: the rows are of several profiles, data sets or models, or of none.
-    """
+    """All arms of one model on Natural Questions, from `scored_models`: short-answer F1 by size."""
     source = style.one_source(models)
     place, points = place_of(source), operating_points(models)
     points["origin"] = [gates_origin(row) for row in rows_of(points)]

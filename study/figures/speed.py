@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
 
 from study.figures import style
 from study.figures.style import LOOKS, PUBLISHED, Drawing
@@ -10,23 +13,14 @@ from study.names import counted, place_of
 from study.paper.published import TABLE_2
 from study.tables import operating_points
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-
 
 def table2_figure(models: pd.DataFrame) -> Drawing:
     """F1 lost against speed-up, each over its own unpruned model: ours, and the paper's Table 2.
 
-    Args:
-        models: rows of `scored_models`, of one model.
-
-    F1 is the median over seeds with its extremes, speed that of the one model that was timed, with
-    the extremes of its rounds. Hollow markers of ours are heads alone or activations alone. The
-    panel shows all medians; a range may leave it, so that one disturbed round hides no point.
-
-    Raises:
-        RecordError: the rows are of several profiles, data sets or models, or of none.
+    From `scored_models`: F1 is the median over seeds with its extremes, speed that of the one model
+    that was timed, with the extremes of its rounds. Hollow markers of ours are heads alone or
+    activations alone. The panel shows all medians; a range may leave it, so that one disturbed
+    round hides no point.
     """
     place = place_of(style.one_source(models))
     points = operating_points(models)

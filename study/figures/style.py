@@ -6,20 +6,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import matplotlib as mpl
 import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.container import BarContainer, ErrorbarContainer
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
 
 from qaprune_lib.errors import RecordError
 from study.frames import SERIES
 from study.names import counted
 from study.tables import NOTHING
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
-    from matplotlib.figure import Figure
 
 PNG_DPI = 150
 
@@ -130,11 +133,7 @@ def floor(axes: Axes, values: Any, *, of_x: bool = False, lost: bool = False) ->
 
 
 def one_source(frame: pd.DataFrame) -> dict[str, str]:
-    """Profile, provenance, data and model that all rows share.
-
-    Raises:
-        RecordError: there is no row, or the rows are of several.
-    """
+    """Profile, provenance, data and model that all rows share; a `RecordError` if they do not."""
     found = {column: sorted(map(str, frame[column].unique())) for column in SERIES}
     for column, values in found.items():
         if len(values) != 1:
@@ -156,17 +155,8 @@ def canvas(
     """A figure in seaborn's white grid, outside of pyplot's list of open ones, and its axes.
 
     It ends with its title and a legend of so many columns below, of every named series once. Names
-    with dollar signs are no formulas.
-
-    Args:
-        title: above all. width, height: in inches.
-        columns: of axes. grid: more for `Figure.subplots`, for instance `nrows`.
-        legend: its columns.
+    with dollar signs are no formulas. `grid` is more for `Figure.subplots`, for instance `nrows`.
     """
-    import matplotlib as mpl
-    import seaborn as sns
-    from matplotlib.figure import Figure
-
     with mpl.rc_context(), sns.axes_style("whitegrid"), sns.plotting_context("paper", 1.15):
         settings: Any = {"axes.titlesize": "medium", "text.parse_math": False}
         mpl.rcParams.update(settings)
@@ -182,8 +172,6 @@ def canvas(
 
 def save(figure: Figure, path: Path) -> None:
     """Write `path` as SVG and, beside it, as PNG; the same figure gives the same SVG."""
-    import matplotlib as mpl
-
     path.parent.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "path"}):
         figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
@@ -192,9 +180,6 @@ def save(figure: Figure, path: Path) -> None:
 
 def _in_words(axes: Axes) -> str:
     """A panel's series: of a joined one both ends, of loose points each."""
-    from matplotlib.container import BarContainer, ErrorbarContainer
-    from matplotlib.lines import Line2D
-
     series = []
     for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
         line: Any = handle[0] if isinstance(handle, ErrorbarContainer) else handle
@@ -215,7 +200,5 @@ def _in_words(axes: Axes) -> str:
 
 def _tick(axis: Axis, value: float) -> str:
     """A value as its axis names it, or with three digits."""
-    from matplotlib.ticker import FuncFormatter
-
     named = axis.get_major_formatter()
     return str(named(value, None)) if isinstance(named, FuncFormatter) else f"{value:.3g}"

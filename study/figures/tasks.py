@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pandas as pd
 
 from study.figures import style
 from study.figures.style import Drawing
@@ -10,17 +10,9 @@ from study.names import counted, origin_of
 from study.paper_tables import TASKS
 from study.tables import NOTHING
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 def gaps(tasks: pd.DataFrame) -> Drawing:
-    """F1 points behind the model with most parameters, by task.
-
-    Args:
-        tasks: from `tasks_published`, or one profile of `tasks_ours`; where sources differ, all of
-            them are drawn.
-    """
+    """F1 points behind the largest model: `tasks_published`, or one profile of `tasks_ours`."""
     behind = gaps_frame(tasks)
     names = list(dict.fromkeys(behind["task"]))
     heading = "published: Table 1"

@@ -15,8 +15,7 @@ from qaprune_lib.errors import RecordError
 from study.expressions import evaluate
 from study.paper import released
 from study.paper.fits import TimeFit, fit_decoding_time, least_squares_time
-from study.paper.published import TABLES
-from study.paper.published_text import TEXT
+from study.paper.published import TABLES, TEXT
 from study.paper.released import Released
 
 AUDIT = Path(__file__).with_name("audit.toml")
@@ -90,11 +89,7 @@ _FUNCTIONS: dict[str, Any] = {function.__name__: function for function in _NUMBE
 
 
 def audit(path: Path = AUDIT) -> tuple[AuditItem, ...]:
-    """Every item of audit.toml, in the order of the paper's tables.
-
-    Raises:
-        RecordError: an item cannot be evaluated; the message names it and what is wrong.
-    """
+    """Every item of audit.toml, in the order of the paper's tables."""
     data = tomllib.loads(path.read_text(encoding="utf-8"))
     names: dict[str, Any] = _FUNCTIONS | {
         f"table{t.number}": SimpleNamespace(**t.named) for t in TABLES

@@ -1,4 +1,4 @@
-"""The paper's Tables 1 to 5, read from tables.toml."""
+"""What the paper prints: Tables 1 to 5 of tables.toml, and the numbers in text.toml."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ConfigDict, create_model
+from pydantic import BaseModel, ConfigDict, create_model
 
 from qaprune_lib.errors import RecordError
 
@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PROVENANCE = "published"
-_DATA = tomllib.loads(Path(__file__).with_name("tables.toml").read_text(encoding="utf-8"))
+
+
+def _read(name: str) -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))
+
+
+_DATA = _read("tables.toml")
 
 COLUMNS: dict[str, list[str]] = _DATA["columns"]
 """Heading in the paper and unit of each field that holds a number of a table."""
@@ -73,3 +79,36 @@ def _table(number: int) -> Table:
 
 
 TABLES = TABLE_1, TABLE_2, TABLE_3, TABLE_4, TABLE_5 = tuple(map(_table, range(1, 6)))
+
+
+class Number(BaseModel, frozen=True, extra="forbid"):
+    """One printed number and its place; text.toml says what is what."""
+
+    value: float
+    unit: str
+    sd: float | None = None
+    section: str
+    figure: int | None = None
+    words: str
+
+    @property
+    def source(self) -> str:
+        """The place in words, for instance "Section 4.2.2"."""
+        return "Abstract" if self.section == "Abstract" else f"Section {self.section}"
+
+
+TEXT: dict[str, Number] = {
+    name: Number(section=section, **number)
+    for section, numbers in _read("text.toml").items()
+    for name, number in numbers.items()
+}
+"""Each printed number by a name of ours."""
+
+
+def of_figure(figure: int) -> dict[str, Number]:
+    """What the text prints of a figure's points; empty for a figure of which it prints none.
+
+    >>> {name: number.value for name, number in of_figure(1).items()}
+    {'heads_removable': 48.0}
+    """
+    return {name: number for name, number in TEXT.items() if number.figure == figure}

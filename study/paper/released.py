@@ -10,8 +10,6 @@ class Released(BaseModel, frozen=True, extra="forbid"):
 
     Attributes:
         vocabulary, positions, token_types: rows of the three embedding tables.
-        d_embedding, n_layers, n_heads, d_intermediate: d_E, n_L, n_H and d_I.
-        attn_removed, ff_removed: shares in [0, 1], over all layers.
         pooler: whether the layer counts that span prediction does not use, but was kept then.
     """
 

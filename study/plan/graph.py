@@ -17,11 +17,12 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qaprune_lib.errors import QapruneError, RecordError, SettingsError
+from qaprune_lib.errors import RecordError, SettingsError
+from study.command import command, note, parser
 from study.plan.ownership import own
 from study.plan.plan import Planner
 from study.plan.profile import Profile, read_profile
@@ -32,56 +33,40 @@ SNAKEFILE = Path(__file__).resolve().parents[2] / "Snakefile"
 CALL = "call"
 """The one value of Snakemake's configuration: JSON in hex, as it would read paths as YAML."""
 
-PLACES = {
-    "source": "folder of the questions, where the profile names none",
-    "results": "folder of records",
-    "runs": "folder of models and executed notebooks",
-    "notebooks": "folder of the stages' notebooks",
-}
 ELSEWHERE = ("--profile", "--workflow-profile", "--executor")
 """Options of Snakemake that may hand the runs to other machines."""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; becomes Snakemake, whose exit status is 0 if all runs of the profile are there.
-
-    Returns 2 if the profile cannot be read.
-    """
-    parser = argparse.ArgumentParser(
-        prog="python -m study graph",
-        description=__doc__,
+@command
+def main(arguments: Sequence[str] | None) -> None:
+    """Command line; becomes Snakemake, whose exit status is 0 if all runs are there."""
+    line = parser(
+        *("graph", __doc__, "profile", "source", "results", "runs", "notebooks"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         usage="%(prog)s PROFILE [options] [options of Snakemake]",
     )
-    parser.add_argument("file", type=Path, metavar="PROFILE", help="profiles/NAME.yml")
-    parser.add_argument("--cores", help="at most so many at a time (default: all of this machine)")
-    for name, meaning in PLACES.items():
-        parser.add_argument(f"--{name}", metavar="FOLDER", help=meaning)
-    options, others = parser.parse_known_args(arguments)
-    places = {name: value for name in PLACES if (value := getattr(options, name))}
-    config = {"profile": str(options.file), **places}
-    try:
-        profile = read_profile(options.file, source=options.source)
-        profile.check_sources()
-        planner = planner_of(profile, config)
-        damaged = [run for run in profile_status(planner) if run.is_damaged]
-    except QapruneError as error:
-        _say(f"error: {error}")
-        return 2
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE)]
-    command += ["--config", f"{CALL}={json.dumps(config).encode().hex()}"]
-    if options.cores or not any(word.startswith(ELSEWHERE) for word in others):
-        command += ["--cores", options.cores or "all"]
+    line.add_argument("--cores", help="at most so many at a time (default: all of this machine)")
+    options, others = line.parse_known_args(arguments)
+    cores = vars(options).pop("cores")
+    config = given(vars(options))
+    profile = read_profile(options.profile, source=options.source)
+    profile.check_sources()
+    planner = planner_of(profile, config)
+    damaged = [run for run in profile_status(planner) if run.is_damaged]
+    words = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE)]
+    words += ["--config", f"{CALL}={json.dumps(config).encode().hex()}"]
+    if cores or not any(word.startswith(ELSEWHERE) for word in others):
+        words += ["--cores", cores or "all"]
     # its own locks and marks of unfinished runs are known in one folder alone, and need a hand
     # after a kill; here one call makes the runs, and a record is written last and whole
-    command += ["--nolock", "--ignore-incomplete"]
+    words += ["--nolock", "--ignore-incomplete"]
     if damaged:
-        command += ["--forcerun", *(str(planner.record_file(run.id)) for run in damaged)]
+        words += ["--forcerun", *(str(planner.record_file(run.id)) for run in damaged)]
     for run in damaged:
-        _say(f"made again: {run.id}: {run.state}")
+        note(f"made again: {run.id}: {run.state}")
     sys.stdout.flush()
-    os.execv(sys.executable, [*command, "--keep-going", *others])
+    os.execv(sys.executable, [*words, "--keep-going", *others])
 
 
 def given(config: Mapping[str, Any]) -> dict[str, str]:
@@ -92,11 +77,7 @@ def given(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def planner_of(profile: Profile, config: Mapping[str, str]) -> Planner:
-    """The plan of a call.
-
-    Raises:
-        SettingsError: a folder whose name Snakemake would not take as it is.
-    """
+    """The plan of a call."""
     results, runs = (os.path.normpath(config.get(name, name)) for name in ("results", "runs"))
     for folder in (results, runs):
         if set(folder) & set("{}\n"):
@@ -105,13 +86,8 @@ def planner_of(profile: Profile, config: Mapping[str, str]) -> Planner:
 
 
 def begin(planner: Planner) -> None:
-    """Own the runs of a profile until this process ends, and set damaged records aside.
-
-    Raises:
-        SettingsError: another call makes them.
-    """
-    place = Path(planner.runs, planner.profile.provenance, planner.profile.name)
-    own([place, planner.folder])
+    """Own the runs of a profile until this process ends, and set damaged records aside."""
+    own([planner.run_folder, planner.folder])
     for path in record_files(planner.folder):
         if not re.fullmatch(f".+-[0-9a-f]{{{HASH_LENGTH}}}", path.stem):
             continue  # no record of ours, whatever it is
@@ -119,8 +95,4 @@ def begin(planner: Planner) -> None:
             read_record(path)
         except RecordError as error:
             aside = path.replace(path.with_name(f".{path.name}.damaged"))
-            _say(f"set aside as {aside.name}: {error}")
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)  # noqa: T201
+            note(f"set aside as {aside.name}: {error}")

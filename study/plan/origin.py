@@ -20,17 +20,7 @@ HUB_ID = r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?"
 def files_of(
     source: str, task: TaskName, *, version: Version | None = None, files: Sequence[str] = ()
 ) -> list[Path]:
-    """The files that are read of a folder or a file; none of the corpus and of a Hub id.
-
-    Args:
-        source: as of a stage.
-        task: whose files are looked for in a folder.
-        version: of SQuAD, where a folder holds both.
-        files: of a folder, if they are named.
-
-    Raises:
-        DataError: no such file or folder, or a folder without the files that are looked for.
-    """
+    """The files that are read of a source, if they are named those; none of corpus and Hub id."""
     path = Path(source).expanduser()
     if source == "embedded":
         return []
@@ -53,11 +43,7 @@ def files_of(
 
 
 def origin_of(source: str, files: Sequence[Path]) -> str:
-    """`embedded`, `hub:ID`, or `files:` with a digest of the bytes of the files that are read.
-
-    Raises:
-        DataError: a file that cannot be read.
-    """
+    """`embedded`, `hub:ID`, or `files:` with a digest of the bytes of the files that are read."""
     if not files:
         return source if source == "embedded" else f"hub:{source}"
     digest = hashlib.sha256()

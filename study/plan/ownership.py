@@ -1,9 +1,9 @@
 """Whose runs are being made: one call at a time, wherever it runs, and its jobs end with it.
 
-Who makes runs holds a lock file in their folder and renews its time stamp. So a call from another
-folder, container or host that shares the disk sees it, where a look at processes would not. A lock
-that has not been renewed for long belongs to a call that was killed: the next call takes it over.
-By then the jobs of that call, which watch the lock, have ended themselves.
+Who makes runs holds a lease in their folder and renews its time stamp. So a call from another
+folder, container or host that shares the disk sees it, where a look at processes would not. A lease
+that has not been renewed for long belongs to a call that was killed: the next call takes it over,
+and waits until the jobs of that call, which watch the lease, have ended themselves.
 """
 
 from __future__ import annotations
@@ -11,173 +11,110 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import socket
-import sys
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from uuid import uuid4
 
 import psutil
+from filelock import LeaseSettingsMismatch, SoftFileLease, Timeout
 
 from qaprune_lib.errors import SettingsError
+from study.command import note
 
 LOCK = ".running"
 STALE = float(os.environ.get("QAPRUNE_STALE_SECONDS", 30))
-"""Jobs end when their call's lock has not been renewed for so long; half as long after that, the
-lock may be taken over. All machines that share the folder need the same value."""
+"""A lease that was not renewed for so long may be taken over, and jobs end. All machines that share
+the folder need the same value."""
 BEAT = STALE / 10
 OWNER = "QAPRUNE_OWNER"
-"""Environment variable that jobs inherit: the content of their call's lock, and its path."""
-
-
-_NO_OWNER = "{} is no longer held by the call that started this run"
+"""Environment variable that jobs inherit: the path of their call's lease, and its token."""
 
 
 def own(folders: Sequence[str | os.PathLike[str]]) -> None:
-    """Hold the locks of these folders until this process ends, whichever way.
+    """Hold the leases of these folders until this process ends; an error if another call has one.
 
-    Waits where a lock may be that of a call that was killed. Should another call take one over
+    Waits where a lease may be that of a call that was killed. Should another call take one over
     all the same (after this one has stood still for long), this process ends.
-
-    Raises:
-        SettingsError: another call makes runs there; says which.
     """
-    content = json.dumps(
-        {"process": os.getpid(), "host": socket.gethostname(), "folder": os.getcwd()}
-        | {"token": uuid4().hex}
-    )
     locks = sorted({Path(folder).resolve() / LOCK for folder in folders})
-    held, is_over = list[Path](), threading.Event()
-    atexit.register(_release, held, content, os.getpid(), is_over)
-    for lock in locks:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        _take(lock, content)
-        held.append(lock)
-        threading.Thread(target=_renew, args=(lock, content, is_over), daemon=True).start()
-    os.environ[OWNER] = json.dumps([str(locks[0]), content])
+    tokens = [_take(lock) for lock in locks]
+    os.environ[OWNER] = json.dumps([str(locks[0]), tokens[0]])
 
 
 def watch_owner() -> None:
     """In a job: end this process and its children once the call that started it is no more."""
     if OWNER in os.environ:
-        lock, content = json.loads(os.environ[OWNER])
-        if (seen := _look(Path(lock))) is None or seen[0] != content:
-            _end(_NO_OWNER.format(lock))
-        threading.Thread(target=_watch, args=(Path(lock), content), daemon=True).start()
+        path, token = json.loads(os.environ[OWNER])
+        seen = _look(Path(path))
+        if seen is None or seen[0] != token:
+            _end(f"{path} is no longer held by the call that started this run")
+        threading.Thread(target=_watch, args=(Path(path), token), daemon=True).start()
 
 
-def _take(lock: Path, content: str) -> None:
-    """Create a lock, or replace one that has not been renewed for long."""
-    known, looks = None, 0
-    while True:
+def _take(lock: Path) -> str | None:
+    """Hold a lease, or one that has not been renewed for long; returns its token."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lease = SoftFileLease(
+        lock,
+        lease_duration=STALE,
+        heartbeat_interval=BEAT,
+        on_compromise=lambda _: _end(f"{lock} was taken over or deleted"),
+        thread_local=False,
+    )
+    owner, known = lease.owner, _look(lock)
+    whose = f"process {owner.pid} on {owner.hostname}" if owner else "a call that has left no name"
+    if known is not None:
+        note(f"{lock}: {whose} makes these runs, or was killed: looking if it lives")
+    began = time.monotonic()
+    while not lease.is_locked:
         try:
-            with lock.open("x", encoding="utf-8") as file:
-                file.write(content)
-            return
-        except FileExistsError:
-            seen = _look(lock)
-        if seen is None:
-            continue
-        if known is None:
-            known = seen
-            _say(f"{lock}: {_whose(seen[0])} makes these runs, or was killed: looking if it lives")
-        if seen != known:
-            raise SettingsError(
-                f"{lock}: {_whose(seen[0])} makes these runs: wait for its end, or end it"
-            )
-        if looks >= 2 and _age(lock) > 1.5 * STALE:
-            break
-        looks += 1
-        time.sleep(BEAT)
-    _say(f"{lock}: {_whose(known[0])} was killed: going on from what it left")
-    mine = lock.with_name(f"{LOCK}-{uuid4().hex}")
-    mine.write_text(content, encoding="utf-8")
-    os.replace(mine, lock)
-    time.sleep(2 * BEAT)
-    if (seen := _look(lock)) is None or seen[0] != content:
-        raise SettingsError(f"{lock}: another call was faster: wait for its end, or end it")
+            lease.acquire(timeout=2 * BEAT)
+        except LeaseSettingsMismatch as error:
+            raise SettingsError(f"{error}: give both the same QAPRUNE_STALE_SECONDS") from None
+        except Timeout:
+            if (seen := _look(lock)) not in (known, None):
+                raise SettingsError(
+                    f"{lock}: {whose} makes these runs: wait for its end, or end it"
+                ) from None
+            if seen and not seen[0] and time.monotonic() - began > STALE:
+                lease.force_break()  # of an empty file the library thinks that its owner lives
+    atexit.register(lease.release)
+    if known is not None:
+        note(f"{lock}: {whose} was killed: going on from what it left")
+        time.sleep(2 * BEAT)  # its jobs see that, and end
+    return lease.token
 
 
-def _renew(lock: Path, content: str, is_over: threading.Event) -> None:
-    while True:
-        try:
-            found = lock.read_text(encoding="utf-8", errors="replace")
-            if found == content:
-                os.utime(lock)
-        except FileNotFoundError:
-            found = ""
-        except OSError:  # of a shared disk that is out of reach
-            found = content
-        if is_over.is_set():
-            return
-        if found != content:
-            _end(f"{lock} was taken over or deleted")
-        time.sleep(BEAT)
-
-
-def _watch(lock: Path, content: str) -> None:
-    known, unchanged = None, 0
+def _watch(lock: Path, token: str) -> None:
+    known, unchanged = _look(lock), 0
     while unchanged < STALE / BEAT:
         try:
             seen = _look(lock)
-        except OSError:
+        except OSError:  # of a shared disk that is out of reach
             seen = known
-        if seen is None or seen[0] != content:
+        if seen is None or seen[0] not in (token, ""):
             break
         unchanged = unchanged + 1 if seen == known else 0  # not seconds: all may have stood still
         known = seen
         time.sleep(BEAT)
-    _end(_NO_OWNER.format(lock))
+    _end(f"{lock} is no longer held by the call that started this run")
 
 
 def _end(why: str) -> None:
-    _say(f"ended: {why}")
+    note(f"ended: {why}")
     for child in psutil.Process().children(recursive=True):
         child.kill()
     os._exit(1)
 
 
-def _release(held: Sequence[Path], content: str, process: int, is_over: threading.Event) -> None:
-    is_over.set()
-    for lock in held if process == os.getpid() else ():  # not in a fork
-        seen = _look(lock)
-        if seen is not None and seen[0] == content:
-            lock.unlink(missing_ok=True)
-
-
 def _look(lock: Path) -> tuple[str, int] | None:
-    """The content of a lock and when it was renewed; None if there is none.
+    """The token of a lease ("" if it is not to be read) and when it was renewed; None without one.
 
     Opened, as an NFS client asks the server then.
     """
+    owner = SoftFileLease(lock, lease_duration=STALE).owner
     try:
-        with lock.open(encoding="utf-8", errors="replace") as file:
-            return file.read(), os.fstat(file.fileno()).st_mtime_ns
+        return (owner.token if owner else None) or "", lock.stat().st_mtime_ns
     except FileNotFoundError:
         return None
-
-
-def _age(lock: Path) -> float:
-    """Seconds since it was renewed, by the clock of its disk: those of hosts may differ."""
-    now = lock.with_name(f"{LOCK}-{uuid4().hex}")
-    now.touch()
-    try:
-        return now.stat().st_mtime - lock.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
-    finally:
-        now.unlink(missing_ok=True)
-
-
-def _whose(content: str) -> str:
-    try:
-        owner = json.loads(content)
-        return f"process {owner['process']} on {owner['host']} in {owner['folder']}"
-    except (ValueError, KeyError, TypeError):
-        return "a call that has left no name"
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)  # noqa: T201

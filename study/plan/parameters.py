@@ -32,23 +32,28 @@ ComputeDtype = Literal["float32", "bfloat16"]
 Count = Annotated[int, Field(gt=0, lt=2**31)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Faster = Annotated[float, Field(gt=1, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Version = Annotated[
-    Literal["1.1", "2.0"],
-    BeforeValidator(lambda v: str(v) if isinstance(v, float) else v),
+    Literal["1.1", "2.0"], BeforeValidator(lambda v: str(v) if isinstance(v, float) else v)
 ]
 """Of SQuAD; YAML and command lines read 1.1 as a number."""
 
 PLACE = frozenset({"name", "profile", "provenance", "results", "runs", "source"})
 """Parameters that say where a run reads and writes, and are no part of what it is."""
 OF_NATURAL_QUESTIONS = frozenset({"task", "null_rate", "train_files", "dev_files"})
+PENALTIES = ("penalty_attn", "penalty_ff", "penalty_emb")
 OF_L0 = frozenset(
-    {"penalty_attn", "penalty_ff", "penalty_emb", "objective", "penalty_on", "optimizer"}
-    | {"embedding_norm", "epochs", "max_steps", "batch_size", "learning_rate", "initial_mean"}
-    | {"dropout"}
+    {*PENALTIES, "objective", "penalty_on", "optimizer", "embedding_norm", "epochs", "max_steps"}
+    | {"batch_size", "learning_rate", "initial_mean", "dropout"}
 )
 """Parameters of `ScoreGates` that only L0 has."""
+
+
+def default(value: Any, meaning: str) -> Any:
+    """A parameter's default, and what it means."""
+    return Field(value, description=meaning)
 
 
 class StageParameters(BaseModel):
@@ -59,39 +64,33 @@ class StageParameters(BaseModel):
     stage: ClassVar[str]
     notebook: ClassVar[str]
 
-    name: Name = Field("smoke", description="of the run, to be read; a part of its path")
-    profile: Word = Field("smoke", description="the sweep, a part of every path")
-    provenance: Literal["embedded", "measured"] = Field(
-        "embedded", description="embedded: the generated corpus; measured: real questions"
+    name: Name = default("smoke", "of the run, to be read; a part of its path")
+    profile: Word = default("smoke", "the sweep, a part of every path")
+    provenance: Literal["embedded", "measured"] = default(
+        "embedded", "embedded: the generated corpus; measured: real questions"
     )
-    results: str = Field("runs/smoke", description="folder of records")
-    runs: str = Field("runs", description="folder of models and scores")
-    source: str = Field(
-        "embedded", description="embedded, a folder of SQuAD or Natural Questions files, a Hub id"
+    results: str = default("runs/smoke", "folder of records")
+    runs: str = default("runs", "folder of models and scores")
+    source: str = default(
+        "embedded", "embedded, a folder of SQuAD or Natural Questions files, a Hub id"
     )
-    origin: str = Field("", description="digest of the source; empty: what it is found to be")
-    data: Word = Field("squad2", description="name of the questions in records")
-    version: Version | None = Field(
-        None, description="of SQuAD, where the folder holds both: 1.1 or 2.0"
+    origin: str = default("", "digest of the source; empty: what it is found to be")
+    data: Word = default("squad2", "name of the questions in records")
+    version: Version | None = default(None, "of SQuAD, where the folder holds both: 1.1 or 2.0")
+    train_questions: Count | None = default(300, "drawn at random (seed 0); None: all")
+    heldout_questions: Count | None = default(60, "likewise; of SQuAD alone")
+    dev_questions: Count | None = default(60, "likewise")
+    max_length: Count = default(128, "of a window, in tokens")
+    doc_stride: Count = default(64, "step from window to window, in tokens")
+    task: TaskName = default("squad", "or natural_questions, to which alone the next three belong")
+    null_rate: Share | None = default(
+        None, "share of the windows without an answer to train on; None: 0.02"
     )
-    train_questions: Count | None = Field(300, description="drawn at random (seed 0); None: all")
-    heldout_questions: Count | None = Field(60, description="likewise; of SQuAD alone")
-    dev_questions: Count | None = Field(60, description="likewise")
-    max_length: Count = Field(128, description="of a window, in tokens")
-    doc_stride: Count = Field(64, description="step from window to window, in tokens")
-    task: TaskName = Field(
-        "squad", description="or natural_questions, to which alone the next three belong"
+    train_files: list[str] = default(
+        [], "where the folder holds several dev sets: which files are train,"
     )
-    null_rate: Share | None = Field(
-        None, description="share of the windows without an answer to train on; None: 0.02"
-    )
-    train_files: list[str] = Field(
-        [], description="where the folder holds several dev sets: which files are train,"
-    )
-    dev_files: list[str] = Field([], description="and which dev; the first one scores")
-    compute_dtype: ComputeDtype = Field(
-        "float32", description="or bfloat16, faster where the device has it"
-    )
+    dev_files: list[str] = default([], "and which dev; the first one scores")
+    compute_dtype: ComputeDtype = default("float32", "or bfloat16, faster where the device has it")
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -118,20 +117,12 @@ class StageParameters(BaseModel):
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
-        """Pick this stage's parameters by name, for instance from a notebook's `globals()`.
-
-        Raises:
-            SettingsError: a value of a wrong type or out of range, which is named.
-        """
+        """Pick this stage's parameters by name, for instance from a notebook's `globals()`."""
         return cls.checked({name: values[name] for name in cls.model_fields if name in values})
 
     @classmethod
     def checked(cls, values: Mapping[str, Any]) -> Self:
-        """Parameters from exactly these values.
-
-        Raises:
-            SettingsError: as `read`; also an unknown name, with the nearest known one.
-        """
+        """Parameters from these values; an error says the nearest name to an unknown one."""
         for name in values:
             if name not in cls.model_fields:
                 raise SettingsError(unknown_name(name, cls.model_fields, cls.stage))
@@ -174,7 +165,8 @@ class StageParameters(BaseModel):
 
     def references(self) -> list[str]:
         """What the run reads beside the questions: models and scores."""
-        return []
+        found = [getattr(self, name, None) for name in ("model", "attn", "ff", "teacher")]
+        return [name for name in found if name is not None]
 
 
 class Finetune(StageParameters):
@@ -183,17 +175,14 @@ class Finetune(StageParameters):
     stage = "finetune"
     notebook = "01_finetune"
 
-    model: str = Field("embedded", description="embedded, minilm, mpnet-base, a Hub id, a folder")
-    epochs: Count = Field(1, description="passes over the windows")
-    max_steps: Count | None = Field(30, description="stop earlier; None: do not")
-    batch_size: Count = Field(16, description="windows in one optimizer step")
-    learning_rate: NotNegative = Field(3e-4, description="peak; decays linearly to 0")
-    warmup: Share = Field(0.05, description="share of the steps in which it rises")
-    dropout: bool = Field(False, description="whether the model's dropout is on")
-    seed: Seed = Field(0, description="of the order of batches and of dropout")
-
-    def references(self) -> list[str]:  # noqa: D102
-        return [self.model]
+    model: str = default("embedded", "embedded, minilm, mpnet-base, a Hub id, a folder")
+    epochs: Count = default(1, "passes over the windows")
+    max_steps: Count | None = default(30, "stop earlier; None: do not")
+    batch_size: Count = default(16, "windows in one optimizer step")
+    learning_rate: NotNegative = default(3e-4, "peak; decays linearly to 0")
+    warmup: Share = default(0.05, "share of the steps in which it rises")
+    dropout: bool = default(False, "whether the model's dropout is on")
+    seed: Seed = default(0, "of the order of batches and of dropout")
 
 
 class ScoreGates(StageParameters):
@@ -202,45 +191,39 @@ class ScoreGates(StageParameters):
     stage = "score"
     notebook = "02_score_gates"
 
-    model: str = Field("embedded", description="run:ID of a fine-tuning run, or a model")
-    scorer: Word = Field("l0", description="a name in qaprune_lib.scorers: l0, gain, random, …")
-    kinds: list[Kind] = Field(
-        ["attn"], description="of attn, ff and emb; for L0 those that have a penalty"
+    model: str = default("embedded", "run:ID of a fine-tuning run, or a model")
+    scorer: Word = default("l0", "a name in qaprune_lib.scorers: l0, gain, random, …")
+    kinds: list[Kind] = default(["attn"], "of attn, ff and emb; for L0 those that have a penalty")
+    questions: Count | None = default(
+        100, "training questions that score (leave-one-out: of dev); None: all"
     )
-    questions: Count | None = Field(
-        100, description="training questions that score (leave-one-out: of dev); None: all"
+    seed: Seed = default(0, "of the gates and of the order of batches")
+    random_seeds: Count = default(1, "rankings that random draws")
+    options: dict[str, JsonValue] = default(
+        {}, "further arguments of the scorer (not of L0, which has its own below)"
     )
-    seed: Seed = Field(0, description="of the gates and of the order of batches")
-    random_seeds: Count = Field(1, description="rankings that random draws")
-    options: dict[str, JsonValue] = Field(
-        {}, description="further arguments of the scorer (not of L0, which has its own below)"
+    penalty_attn: NotNegative | None = default(
+        0.08, "λ of L0, by kind; None: no gates of this kind"
     )
-    penalty_attn: NotNegative | None = Field(
-        0.08, description="λ of L0, by kind; None: no gates of this kind"
+    penalty_ff: NotNegative | None = default(None, "likewise")
+    penalty_emb: NotNegative | None = default(None, "likewise")
+    objective: Objective = default("cross_entropy", "or distillation: to the model's own logits")
+    penalty_on: Literal["nonzero", "one"] = default(
+        "nonzero", "the penalty counts gates that are not 0, or those that are 1"
     )
-    penalty_ff: NotNegative | None = Field(None, description="likewise")
-    penalty_emb: NotNegative | None = Field(None, description="likewise")
-    objective: Objective = Field(
-        "cross_entropy", description="or distillation: to the model's own logits"
+    optimizer: Literal["adam", "bert_adam"] = default("adam", "or bert_adam")
+    embedding_norm: Literal["weighted", "plain"] = default(
+        "weighted", "LayerNorm under embedding gates, or plain"
     )
-    penalty_on: Literal["nonzero", "one"] = Field(
-        "nonzero", description="the penalty counts gates that are not 0, or those that are 1"
-    )
-    optimizer: Literal["adam", "bert_adam"] = Field("adam", description="or bert_adam")
-    embedding_norm: Literal["weighted", "plain"] = Field(
-        "weighted", description="LayerNorm under embedding gates, or plain"
-    )
-    epochs: Count = Field(1, description="of gate training")
-    max_steps: Count | None = Field(40, description="stop earlier; None: do not")
-    batch_size: Count = Field(8, description="windows in one optimizer step")
-    learning_rate: NotNegative = Field(0.1, description="of the gates; decays linearly to 0")
-    initial_mean: Finite = Field(2.5, description="of log_alpha")
-    dropout: bool = Field(False, description="whether the model's dropout is on")
-    fractions: list[Share] = Field(
-        [0.25, 0.5], description="shares removed at which the ranking is cut"
-    )
-    curve_questions: Count | None = Field(
-        60, description="that score the curve: held-out (of Natural Questions: dev); None: all"
+    epochs: Count = default(1, "of gate training")
+    max_steps: Count | None = default(40, "stop earlier; None: do not")
+    batch_size: Count = default(8, "windows in one optimizer step")
+    learning_rate: NotNegative = default(0.1, "of the gates; decays linearly to 0")
+    initial_mean: Finite = default(2.5, "of log_alpha")
+    dropout: bool = default(False, "whether the model's dropout is on")
+    fractions: list[Share] = default([0.25, 0.5], "shares removed at which the ranking is cut")
+    curve_questions: Count | None = default(
+        60, "that score the curve: held-out (of Natural Questions: dev); None: all"
     )
 
     @model_validator(mode="after")
@@ -268,9 +251,6 @@ class ScoreGates(StageParameters):
         """λ of each kind."""
         return {"attn": self.penalty_attn, "ff": self.penalty_ff, "emb": self.penalty_emb}
 
-    def references(self) -> list[str]:  # noqa: D102
-        return [self.model]
-
 
 class Prune(StageParameters):
     """Prune and score without retraining (last column of Table 2)."""
@@ -278,19 +258,14 @@ class Prune(StageParameters):
     stage = "prune"
     notebook = "03_prune"
 
-    model: str = Field("embedded", description="run:ID of a run that trained it, or a model")
-    attn: str | None = Field(
-        None, description="run:ID of the scores that say which heads stay; None: all"
+    model: str = default("embedded", "run:ID of a run that trained it, or a model")
+    attn: str | None = default(None, "run:ID of the scores that say which heads stay; None: all")
+    ff: str | None = default(None, "the same of activations")
+    fraction: Share | None = default(None, "cut at this share; None: at threshold 0")
+    choice: Literal["scores", "random"] = default(
+        "scores", "or random: as many in each layer, chosen at random (a control)"
     )
-    ff: str | None = Field(None, description="the same of activations")
-    fraction: Share | None = Field(None, description="cut at this share; None: at threshold 0")
-    choice: Literal["scores", "random"] = Field(
-        "scores", description="or random: as many in each layer, chosen at random (a control)"
-    )
-    choice_seed: Seed = Field(0, description="of that control")
-
-    def references(self) -> list[str]:  # noqa: D102
-        return [name for name in (self.model, self.attn, self.ff) if name is not None]
+    choice_seed: Seed = default(0, "of that control")
 
 
 class Retrain(StageParameters):
@@ -299,26 +274,23 @@ class Retrain(StageParameters):
     stage = "retrain"
     notebook = "04_retrain"
 
-    model: str = Field("embedded", description="run:ID of a pruned or fine-tuned one, or a model")
-    objective: Objective = Field("cross_entropy", description="or distillation")
-    teacher: str | None = Field(None, description="for distillation: as model")
-    questions: Count | None = Field(None, description="training questions; None: all")
-    epochs: Count = Field(1, description="passes over the windows")
-    max_steps: Count | None = Field(20, description="stop earlier; None: do not")
-    batch_size: Count = Field(16, description="windows in one optimizer step")
-    learning_rate: NotNegative = Field(1e-4, description="peak; decays linearly to 0")
-    warmup: Share = Field(0.1, description="share of the steps in which it rises")
-    dropout: bool = Field(False, description="whether the model's dropout is on")
-    seed: Seed = Field(0, description="of the order of batches and of dropout")
+    model: str = default("embedded", "run:ID of a pruned or fine-tuned one, or a model")
+    objective: Objective = default("cross_entropy", "or distillation")
+    teacher: str | None = default(None, "for distillation: as model")
+    questions: Count | None = default(None, "training questions; None: all")
+    epochs: Count = default(1, "passes over the windows")
+    max_steps: Count | None = default(20, "stop earlier; None: do not")
+    batch_size: Count = default(16, "windows in one optimizer step")
+    learning_rate: NotNegative = default(1e-4, "peak; decays linearly to 0")
+    warmup: Share = default(0.1, "share of the steps in which it rises")
+    dropout: bool = default(False, "whether the model's dropout is on")
+    seed: Seed = default(0, "of the order of batches and of dropout")
 
     @model_validator(mode="after")
     def _teacher_teaches(self) -> Self:
         if (self.objective == "distillation") != (self.teacher is not None):
             raise ValueError("distillation needs a teacher, and cross-entropy takes none")
         return self
-
-    def references(self) -> list[str]:  # noqa: D102
-        return [name for name in (self.model, self.teacher) if name is not None]
 
 
 class Compress(StageParameters):
@@ -327,13 +299,11 @@ class Compress(StageParameters):
     stage = "compress"
     notebook = "06_compress"
 
-    model: str = Field("embedded", description="run:ID of a fine-tuning run, or a model")
-    speedup: Annotated[float, Field(gt=1, allow_inf_nan=False)] | None = Field(
-        None, description="times as fast on this device; None: macs says how small"
-    )
-    macs: Share | None = Field(0.5, description="share of the multiply-accumulates that stays")
-    budget: str = Field("1s", description="of time; what pruning leaves of it is for distillation")
-    seed: Seed = Field(0, description="of all that is drawn")
+    model: str = default("embedded", "run:ID of a fine-tuning run, or a model")
+    speedup: Faster | None = default(None, "times as fast on this device; None: macs says it")
+    macs: Share | None = default(0.5, "share of the multiply-accumulates that stays")
+    budget: str = default("1s", "of time; what pruning leaves of it is for distillation")
+    seed: Seed = default(0, "of all that is drawn")
 
     @model_validator(mode="after")
     def _one_target(self) -> Self:
@@ -343,9 +313,6 @@ class Compress(StageParameters):
             raise ValueError("compress reads questions of SQuAD alone")
         return self
 
-    def references(self) -> list[str]:  # noqa: D102
-        return [self.model]
-
 
 class DecodeTime(StageParameters):
     """Decode the dev questions with several models in turns; the first is the reference."""
@@ -353,12 +320,10 @@ class DecodeTime(StageParameters):
     stage = "time"
     notebook = "05_decode_time"
 
-    models: list[str] = Field(
-        ["embedded"], description="run:ID each, or models; the first is the reference"
-    )
-    batch_size: Count = Field(1, description="windows decoded at once")
-    repeats: Count = Field(5, description="rounds")
-    max_questions: Count | None = Field(20, description="of dev, evenly spaced; None: all")
+    models: list[str] = default(["embedded"], "run:ID each, or models; the first is the reference")
+    batch_size: Count = default(1, "windows decoded at once")
+    repeats: Count = default(5, "rounds")
+    max_questions: Count | None = default(20, "of dev, evenly spaced; None: all")
 
     def references(self) -> list[str]:  # noqa: D102
         return self.models

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -23,8 +23,8 @@ from study.plan.parameters import (
     Retrain,
     StageParameters,
 )
-from study.plan.profile import Profile
-from study.plan.recipe import Changes, Recipe, changed
+from study.plan.profile import Profile, read_profile
+from study.plan.recipe import Changes, Recipe
 from study.plan.subject import OperatingPoint, Stage, Subject, as_file, words
 from study.records.record import NAME, RUN, hash_of, record_files, run_id
 
@@ -34,19 +34,12 @@ SELECT = "select"
 
 @dataclass(frozen=True)
 class Selection:
-    """The choice of an operating point, from L0 runs on the base model.
-
-    Attributes:
-        data: name of the questions.
-        model: the base model's fine-tuning run.
-        max_loss: F1 points that may be lost.
-        candidates: the L0 runs, by kind.
-    """
+    """The choice of an operating point on some data: L0 runs on the base model, by kind of gate."""
 
     data: str
     model: str
     max_loss: float
-    candidates: Mapping[str, list[str]]
+    candidates: dict[str, list[str]]
 
     @property
     def name(self) -> str:
@@ -56,12 +49,7 @@ class Selection:
     @property
     def parameters(self) -> dict[str, Any]:
         """The parameters of its record."""
-        return {
-            "data": self.data,
-            "model": self.model,
-            "max_loss": self.max_loss,
-            "candidates": dict(self.candidates),
-        }
+        return asdict(self)
 
     @property
     def id(self) -> str:
@@ -75,31 +63,27 @@ class Selection:
 
 @dataclass
 class Planner:
-    """All runs that a profile asks for.
-
-    Attributes:
-        profile: what is swept.
-        results: folder of records. runs: folder of models.
-    """
+    """All runs that a profile asks for, with the folders of records and of models."""
 
     profile: Profile
     results: str = "results"
     runs: str = "runs"
     _named: dict[str, StageParameters] = field(default_factory=dict, repr=False)
+    _is_planned: bool = field(default=False, repr=False)
+
+    @classmethod
+    def read(
+        cls, path: Path, source: str | None, *, results: str = "results", runs: str = "runs"
+    ) -> Planner:
+        """The plan of a profile's file; as `read_profile`, which says what it raises."""
+        return cls(read_profile(path, source=source), results, runs)
 
     def plan(self, points: Mapping[str, OperatingPoint] | None = None) -> list[StageParameters]:
-        """All runs that can be named, each once, upstream first.
-
-        Args:
-            points: the selected operating point by name of the data; what follows from a selection
-                that is not there yet is left out.
-
-        Raises:
-            SettingsError: the profile gives a stage a parameter that it does not take, or no data.
-        """
+        """All runs that can be named, each once, upstream first; without a point, until then."""
         self.selections()
-        if points:
-            _ = self._before_selections
+        if points and not self._is_planned:
+            self.plan()  # first, so that what a run is called does not depend on when it is planned
+        self._is_planned = True
         runs: dict[str, StageParameters] = {}
         for data in sorted(self.profile.data, key=lambda name: len(self.profile.chain_of(name))):
             point = (points or {}).get(self.profile.chain_of(data)[0])
@@ -110,11 +94,6 @@ class Planner:
     def selections(self) -> dict[str, Selection]:
         """The selection of each data set's operating point, by name of the data."""
         return self._selections
-
-    @cached_property
-    def _before_selections(self) -> list[StageParameters]:
-        """Planned first, so that what a run is called does not depend on when it is planned."""
-        return self.plan()
 
     @cached_property
     def _selections(self) -> dict[str, Selection]:
@@ -140,48 +119,36 @@ class Planner:
     @property
     def folder(self) -> Path:
         """Where the profile's records lie."""
-        return Path(self.results) / self.profile.provenance / self.profile.name
+        return Path(self.results, self.profile.provenance, self.profile.name)
+
+    @property
+    def run_folder(self) -> Path:
+        """Where its models and scores lie."""
+        return Path(self.runs, self.profile.provenance, self.profile.name)
 
     def record_file(self, run: str) -> Path:
         """Where the record of a run id lies."""
         return self.folder / f"{run}.json"
 
     def make(
-        self,
-        stage: type[Stage],
-        data: str,
-        recipe: Recipe,
-        name: str,
-        settings: Mapping[str, Any],
+        self, stage: type[Stage], data: str, recipe: Recipe, name: str, settings: Mapping[str, Any]
     ) -> Stage:
-        """A run of a stage, by the name under which it was recorded, or else first planned.
-
-        Raises:
-            SettingsError: a parameter that the stage does not take, or questions without source.
-        """
+        """A run of a stage, by the name under which it was recorded, or else first planned."""
         questions = self.profile.data[data].parameters()
         if questions["source"] is None and not questions["origin"]:
             self.profile.check_sources()
-        common = {
-            **_unlimited(stage),
-            **questions,
-            "source": questions["source"] or "-",
-            "name": name,
-            "profile": self.profile.name,
-            "provenance": self.profile.provenance,
-            "results": self.results,
-            "runs": self.runs,
-            "data": data,
-            "compute_dtype": recipe.compute_dtype,
-            **recipe.windows.model_dump(),
-        }
+        # a stage's own limits are of smoke size
+        limits = {"max_steps", "questions", "max_questions"} & stage.model_fields.keys()
+        common = {**dict.fromkeys(limits), **questions, **recipe.windows.model_dump()}
+        common |= {"source": questions["source"] or "-", "compute_dtype": recipe.compute_dtype}
+        common |= {"profile": self.profile.name, "provenance": self.profile.provenance}
+        common |= {"name": name, "data": data, "results": self.results, "runs": self.runs}
         run = stage.checked({**common, **settings})
         identity = hash_of(run.id)
         if identity not in self._named:
             recorded = self._recorded.get(identity, [run.id])
             if run.id not in recorded:
-                name = recorded[0].removesuffix(f"-{identity}")
-                run = run.model_copy(update={"name": name})
+                run = run.model_copy(update={"name": recorded[0].removesuffix(f"-{identity}")})
             self._named[identity] = run
         return self._named[identity]  # type: ignore[return-value]
 
@@ -261,10 +228,7 @@ class Planner:
         controls: Sequence[Objective],
         timed: list[str],
     ) -> Iterator[StageParameters]:
-        """A model pruned at all multiples and retrained, with the controls.
-
-        Adds to `timed` what the first seed's gates have pruned.
-        """
+        """A model pruned at all multiples and retrained, and controls; first seeds are `timed`."""
         recipe = subject.recipe
         for seed in recipe.gate_seeds:
             further = recipe.further_objectives
@@ -298,7 +262,7 @@ class Planner:
         for smaller, changes in teacher.recipe.smaller.items():
             taught = self._taught(teacher, model, smaller, changes)
             yield from taught
-            recipe = _of_pupil(teacher, changes)
+            recipe = changes.of(teacher.recipe, teacher.run.data)
             called = f"{as_file(smaller)}-of-{teacher.called}"
             pupil = Subject(taught[-1], recipe, called, teacher.table, self.make)
             timed += [pupil.run.reference] if is_timed else []
@@ -315,13 +279,10 @@ class Planner:
     ) -> list[Retrain]:
         """The runs in which a model teaches a smaller one: on the data before, then on its own."""
         data = teacher.run.data
-        after = self.profile.data[data].after
-        before = (
-            []
-            if after is None
-            else self._taught(self.subject(after, model), model, smaller, changes)
-        )
-        recipe = _of_pupil(teacher, changes)
+        before: list[Retrain] = []
+        if (after := self.profile.data[data].after) is not None:
+            before = self._taught(self.subject(after, model), model, smaller, changes)
+        recipe = changes.of(teacher.recipe, data)
         settings = {
             **recipe.finetune,
             "objective": "distillation",
@@ -357,14 +318,3 @@ class Planner:
 
     def _table(self, data: str) -> str:
         return "table2" if self.profile.data[data].after is None else "table5"
-
-
-def _of_pupil(teacher: Subject, changes: Changes) -> Recipe:
-    """The recipe of a smaller model: its teacher's, and what it changes of that."""
-    return changed(teacher.recipe, changes.recipe, changes.by_data.get(teacher.run.data, {}))
-
-
-def _unlimited(stage: type[StageParameters]) -> dict[str, Any]:
-    """None for every optional limit: a stage's own defaults are of smoke size."""
-    limits = ("max_steps", "questions", "max_questions")
-    return {name: None for name in limits if name in stage.model_fields}

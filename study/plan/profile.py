@@ -51,7 +51,6 @@ class Data(BaseModel, frozen=True, extra="forbid"):
     """Questions of one name; counts are drawn at random (seed 0) where the data has more.
 
     Attributes:
-        task: whose form the questions have.
         after: name of the data that models are trained on before.
         source: may be left out of the file and given where the graph is run; `folder` is a part of
             that folder.
@@ -77,12 +76,7 @@ class Data(BaseModel, frozen=True, extra="forbid"):
     recipe: Settings = {}
 
     def located(self, place: str | None) -> Data:
-        """With its source, and the origin of that; without one if only a pinned origin is known.
-
-        Raises:
-            SettingsError: nothing there, or questions of another origin than the profile names.
-            DataError: not the files that are looked for.
-        """
+        """With its source, and the origin of that; without one if only a pinned origin is known."""
         source = self.source
         if source is None and place is not None:
             source = str(Path(place) / self.folder)
@@ -92,11 +86,15 @@ class Data(BaseModel, frozen=True, extra="forbid"):
                 raise SettingsError(f"{source}: no such file or folder of questions")
         if source is None:
             return self
-        named = [*self.train_files, *self.dev_files]
-        files = files_of(source, self.task, version=self.version, files=named)
-        origin = origin_of(source, files)
+        here = self.model_copy(update={"source": source})
+        origin = origin_of(source, here.files())
         check_origin(source, origin, self.origin)
-        return self.model_copy(update={"source": source, "origin": origin})
+        return here.model_copy(update={"origin": origin})
+
+    def files(self) -> list[Path]:
+        """The files of the source; see `files_of`."""
+        named = [*self.train_files, *self.dev_files]
+        return files_of(str(self.source), self.task, version=self.version, files=named)
 
     def parameters(self) -> dict[str, Any]:
         """As parameters of a stage."""
@@ -107,8 +105,6 @@ class Profile(BaseModel, frozen=True, extra="forbid"):
     """One profile: a sweep over models, data, scorers, penalties, objectives and seeds.
 
     Attributes:
-        name: part of every path. provenance: what its numbers are worth.
-        data: the questions, by name.
         base: model on which gates are swept and the operating point is chosen.
         large: model that the operating points go to; None: base.
         others: further models that they go to as well, by name.
@@ -144,23 +140,19 @@ class Profile(BaseModel, frozen=True, extra="forbid"):
                 raise ValueError(f"data.{name}.after: it comes after itself")
         if unknown := set(self.resources) - set(STAGES):
             raise ValueError(f"resources.{min(unknown)}: the stages are {', '.join(STAGES)}")
-        for model, changes in self.others.items():
-            self._check_names(f"others.{model}", changes)
+        named = {f"others.{model}": changes for model, changes in self.others.items()}
         for name, model in product(self.data, (self.base, self.target, *self.others)):
             recipe = self.recipe_of(name, model)
             check_windows(name, model, recipe)
             for smaller, changes in recipe.smaller.items():
-                self._check_names(f"smaller.{smaller}", changes)
-                own = changed(recipe, changes.recipe, changes.by_data.get(name, {}))
-                check_windows(name, smaller, own)
+                named[f"smaller.{smaller}"] = changes
+                check_windows(name, smaller, changes.of(recipe, name))
             if model in (self.base, *self.models_of(name)):
                 self._check(name, recipe)
+        for where, changes in named.items():
+            if strange := {*changes.data, *changes.by_data} - set(self.data):
+                raise ValueError(f"{where}: {min(strange)!r} is not in data")
         return self
-
-    def _check_names(self, where: str, changes: Changes) -> None:
-        for name in (*changes.data, *changes.by_data):
-            if name not in self.data:
-                raise ValueError(f"{where}: {name!r} is not in data")
 
     def _check(self, name: str, recipe: Recipe) -> None:
         after = self.data[name].after
@@ -196,9 +188,8 @@ class Profile(BaseModel, frozen=True, extra="forbid"):
 
     def recipe_of(self, data: str, model: str) -> Recipe:
         """The recipe, with what the data change of it, and then the model if it is of `others`."""
-        other = self.others.get(model, Changes())
-        changes = self.data[data].recipe, other.recipe, other.by_data.get(data, {})
-        return changed(self.recipe, *changes)
+        own = changed(self.recipe, self.data[data].recipe)
+        return self.others.get(model, Changes()).of(own, data)
 
     def located(self, place: str | None) -> Profile:
         """With the source and the origin of all data; see `Data.located`."""
@@ -240,18 +231,7 @@ def check_windows(data: str, model: str, recipe: Recipe) -> None:
 
 
 def read_profile(path: str | Path, *, source: str | None = None) -> Profile:
-    """Read and check a profile.
-
-    Args:
-        path: a YAML file.
-        source: where all questions are that the file gives no source for.
-
-    Raises:
-        SettingsError: no such file, not YAML, a key that is unknown, missing or there twice, a
-            value of a wrong type, or questions that are not there or of another origin than the
-            profile names.
-        DataError: not the files that are looked for.
-    """
+    """Read and check a profile; all questions are in `source` that the file gives no source for."""
     try:
         content = read_yaml(read_text(Path(path), LARGEST))
     except OSError as error:

@@ -94,25 +94,20 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
 
 
 class Changes(BaseModel, frozen=True, extra="forbid"):
-    """What a model changes of the recipe: on all data, and on those named in `by_data`.
-
-    Attributes:
-        about: what has to be said beside every number that comes from the model.
-        data: names of the questions that it is trained and pruned on.
-    """
+    """What a model changes of the recipe: on all data, and on those named in `by_data`."""
 
     about: str = ""
     data: list[Word] = []
     recipe: Settings = {}
     by_data: dict[Word, Settings] = {}
 
+    def of(self, recipe: Recipe, data: str) -> Recipe:
+        """The recipe on some data, with what the model changes of it."""
+        return changed(recipe, self.recipe, self.by_data.get(data, {}))
+
 
 def changed(recipe: Recipe, *changes: Settings) -> Recipe:
-    """A recipe with parts changed: mappings of parameters are added to, all else is replaced.
-
-    Raises:
-        ValueError: a change names a part that there is not, or a value of a wrong type.
-    """
+    """A recipe with parts changed: mappings of parameters are added to, all else is replaced."""
     content = recipe.model_dump(exclude_unset=True)
     for change in changes:
         for name, value in change.items():

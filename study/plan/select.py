@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,12 +10,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from qaprune_lib.errors import QapruneError, RecordError, SettingsError
+from qaprune_lib.errors import RecordError, SettingsError
+from study.command import command, note, parser
 from study.plan.plan import SELECT, Planner
-from study.plan.profile import read_profile
 from study.plan.subject import OperatingPoint
 from study.records.environment import environment
 from study.records.record import RUN, Record, read_record, write_record
+
+note_once = cache(note)
 
 
 def select_operating_point(
@@ -28,16 +28,8 @@ def select_operating_point(
     A run's loss is the F1 of the unpruned model less that of the model cut at the run's own
     threshold, both on the held-out questions; several seeds of one λ are averaged.
 
-    Args:
-        candidates: records of L0 runs on the base model, by kind.
-        max_loss: F1 points.
-
-    Returns:
-        Metrics of a selection: λ by kind; `table`, a row per λ; `fallback`, by kind: no λ lost so
-        little, so that the smallest was taken.
-
-    Raises:
-        RecordError: a kind without runs.
+    From L0 runs on the base model, by kind. Returns the metrics of a selection: λ by kind; `table`,
+    a row per λ; `fallback`, by kind: no λ lost so little, so that the smallest was taken.
     """
     metrics: dict[str, Any] = {"table": [], "fallback": {}}
     for kind, records in candidates.items():
@@ -54,10 +46,10 @@ def select_operating_point(
 def _rows(kind: str, records: Sequence[Record]) -> list[dict[str, Any]]:
     points: dict[float, list[tuple[float, float, float]]] = defaultdict(list)
     for record in records:
-        metrics: Any = record.metrics
+        metrics = record.metrics
         [curve] = [curve for curve in metrics["curves"] if curve["kind"] == kind]
         [own] = [point for point in curve["points"] if point["own_threshold"]]
-        penalty: Any = record.parameters[f"penalty_{kind}"]
+        penalty = record.parameters[f"penalty_{kind}"]
         loss = metrics["unpruned"]["f1"] - own["f1"]
         points[float(penalty)].append((own["removed"], own["f1"], loss))
     rows = []
@@ -69,10 +61,7 @@ def _rows(kind: str, records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def selected_points(planner: Planner) -> dict[str, OperatingPoint]:
-    """The operating point of each data set whose selection has been recorded.
-
-    A record that cannot be read is one that is missing, and is said to be on standard error.
-    """
+    """The operating point of each data set whose selection has a record that can be read."""
     points: dict[str, OperatingPoint] = {}
     for data, selection in planner.selections().items():
         path = planner.record_file(selection.id)
@@ -81,22 +70,12 @@ def selected_points(planner: Planner) -> dict[str, OperatingPoint]:
                 metrics: Any = read_record(path).metrics
                 points[data] = {kind: float(metrics[kind]) for kind in selection.candidates}
             except (RecordError, KeyError, TypeError, ValueError) as error:
-                _say_once(f"taken for missing: {path}: {error}")
+                note_once(f"taken for missing: {path}: {error}")
     return points
 
 
-@cache
-def _say_once(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)  # noqa: T201
-
-
 def record_selection(planner: Planner, data: str) -> Path:
-    """Select for one data set from the records of its candidates, and write the record.
-
-    Raises:
-        SettingsError: the profile selects nothing on these data.
-        RecordError: a candidate is missing or damaged, or the record would be refused.
-    """
+    """Select for one data set from the records of its candidates, and write the record."""
     started, clock = datetime.now(UTC).isoformat(), time.perf_counter()
     if data not in planner.selections():
         raise SettingsError(f"{data!r} has no operating point of its own in this profile")
@@ -122,18 +101,11 @@ def record_selection(planner: Planner, data: str) -> Path:
     return write_record(Path(planner.results), record)
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command
+def main(arguments: Sequence[str] | None) -> None:
     """Command line: `python -m study select profiles/embedded.yml squad2`."""
-    parser = argparse.ArgumentParser(prog="python -m study select", description=__doc__)
-    parser.add_argument("profile", type=Path)
-    parser.add_argument("data", help="name of the questions")
-    parser.add_argument("--source", help="folder of the questions")
-    parser.add_argument("--results", default="results", help="folder of records")
-    options = parser.parse_args(arguments)
-    try:
-        profile = read_profile(options.profile, source=options.source)
-        record_selection(Planner(profile, results=options.results), options.data)
-    except QapruneError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return 2
-    return 0
+    line = parser("select", __doc__, "profile", "source", "results")
+    line.add_argument("data", help="name of the questions")
+    options = line.parse_args(arguments)
+    planner = Planner.read(options.profile, options.source, results=options.results)
+    record_selection(planner, options.data)

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from qaprune_lib.errors import QapruneError, RecordError
+from qaprune_lib.errors import RecordError
+from study.command import command, parser, say
 from study.plan.plan import Planner
-from study.plan.profile import read_profile
 from study.plan.select import selected_points
 from study.plan.subject import OperatingPoint
 from study.records.lineage import changed_since
 from study.records.record import Record, read_record, record_files
 
 
-@dataclass(frozen=True)
-class RunStatus:
-    """One run of a profile.
-
-    Attributes:
-        id: of the run.
-        state: "complete", "missing", or why its record cannot be used.
-        record: if it is complete.
-    """
+class RunStatus(NamedTuple):
+    """A run of a profile: "complete" with its record, "missing", or why that cannot be used."""
 
     id: str
     state: str
@@ -40,29 +31,19 @@ class RunStatus:
 def profile_status(
     planner: Planner, points: Mapping[str, OperatingPoint] | None = None
 ) -> list[RunStatus]:
-    """The state of every run that the profile asks for.
-
-    What follows from a selection that is not there yet is counted as the selection alone.
-
-    Args:
-        planner: of the profile.
-        points: the selected operating points; by default those that are recorded.
-    """
+    """The state of every run that the profile asks for, as far as selections allow to name them."""
     found = []
-    selections = planner.selections().values()
     points = selected_points(planner) if points is None else points
-    ids = [*(run.id for run in planner.plan(points)), *(choice.id for choice in selections)]
-    for run in ids:
+    selections = planner.selections().values()
+    for run in [*(run.id for run in planner.plan(points)), *(choice.id for choice in selections)]:
         path = planner.record_file(run)
         if not path.is_file():
             found.append(RunStatus(run, "missing"))
             continue
         try:
-            record = read_record(path)
+            found.append(RunStatus(run, "complete", read_record(path)))
         except RecordError as error:
             found.append(RunStatus(run, f"damaged: {error}"))
-        else:
-            found.append(RunStatus(record.id, "complete", record))
     return found
 
 
@@ -79,34 +60,25 @@ def unplanned(planner: Planner, points: Mapping[str, OperatingPoint] | None = No
     return [run for run in (str(file.with_suffix("")) for file in files) if run not in known]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line: `python -m study status profiles/embedded.yml`.
-
-    Exit status 1 if anything is missing or damaged; runs that were not planned are only listed.
-    """
-    parser = argparse.ArgumentParser(prog="python -m study status", description=__doc__)
-    parser.add_argument("profiles", nargs="+", type=Path, help="profiles/NAME.yml")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of records")
-    parser.add_argument("--source", help="folder of the questions")
-    options = parser.parse_args(arguments)
+@command
+def main(arguments: Sequence[str] | None) -> int:
+    """Command line; exit status 1 if anything that is planned is missing or damaged."""
+    line = parser("status", __doc__, "source", "results")
+    line.add_argument("profiles", nargs="+", type=Path, help="profiles/NAME.yml")
+    options = line.parse_args(arguments)
     lacking = 0
-    try:
-        for path in options.profiles:
-            profile = read_profile(path, source=options.source)
-            planner = Planner(profile, results=str(options.results))
-            points = selected_points(planner)
-            runs = profile_status(planner, points)
-            complete = [run for run in runs if run.record is not None]
-            lacking += len(runs) - len(complete)
-            for run in runs:
-                _say(f"{run.state:10} {run.id}{_made(run.record)}")
-            for name in unplanned(planner, points):
-                _say(f"{'unplanned':10} {name}: in the figures until its record is deleted")
-            _say(f"{path}: {len(complete)} of {len(runs)} runs are complete")
-    except QapruneError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return 2
-    return 1 if lacking else 0
+    for path in options.profiles:
+        planner = Planner.read(path, options.source, results=options.results)
+        points = selected_points(planner)
+        runs = profile_status(planner, points)
+        complete = [run for run in runs if run.record is not None]
+        lacking += len(runs) - len(complete)
+        for run in runs:
+            say(f"{run.state:10} {run.id}{_made(run.record)}")
+        for name in unplanned(planner, points):
+            say(f"{'unplanned':10} {name}: in the figures until its record is deleted")
+        say(f"{path}: {len(complete)} of {len(runs)} runs are complete")
+    return int(lacking > 0)
 
 
 def _made(record: Record | None) -> str:
@@ -115,7 +87,3 @@ def _made(record: Record | None) -> str:
     since = changed_since(record.commit)
     changes = "" if since is None else f", {since} files of the library changed since"
     return f"  (made at {record.commit[:8]}{changes})"
-
-
-def _say(text: str) -> None:
-    print(text)  # noqa: T201

@@ -27,43 +27,40 @@ class StrictLoader(yaml.SafeLoader):
     }
 
     def compose_node(self, parent: Any, index: Any) -> Any:  # noqa: D102
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.MarkedYAMLError(
-                problem=f"'*{event.anchor}' refers to another place: write out what is meant",
-                problem_mark=event.start_mark,
-            )
-        if (event := self.peek_event()).tag is not None:
-            raise yaml.MarkedYAMLError(
-                problem=f"the tag {event.tag!r}: leave it out, as values are what they look like",
-                problem_mark=event.start_mark,
-            )
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent):
+            problem = f"'*{event.anchor}' refers to another place: write out what is meant"
+            raise _error(problem, event)
+        if event.tag is not None:
+            problem = f"the tag {event.tag!r}: leave it out, as values are what they look like"
+            raise _error(problem, event)
         return super().compose_node(parent, index)
 
     def construct_scalar(self, node: Any) -> Any:  # noqa: D102
         value = super().construct_scalar(node)
         if re.search("[\0\ud800-\udfff]", value):
-            raise yaml.MarkedYAMLError(
-                problem="a character that no file can hold", problem_mark=node.start_mark
-            )
+            raise _error("a character that no file can hold", node)
         return value
 
     def construct_yaml_int(self, node: Any) -> int:  # noqa: D102
         try:
             return int(self.construct_scalar(node))
         except ValueError as error:
-            raise yaml.MarkedYAMLError(problem=str(error), problem_mark=node.start_mark) from error
+            raise _error(str(error), node) from error
+
+
+def _error(problem: str, place: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=place.start_mark)
 
 
 def _mapping(loader: StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     found: dict[Any, Any] = {}
     for key, value in node.value:
-        mark = key.start_mark
         if not isinstance(key, yaml.ScalarNode):
-            raise yaml.MarkedYAMLError(problem="a key is a word or a number", problem_mark=mark)
+            raise _error("a key is a word or a number", key)
         name = loader.construct_object(key)
         if name in found:
-            raise yaml.MarkedYAMLError(problem=f"the key {name!r} stands twice", problem_mark=mark)
+            raise _error(f"the key {name!r} stands twice", key)
         found[name] = loader.construct_object(value, deep=True)
     return found
 
@@ -73,10 +70,5 @@ StrictLoader.add_constructor("tag:yaml.org,2002:int", StrictLoader.construct_yam
 
 
 def read_yaml(text: str) -> Any:
-    """The content of a YAML document.
-
-    Raises:
-        yaml.YAMLError: it is not YAML, has a key twice, a reference or a tag; says the line.
-        RecursionError: it is nested too deeply.
-    """
+    """The content of a YAML document; a yaml.YAMLError, or a RecursionError, if it has none."""
     return yaml.load(text, Loader=StrictLoader)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from study.plan.parameters import (
+    PENALTIES,
     Finetune,
     Objective,
     Prune,
@@ -25,7 +26,6 @@ Trained = Finetune | Retrain
 Stage = TypeVar("Stage", bound=StageParameters)
 FIGURES = {("attn",): "figure1", ("ff",): "figure2", ("emb",): "embeddings"}
 WORDS = {"cross_entropy": "cross-entropy", "distillation": "distilled"}
-PENALTIES = ("penalty_attn", "penalty_ff", "penalty_emb")
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,6 @@ class Subject:
     """A trained model, what is done with it, and what it is called in the names of runs.
 
     Attributes:
-        run: that trained it.
-        recipe: of its data and model.
         called: for instance "minilm".
         table: what the names of its operating points begin with, for instance "table2".
         make: `Planner.make`.
@@ -105,14 +103,7 @@ class Subject:
         objectives: Sequence[Objective],
         teacher: Trained | None = None,
     ) -> list[Retrain]:
-        """Runs that continue the training of a model, for each objective and seed.
-
-        Args:
-            model: this one, or it pruned.
-            name: of the runs, with {} for the objective.
-            objectives: losses.
-            teacher: by default this model.
-        """
+        """Runs that train this model on, or it pruned; in `name` {} stands for the objective."""
         runs = []
         seeds = self.recipe.retrain_seeds
         for objective, seed in product(objectives, seeds):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TypedDict
@@ -12,15 +13,11 @@ from typing import TypedDict
 from study.records.lineage import commit
 
 PACKAGES = (
-    "accelerate",
-    "datasets",
-    "numpy",
-    "onnxruntime",
-    "safetensors",
-    "tokenizers",
-    "torch",
-    "transformers",
+    *("accelerate", "datasets", "numpy", "onnxruntime", "safetensors", "tokenizers"),
+    *("torch", "transformers"),
 )
+AT_ONCE = "QAPRUNE_RUNS_AT_ONCE"
+"""Environment variable: how many runs share the device, where it is more than one."""
 
 
 class Environment(TypedDict):
@@ -38,43 +35,27 @@ def environment() -> Environment:
     return Environment(device=device(), packages=packages(), commit=head, dirty=dirty)
 
 
-AT_ONCE = "QAPRUNE_RUNS_AT_ONCE"
-"""Environment variable: how many runs share the device, where it is more than one."""
-
-
 def device() -> str:
-    """The name of the GPU if torch sees one, else the processor's with its number of cores.
-
-    With the number of runs that shared it, as this changes their times.
-    """
-    beside = f", {os.environ[AT_ONCE]} runs at once" if AT_ONCE in os.environ else ""
-    return _name() + beside
-
-
-def _name() -> str:
+    """The GPU if torch sees one, else the processor with its cores; and how many runs share it."""
+    name = f"{_processor()}, {os.cpu_count()} cores"
     if importlib.util.find_spec("torch") is not None:
         import torch
 
-        if torch.cuda.is_available():
-            return torch.cuda.get_device_name()
-    return f"{_processor()}, {os.cpu_count()} cores"
+        name = torch.cuda.get_device_name() if torch.cuda.is_available() else name
+    return name + (f", {os.environ[AT_ONCE]} runs at once" if AT_ONCE in os.environ else "")
 
 
 def packages() -> dict[str, str]:
     """Versions of Python and of those packages that can change a result, if installed."""
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return versions
 
 
 def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()

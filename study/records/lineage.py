@@ -20,9 +20,6 @@ def commit() -> tuple[str | None, bool]:
 
     Records and notes do not count as a difference, nor do files that git does not follow outside
     of the library and the study.
-
-    Raises:
-        RecordError: a `COPIED` that names no commit.
     """
     # inside another project's repository (its virtual environment) git would answer for that one
     match git("rev-parse", "--show-toplevel", "HEAD"):

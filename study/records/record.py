@@ -9,17 +9,16 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from math import isfinite
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     JsonValue,
     StringConstraints,
@@ -51,7 +50,7 @@ RUN = "run:"
 """How a parameter that names another run begins; its id follows."""
 
 
-class Record(BaseModel):
+class Record(BaseModel, frozen=True, extra="forbid"):
     """What one run was given, what it measured, and where.
 
     Attributes:
@@ -61,28 +60,21 @@ class Record(BaseModel):
         parameters: all that tells this run from others of its stage, as JSON values; other runs
             are named `run:ID`.
         metrics: what was measured, as JSON values, nested as is convenient.
-        started: UTC, ISO 8601 with its offset.
-        seconds: wall time of the run.
+        started: UTC, ISO 8601 with its offset. seconds: wall time.
         device: the GPU or the processor that it ran on.
         packages: versions of what can change a result.
         commit: of the library, None where it was no git checkout; dirty: whether files differed
-            from it.
+            from it, which a measured record is refused for.
         source: where the questions came from: "embedded", a Hub id, or the names of files.
         data_digest: of the questions that were used.
         provenance: "embedded" numbers are of the generated corpus.
-
-    Raises:
-        RecordError: a field is missing, unknown or of the wrong type; a number is not finite; a
-            measured record of a tree that differs from its commit.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Name
     stage: Word
     profile: Word
-    parameters: dict[str, JsonValue]
-    metrics: dict[str, JsonValue]
+    parameters: dict[str, Any]
+    metrics: dict[str, Any]
     started: str
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     device: str
@@ -126,11 +118,6 @@ class Record(BaseModel):
         """Its name with the hash of its stage and parameters behind."""
         return run_id(self.name, self.stage, self.parameters)
 
-    @property
-    def hash(self) -> str:
-        """The hash alone, by which other runs find it whatever it is called."""
-        return hash_of(self.id)
-
 
 def run_id(name: str, stage: str, parameters: Mapping[str, JsonValue]) -> str:
     """`name-hash`: 10 hex digits of the SHA-256 over stage and parameters as canonical JSON.
@@ -158,10 +145,7 @@ def record_path(root: Path, record: Record) -> Path:
 
 
 def write_record(root: Path, record: Record) -> Path:
-    """Write a record at its path, replacing the same run's earlier one; returns the path.
-
-    At any moment, and after a crash at any moment, the path holds a whole record or nothing.
-    """
+    """Write a record at its path, where at any moment is a whole record or nothing."""
     checked = Record(**record.model_dump())  # the dicts of a frozen record can still be changed
     path = record_path(root, checked)
     write_atomically(path, json.dumps(checked.model_dump(), indent=1, allow_nan=False) + "\n")
@@ -169,12 +153,7 @@ def write_record(root: Path, record: Record) -> Path:
 
 
 def read_record(path: Path) -> Record:
-    """Read one record.
-
-    Raises:
-        RecordError: the file is missing, damaged, or does not lie where its parameters put it;
-            names the file and what is wrong.
-    """
+    """Read one record; an error if it is damaged, or not where its parameters put it."""
     try:
         fields = json.loads(read_text(path))
         json.dumps(fields, ensure_ascii=False).encode()  # raises where no file could hold it
@@ -195,12 +174,7 @@ def read_record(path: Path) -> Record:
 
 
 def read_text(path: Path, largest: int = LARGEST) -> str:
-    """The text of a file of at most so many bytes.
-
-    Raises:
-        OSError: it is not there, no plain file (a pipe would never end), or larger.
-        UnicodeDecodeError: it is not text.
-    """
+    """The text of a plain file of at most so many bytes; otherwise an OSError."""
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a plain file", str(path))
     with path.open("rb") as file:
@@ -217,21 +191,14 @@ def record_files(root: Path) -> list[Path]:
 
 
 def read_records(root: Path) -> list[Record]:
-    """All records under a folder, in the order of their paths.
-
-    Raises:
-        RecordError: there is no such folder, or any of them is damaged.
-    """
+    """All records under a folder, in the order of their paths."""
     if not root.is_dir():
         raise RecordError(f"{root}: no such folder of records")
     return [read_record(path) for path in record_files(root)]
 
 
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:
-    """One row for each record; nested values in columns such as `metrics.dev.f1`.
-
-    The package versions are left out. A value that a record lacks is missing (NaN) in its row.
-    """
+    """One row for each record, without packages; nested values as `metrics.dev.f1`."""
     import pandas as pd
 
     rows = [record.model_dump(exclude={"packages"}) for record in records]
@@ -247,7 +214,7 @@ def _plain(value: object, key: str) -> JsonValue:
         case Integral():
             return int(value)
         case Real():
-            if not math.isfinite(value):
+            if not isfinite(value):
                 raise ValueError(f"{key} is {float(value)}: numbers must be finite")
             return float(value)
         case Mapping():

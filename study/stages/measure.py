@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +15,8 @@ from datasets import Dataset
 from qaprune_lib.cache import write_atomically
 from qaprune_lib.data.natural_questions.stream import NaturalQuestions
 from qaprune_lib.data.windows import Windows
-from qaprune_lib.evaluation.predict import predict
+from qaprune_lib.evaluation import natural_questions as official
+from qaprune_lib.evaluation.predict import predict, predict_natural_questions
 from qaprune_lib.evaluation.squad import (
     Prediction,
     fit_threshold,
@@ -27,11 +29,6 @@ from qaprune_lib.models.topology import Topology
 from qaprune_lib.pruning.slicing import prune
 from qaprune_lib.scorers.scores import GateScores
 from qaprune_lib.training.trainer import TrainingReport
-from study.stages.natural_questions import (
-    natural_questions_point,
-    natural_questions_scores,
-    word_overlap_scores,
-)
 from study.stages.questions import Questions
 
 LOSS_POINTS = 50
@@ -40,25 +37,18 @@ LOSS_POINTS = 50
 def dev_scores(
     model: QuestionAnsweringModel, questions: Questions, folder: Path, windows: Windows
 ) -> dict[str, Any]:
-    """Scores on dev, and sizes.
-
-    On SQuAD also those on the held-out questions, whose fitted threshold serves both; on Natural
-    Questions those on further dev sets. The predictions are written to `folder/dev_predictions.*`.
-    """
+    """Scores on dev and sizes; on SQuAD also on held-out questions, whose threshold serves both."""
     sizes = {
         "parameters": parameter_count(model),
         "encoder_parameters": Topology.of(model).encoder_parameters(),
     }
     if isinstance(questions.dev, NaturalQuestions):
-        file = folder / "dev_predictions.json"
-        dev = natural_questions_scores(model, questions.dev, file, windows)
-        others = {
-            name: natural_questions_scores(
-                model, examples, file.with_name(f"{name}_predictions.json"), windows
-            )
-            for name, examples in questions.other_dev.items()
-        }
-        return {"dev": dev, **({"other_dev": others} if others else {}), **sizes}
+        found = {}
+        for name, examples in {"dev": questions.dev, **questions.other_dev}.items():
+            file = folder / f"{name}_predictions.json"
+            found[name] = natural_questions_scores(model, examples, file, windows)
+        dev = {"dev": found.pop("dev")}
+        return {**dev, **({"other_dev": found} if found else {}), **sizes}
     heldout = cast(Dataset, questions.heldout)
     on_heldout = predict(model, heldout, windows=windows)
     threshold = fit_threshold(heldout, on_heldout)
@@ -102,11 +92,7 @@ def curve(
     fractions: Sequence[float],
     windows: Windows,
 ) -> list[dict[str, Any]]:
-    """F1 against the share of one kind removed (Figures 1 and 2).
-
-    Cuts the ranking at the fractions. L0 is scored at its own threshold too: that is the paper's
-    point, and the others are cuts of one run's ranking.
-    """
+    """F1 against the share of one kind removed (Figures 1 and 2); L0 at its own threshold too."""
     one_kind = gate_scores.only(kind)
     cuts = [(Topology.from_scores(one_kind, fraction=share), False) for share in fractions]
     if not one_kind.additive:
@@ -155,3 +141,60 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
     """One JSON line per question."""
     lines = [json.dumps(asdict(prediction), ensure_ascii=False) for prediction in predictions]
     write_atomically(path, "\n".join(lines) + "\n")
+
+
+def natural_questions_scores(
+    model: QuestionAnsweringModel, examples: NaturalQuestions, file: Path | None, windows: Windows
+) -> dict[str, Any]:
+    """The official scores of a model's answers, the F1 of short answers first.
+
+    That F1 is at the threshold where it is largest on these very questions, as the official
+    evaluator gives it. The answers are written to `file`.
+    """
+    predictions = list(
+        predict_natural_questions(model, examples, windows=windows, progress=file is not None)
+    )
+    if file is not None:
+        official.write_predictions(file, predictions)
+    return score(examples, iter(predictions))
+
+
+def word_overlap_scores(examples: NaturalQuestions) -> dict[str, Any]:
+    """Scores of the paragraph that shares most words with the question: no model at all."""
+    return score(examples, map(official.word_overlap, examples))
+
+
+def score(
+    examples: NaturalQuestions, predictions: Iterator[official.NaturalQuestionsPrediction]
+) -> dict[str, Any]:
+    """Official scores as plain numbers; `articles` are those of short answers, by document.
+
+    An article is [answers given and answers due, 200 × right answers, questions], so that the sum
+    of the second over the sum of the first is F1 in percent, over any choice of documents.
+    Those without answers are there too, so that all models have the same articles.
+    """
+    scorer = official.NaturalQuestionsScorer()
+    documents: list[str] = []
+    for example, prediction in zip(examples, predictions, strict=True):
+        scorer.add(example, prediction)
+        documents.append(hashlib.sha256(example.text.encode()).hexdigest())
+    result = scorer.result()
+    sums: dict[str, list[float]] = {}
+    for document, outcome in zip(documents, scorer.short, strict=True):
+        given = outcome.given and outcome.score >= result.short.threshold
+        article = sums.setdefault(document, [0, 0.0, 0])
+        article[0] += outcome.due + given
+        article[1] += 200 * (outcome.right and given)
+        article[2] += 1
+    return {"f1": result.short.f1, **result.model_dump(), "articles": list(sums.values())}
+
+
+def natural_questions_point(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """A point of a sparsity curve."""
+    return {
+        "f1": scores["f1"],
+        "f1_at_zero": scores["short"]["f1_of_all"],
+        "long_f1": scores["long"]["f1"],
+        "questions": scores["n_examples"],
+        "articles": scores["articles"],
+    }

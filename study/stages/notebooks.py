@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+from study.command import command, parser, say
 from study.plan.parameters import STAGES, StageParameters
 
 
@@ -16,7 +17,9 @@ def parameter_cell(stage: type[StageParameters]) -> str:
     for name, field in stage.model_fields.items():
         if name == next(name for name in stage.model_fields if name not in common):
             lines += ["", "# what this stage does"]
-        lines.append(f"{name} = {_literal(field.get_default())}  # {field.description}")
+        value = field.get_default()
+        literal = json.dumps(value) if isinstance(value, str | list | dict) else repr(value)
+        lines.append(f"{name} = {literal}  # {field.description}")
     return "\n".join(lines)
 
 
@@ -36,14 +39,10 @@ def write_cells(folder: Path) -> list[Path]:
     return changed
 
 
-def _literal(value: object) -> str:
-    return json.dumps(value) if isinstance(value, str | list | dict) else repr(value)
-
-
-def main(arguments: list[str] | None = None) -> int:
+@command
+def main(arguments: Sequence[str] | None) -> None:
     """Command line: `python -m study notebooks`."""
-    parser = argparse.ArgumentParser(prog="python -m study notebooks", description=__doc__)
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("notebooks"))
-    for path in write_cells(parser.parse_args(arguments).folder):
-        print(path)  # noqa: T201
-    return 0
+    line = parser("notebooks", __doc__)
+    line.add_argument("folder", type=Path, nargs="?", default=Path("notebooks"))
+    for path in write_cells(line.parse_args(arguments).folder):
+        say(path)

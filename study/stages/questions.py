@@ -26,7 +26,6 @@ class Questions:
     """Rows of `load_squad`, or splits of `load_natural_questions`.
 
     Attributes:
-        train, dev: what models are trained on, and scored on.
         heldout: of other articles than those of train; Natural Questions have none.
         other_dev: further dev sets of Natural Questions, by name.
     """
@@ -38,11 +37,7 @@ class Questions:
 
     @classmethod
     def load(cls, parameters: StageParameters) -> Questions:
-        """Open the data and draw as many questions as the parameters ask for.
-
-        Raises:
-            DataError: no data there, or none of one split.
-        """
+        """Open the data and draw as many questions as the parameters ask for."""
         if parameters.task == "natural_questions":
             train, dev, *others = _natural_questions(parameters)
             count = parameters.dev_questions

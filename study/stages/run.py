@@ -6,19 +6,19 @@ number until something breaks; here names and values are checked first.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from qaprune_lib.errors import QapruneError, SettingsError
+from qaprune_lib.errors import SettingsError
+from study.command import command, note, parser
 from study.plan.ownership import watch_owner
 from study.plan.parameters import STAGES, unknown_name
 
@@ -27,13 +27,7 @@ KERNEL_SECONDS = 600
 
 
 def run_notebook(notebook: Path, output: Path, parameters: Mapping[str, Any]) -> None:
-    """Execute a notebook with parameters; the executed notebook is kept, also when a cell fails.
-
-    Raises:
-        SettingsError: no such notebook; a parameter that its `parameters` cell does not have, or of
-            a wrong type or out of range.
-        papermill.PapermillExecutionError: a cell failed.
-    """
+    """Execute a notebook with parameters; the executed notebook is kept, also when a cell fails."""
     check(notebook, parameters)
     import papermill
 
@@ -64,11 +58,7 @@ def check(notebook: Path, parameters: Mapping[str, Any]) -> None:
 
 
 def parameter_names(notebook: Path) -> list[str]:
-    """Names that the `parameters` cell of a notebook assigns.
-
-    Raises:
-        SettingsError: no such notebook, not a notebook, or one without that cell.
-    """
+    """Names that the `parameters` cell of a notebook assigns."""
     import papermill
 
     try:
@@ -93,56 +83,37 @@ def value_of(text: str) -> Any:
         return text
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command
+def main(arguments: Sequence[str] | None) -> int:
     """Command line; exit status 1 if a cell failed or its kernel ended, 2 if none was started."""
-    parser = argparse.ArgumentParser(
-        prog="python -m study run", description=(__doc__ or "").split("\n\n")[0]
-    )
-    parser.add_argument("notebook", type=Path)
-    parser.add_argument("output", type=Path, help="the executed notebook")
-    parser.add_argument(
-        "-p",
-        dest="parameters",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("NAME", "VALUE"),
-        help="a parameter; the value is read as JSON where it is JSON",
-    )
-    parser.add_argument(
-        "--parameters",
-        dest="documents",
-        action="append",
-        default=[],
-        metavar="JSON",
-        help="a JSON object of them",
-    )
-    options = parser.parse_args(arguments)
+    line = parser("run", (__doc__ or "").split("\n\n")[0])
+    line.add_argument("notebook", type=Path)
+    line.add_argument("output", type=Path, help="the executed notebook")
+    many: dict[str, Any] = {"action": "append", "default": []}
+    read_as = "a parameter; the value is read as JSON where it is JSON"
+    line.add_argument("-p", dest="named", nargs=2, metavar=("NAME", "VALUE"), help=read_as, **many)
+    line.add_argument("--parameters", metavar="JSON", help="a JSON object of them", **many)
+    options = line.parse_args(arguments)
     watch_owner()
     signal.signal(signal.SIGTERM, _pass_on)
-    try:
-        given: dict[str, Any] = {}
-        for text in options.documents:
-            given |= _document(text)
-        given |= {name: value_of(value) for name, value in options.parameters}
-        run_notebook(options.notebook, options.output, given)
-    except QapruneError as error:
-        return _say(f"error: {error}", 2)
-    except Exception as error:
-        from nbclient.exceptions import DeadKernelError
-        from papermill.exceptions import PapermillExecutionError
+    given: dict[str, Any] = {}
+    for text in options.parameters:
+        given |= _document(text)
+    given |= {name: value_of(value) for name, value in options.named}
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
 
-        if isinstance(error, DeadKernelError):
-            again = "the same call goes on from what it kept"
-            return _say(f"error: {options.notebook}: its kernel was ended: {again}", 1)
-        if not isinstance(error, PapermillExecutionError):
-            raise
-        return _say(
-            f"error: {options.notebook}, cell {error.cell_index + 1}: "
-            f"{error.ename}: {error.evalue}\n"
-            f"the executed notebook with the traceback is {options.output}",
-            1,
-        )
+    try:
+        run_notebook(options.notebook, options.output, given)
+    except DeadKernelError:
+        again = "the same call goes on from what it kept"
+        note(f"error: {options.notebook}: its kernel was ended: {again}")
+        return 1
+    except PapermillExecutionError as error:
+        where = f"{options.notebook}, cell {error.cell_index + 1}"
+        note(f"error: {where}: {error.ename}: {error.evalue}")
+        note(f"the executed notebook with the traceback is {options.output}")
+        return 1
     return 0
 
 
@@ -162,8 +133,3 @@ def _document(text: str) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise SettingsError(f"--parameters is not a JSON object: {text}")
     return given
-
-
-def _say(message: str, status: int) -> int:
-    print(message, file=sys.stderr)  # noqa: T201
-    return status

@@ -15,7 +15,7 @@ from qaprune_lib.data.natural_questions.stream import NaturalQuestions
 from qaprune_lib.errors import SettingsError
 from qaprune_lib.models.pruned import QuestionAnsweringModel
 from qaprune_lib.scorers import SCORERS, GateScores
-from study.plan.parameters import ScoreGates, unknown_name
+from study.plan.parameters import OF_L0, PENALTIES, ScoreGates, unknown_name
 from study.records.record import FINISHED
 from study.stages.questions import draw, size
 from study.stages.stage_run import StageRun
@@ -25,13 +25,7 @@ SCORES, SCORING = "scores.json", "scoring.json"
 
 @dataclass(frozen=True)
 class Ranked:
-    """What a scorer gave.
-
-    Attributes:
-        rankings: one, or several draws of random.
-        label: the scorer with its options, in words.
-        scoring: seconds, questions, and the device and commit of the scoring.
-    """
+    """What a scorer gave, its label with options in words, and how the scoring went."""
 
     rankings: list[GateScores]
     label: str
@@ -39,26 +33,18 @@ class Ranked:
 
 
 def rank(run: StageRun[ScoreGates], model: QuestionAnsweringModel) -> Ranked:
-    """Score gates as the run's parameters say.
-
-    Scores that a killed run has saved are not computed again: the record says where and at what
-    commit they were.
-
-    Raises:
-        SettingsError: there is no such scorer, or it takes other arguments.
-    """
+    """Score gates as the run's parameters say, or take what a killed run has saved."""
     settings = run.parameters
     if settings.scorer not in SCORERS:
         raise SettingsError(unknown_name(settings.scorer, SCORERS, "qaprune_lib.scorers"))
-    label = " ".join([SCORERS[settings.scorer].label, *_words(settings.options)])
-    if settings.scorer == "l0":
-        label = SCORERS["l0"].label
+    words = [name if v is True else f"{name} {v}" for name, v in settings.options.items()]
+    label = " ".join([SCORERS[settings.scorer].label, *words])  # "gain at 0", "gain normalize"
     path, done = run.folder / SCORES, run.folder / SCORING
     if not (run.folder / FINISHED).exists() and (scoring := _kept(path, done)) is not None:
         return Ranked([GateScores.load(path)], label, scoring)
     clock = time.perf_counter()
-    rankings = list(_rankings(run, model))
     pool = _pool(run)
+    rankings = _rankings(run, model, pool)
     scoring = {
         "seconds": time.perf_counter() - clock,
         "questions": 0 if pool is None else size(pool),
@@ -89,13 +75,17 @@ def _pool(run: StageRun[ScoreGates]) -> Dataset | NaturalQuestions | None:
     return draw(pool, run.parameters.questions, seed=2)
 
 
-def _rankings(run: StageRun[ScoreGates], model: QuestionAnsweringModel) -> list[GateScores]:
-    settings = run.parameters
-    entry, pool = SCORERS[settings.scorer], _pool(run)
-    if settings.scorer == "l0":
-        return [_l0(run, model, pool)]
+def _rankings(
+    run: StageRun[ScoreGates], model: QuestionAnsweringModel, pool: Any
+) -> list[GateScores]:
+    settings, entry = run.parameters, SCORERS[run.parameters.scorer]
     given: dict[str, Any] = dict(settings.options)
-    if entry.kinds != ("attn",):
+    if settings.scorer == "l0":
+        given = settings.model_dump(include={"seed", *OF_L0} - {"objective", *PENALTIES})
+        given["penalty"] = {k: λ for k, λ in settings.penalties().items() if λ is not None}
+        given["teacher"] = model if settings.objective == "distillation" else None
+        given["folder"] = run.checkpoints
+    elif entry.kinds != ("attn",):
         given["kinds"] = settings.kinds
     try:
         if pool is None:
@@ -106,30 +96,3 @@ def _rankings(run: StageRun[ScoreGates], model: QuestionAnsweringModel) -> list[
         if "unexpected keyword argument" in str(error):
             raise SettingsError(f"options of {settings.scorer}: {error}") from error
         raise
-
-
-def _l0(run: StageRun[ScoreGates], model: QuestionAnsweringModel, questions: Any) -> GateScores:
-    settings = run.parameters
-    return SCORERS["l0"].function(
-        model,
-        questions,
-        penalty={kind: λ for kind, λ in settings.penalties().items() if λ is not None},
-        teacher=model if settings.objective == "distillation" else None,
-        penalty_on=settings.penalty_on,
-        optimizer=settings.optimizer,
-        embedding_norm=settings.embedding_norm,
-        initial_mean=settings.initial_mean,
-        epochs=settings.epochs,
-        max_steps=settings.max_steps,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        dropout=settings.dropout,
-        seed=settings.seed,
-        folder=run.checkpoints,
-        windows=run.windows,
-    )
-
-
-def _words(options: dict[str, Any]) -> list[str]:
-    """Options in words: "at 0", "normalize"."""
-    return [name if value is True else f"{name} {value}" for name, value in options.items()]

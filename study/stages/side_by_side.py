@@ -11,7 +11,6 @@ goes on from there.
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import os
@@ -26,18 +25,19 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from qaprune_lib.errors import QapruneError, RecordError
+from qaprune_lib.errors import RecordError
 from qaprune_lib.progress import tqdm
+from study import command
 from study.plan.ownership import own, watch_owner
 from study.plan.parameters import StageParameters
 from study.plan.plan import Planner
-from study.plan.profile import read_profile
 from study.plan.select import record_selection, selected_points
 from study.records.environment import AT_ONCE
 from study.records.record import FINISHED, read_record
 
 ALONE = "time"
 """The stage that shares the machine with no other run."""
+FORK: Any = multiprocessing.get_context("fork")
 POLL = 0.2  # seconds
 UNKNOWN = 45.0  # seconds that a run of a stage is thought to take before one has ended
 
@@ -100,12 +100,6 @@ class SideBySide:
     failed: set[str] = field(default_factory=set)
     seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
-    @property
-    def place(self) -> Path:
-        """Folder of models, scores and logs."""
-        profile = self.planner.profile
-        return Path(self.planner.runs, profile.provenance, profile.name)
-
     def is_done(self, run: str) -> bool:
         """Whether a run's record, which is written last, is there and can be read."""
         if run not in self.done:
@@ -123,8 +117,8 @@ class SideBySide:
             if self.is_done(name) or name in self.failed:
                 continue
             if all(map(self.is_done, selection.upstream())):
-                fork = multiprocessing.get_context("fork").Process  # it asks for the device's name
-                child = fork(target=record_selection, args=(self.planner, data))
+                # in a process of its own, as it asks for the device's name
+                child = FORK.Process(target=record_selection, args=(self.planner, data))
                 child.start()
                 child.join()
                 if child.exitcode == 0 and self.is_done(name):
@@ -135,7 +129,7 @@ class SideBySide:
 
     def has_files(self, run: str) -> bool:
         """Whether a run's folder is whole, so that others can build on it."""
-        return (self.place / run / FINISHED).is_file()
+        return (self.planner.run_folder / run / FINISHED).is_file()
 
     def wanted(self) -> list[StageParameters]:
         """Runs to be done, of questions that are here, in the order of patterns and plan.
@@ -177,8 +171,7 @@ class SideBySide:
         left = self.deadline - time.monotonic()
         free = self.jobs - sum(self.slots(job.run) for job in self.running.values())
         for run in self.wanted() if free > 0 else ():
-            name = run.id
-            if name in self.running or name in self.failed:
+            if run.id in self.running or run.id in self.failed:
                 continue
             above = run.upstream()
             if not all(self.is_done(name) and self.has_files(name) for name in above):
@@ -191,16 +184,15 @@ class SideBySide:
 
     def start(self, run: StageParameters) -> None:
         """Fork a process for a run."""
-        name = run.id
-        log = self.place / f"{name}.log"
-        parameters = {**run.identity(), **run.place()}
+        log = self.planner.run_folder / f"{run.id}.log"
         notebook = self.notebooks / f"{run.notebook}.ipynb"
+        parameters = {**run.identity(), **run.place()}
         at_once = 1 if run.stage == ALONE else self.jobs
-        process = multiprocessing.get_context("fork").Process(
+        process = FORK.Process(
             target=_child, args=(notebook, parameters, log, at_once, self.slots(run))
         )
         process.start()
-        self.running[name] = Job(run, process)
+        self.running[run.id] = Job(run, process)
 
     def reap(self) -> None:
         """Note what has ended."""
@@ -263,32 +255,25 @@ def _is_watched() -> bool:
 
 def say(message: str) -> None:
     """A line with the time; of what went well, only where no bar tells it."""
-    if not _is_watched() or "FAILED" in message or "error" in message:
-        print(time.strftime("%H:%M:%S"), message, flush=True)  # noqa: T201
+    if not _is_watched() or "FAILED" in message:
+        command.say(f"{time.strftime('%H:%M:%S')} {message}")
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command.command
+def main(arguments: Sequence[str] | None) -> int:
     """Command line; exit status 1 if a run failed, 2 if the profile cannot be read."""
-    parser = argparse.ArgumentParser(prog="python -m study side-by-side", description=__doc__)
-    parser.add_argument("profile", type=Path)
-    parser.add_argument("--source", help="folder of the questions")
-    parser.add_argument("--results", default="results")
-    parser.add_argument("--runs", default="runs")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
-    parser.add_argument("--minutes", type=float, default=1e6, help="stop after so long")
-    parser.add_argument("--only", nargs="*", default=[], metavar="PATTERN", help="in this order")
-    options = parser.parse_args(arguments)
+    line = command.parser("side-by-side", __doc__, "profile", "source", "results", "runs")
+    line.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    line.add_argument("--minutes", type=float, default=1e6, help="stop after so long")
+    line.add_argument("--only", nargs="*", default=[], metavar="PATTERN", help="in this order")
+    options = line.parse_args(arguments)
     deadline = time.monotonic() + 60 * options.minutes
     os.environ |= {"QAPRUNE_PROGRESS": "text", "TOKENIZERS_PARALLELISM": "false"}
-    try:
-        profile = read_profile(options.profile, source=options.source)
-        planner = Planner(profile, results=options.results, runs=options.runs)
-        preload(planner)
-        work = SideBySide(planner, options.jobs, deadline, options.only)
-        own([work.place, planner.folder])
-        say(f"loaded; {len(work.wanted())} runs are to be done")
-        work.run()
-    except QapruneError as error:
-        say(f"error: {error}")
-        return 2
+    folders = {"results": options.results, "runs": options.runs}
+    planner = Planner.read(options.profile, options.source, **folders)
+    preload(planner)
+    own([planner.run_folder, planner.folder])
+    work = SideBySide(planner, options.jobs, deadline, options.only)
+    say(f"loaded; {len(work.wanted())} runs are to be done")
+    work.run()
     return 1 if work.failed else 0

@@ -29,13 +29,10 @@ CHECKPOINTS = "checkpoints"
 
 @dataclass(frozen=True)
 class StageRun(Generic[P]):
-    """A run that has begun.
+    """A run that has begun, with its checked parameters and the folder for what it makes.
 
     Attributes:
-        parameters: checked.
-        questions: what it trains on and is scored on.
         source: of the questions, for the record.
-        folder: its own folder, for its model or scores, its predictions and checkpoints.
         made: device, packages and commit, as they are at the start.
     """
 
@@ -49,14 +46,7 @@ class StageRun(Generic[P]):
 
     @classmethod
     def begin(cls, parameters: P) -> StageRun[P]:
-        """Read the questions and make the run's folder.
-
-        Raises:
-            RecordError: a run that it refers to is not there, cut off or damaged; a measured run
-                in a tree that differs from its commit.
-            SettingsError: the questions are other ones than `origin` says.
-            DataError: there are none.
-        """
+        """Read the questions, check what the run builds on, and make its folder."""
         named = [*parameters.train_files, *parameters.dev_files]
         source = parameters.source
         files = files_of(source, parameters.task, version=parameters.version, files=named)
@@ -128,11 +118,7 @@ class StageRun(Generic[P]):
         shutil.rmtree(old, ignore_errors=True)
 
     def finish(self, metrics: Mapping[str, Any]) -> Path:
-        """Drop the checkpoints, mark the folder, and write the record; returns its path.
-
-        Raises:
-            RecordError: metrics that no record holds; the checkpoints stay then.
-        """
+        """Drop the checkpoints, mark the folder, and write the record; returns its path."""
         parameters = self.parameters
         weights = self.folder / "model" / "model.safetensors"
         if weights.is_file():  # so that a model made again elsewhere can be told from this one

@@ -241,12 +241,15 @@ def test_what_pruning_loses_and_what_the_choice_is_worth(records: list[Record]) 
 def test_runs_of_l0_side_by_side(records: list[Record]) -> None:
     runs = l0_runs(records)
     pairs = reading_cells(readings(runs, "learning_rate"), "learning_rate")
-    assert list(pairs) == ["gates", "λ", "seed", "learning_rate", *NUMBERS]
+    assert list(pairs) == ["gates", "λ", "seed", "learning rate", *NUMBERS]
     assert set(pairs["answering nothing"]) == {"50.0"}
     # 35% less the 15 that the study's runs remove less
     assert pairs["% removed"].tolist() == ["20.0", "20.0", "35.0"]
-    table = run_cells(runs).set_index(["gates", "λ", "changed"])
-    assert table.loc[("attn", "0.04", ""), ["seeds", "% removed"]].tolist() == ["2", "35.5"]
+    table = run_cells(runs).set_index(["gates", "λ", "setting"])
+    assert table.loc[("attention heads", "0.04", ""), ["seeds", "% removed"]].tolist() == [
+        "2",
+        "35.5",
+    ]
     points = curve_points(records)
     studied = study_cells(points[points["own_threshold"].astype(bool)])
     row = studied[studied["setting"] == "learning rate 0.01"].iloc[0]

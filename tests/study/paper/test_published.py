@@ -12,8 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from qaprune_lib.errors import RecordError
-from study.paper.published import COLUMNS, TABLE_2, TABLE_3, TABLES, Table
-from study.paper.published_text import TEXT, of_figure
+from study.paper.published import COLUMNS, TABLE_2, TABLE_3, TABLES, TEXT, Table, of_figure
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 by_number = pytest.mark.parametrize("table", TABLES, ids=lambda table: f"table{table.number}")
@@ -154,7 +153,7 @@ def test_numbers_cannot_be_changed() -> None:
 def test_imports_without_torch_and_pandas() -> None:
     code = (
         "import sys; sys.modules.update(torch=None, transformers=None, pandas=None)\n"
-        "import study.paper.published, study.paper.published_text\n"
+        "import study.paper.published\n"
         "from study.paper.audit import audit; assert audit()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY)

@@ -86,7 +86,7 @@ def test_a_lock_that_is_not_renewed_is_taken_over(
 
 def test_the_end_of_an_owner_is_no_loss(start: Start, tmp_path: Path) -> None:
     """As a race: the lock goes while its time stamp is being renewed."""
-    busy = "import study.plan.ownership as o; o.BEAT = 0.0; "
+    busy = "import study.plan.ownership as o; o.BEAT = 0.001; "
     for then in ("time.sleep(0.1)", "sys.exit(3)"):
         process = start(f"{busy}time.sleep(2 * {STALE} / 10); {then}")
         assert process.wait(20) == (3 if "exit" in then else 0), process.communicate()

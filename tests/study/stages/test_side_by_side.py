@@ -157,7 +157,7 @@ def test_runs_on_questions_that_are_not_here_are_left_alone(tmp_path: Path) -> N
 
 def test_a_missing_profile_is_named(capsys: Any) -> None:
     assert main(["none.yml"]) == 2
-    assert "error: none.yml: no such profile" in capsys.readouterr().out
+    assert "error: none.yml: no such profile" in capsys.readouterr().err
 
 
 UNTOUCHED = """
