@@ -10,6 +10,7 @@ et al. 2024).
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from qaprune_lib.data.arrow_cache import column
 from qaprune_lib.data.batching import Collator, batches_by_tokens, take_rows
 from qaprune_lib.data.tasks import QuestionData, task_of
 from qaprune_lib.data.windows import Windows
-from qaprune_lib.errors import DataError, SettingsError, TopologyError, counts
+from qaprune_lib.errors import DataError, SettingsError, TopologyError, counts, real, short
 from qaprune_lib.evaluation.logits import features_for
 from qaprune_lib.models.adopt import check_own
 from qaprune_lib.models.architecture import Encoder
@@ -97,8 +98,11 @@ def reconstruct(
     check_own(small)
     check_own(full)
     (n_windows,) = counts(n_windows=n_windows)
-    if not 0 < heldout < 1 or not ridge > 0:
-        raise SettingsError(f"ridge={ridge} must be positive, and heldout={heldout} in (0, 1)")
+    (seed,) = counts(least=0, seed=seed)
+    asked = f"ridge={short(ridge)} must be positive, and heldout={short(heldout)} in (0, 1)"
+    heldout, ridge = real(heldout), real(ridge)
+    if not 0 < heldout < 1 or not 0 < ridge < math.inf:
+        raise SettingsError(asked)
     if Topology.of(small).combine(Topology.of(full)) != Topology.of(small):
         raise TopologyError("the full model lacks slices that the small one has")
     batches = _draw(full, questions, windows, n_windows, seed)
@@ -124,9 +128,9 @@ def reconstruct(
                 fit, test = _LeastSquares(), _LeastSquares()
                 for number, batch in enumerate(batches):
                     x, total = _inputs(ours, batch, layer, projection, norm, below[number])
-                    real = batch["attention_mask"].to(x.device).bool()
+                    is_token = batch["attention_mask"].to(x.device).bool()
                     side = test if number < n_heldout else fit
-                    side.add(x[real], (goals[number][which] - total)[real])
+                    side.add(x[is_token], (goals[number][which] - total)[is_token])
                 change = fit.solve(ridge)
                 before, after = test.error(), test.error(change)
                 if after < before:

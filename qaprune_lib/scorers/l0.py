@@ -15,7 +15,7 @@ from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
 from qaprune_lib.data.tasks import QuestionData
 from qaprune_lib.data.windows import Windows
-from qaprune_lib.errors import SettingsError, warn
+from qaprune_lib.errors import SettingsError, real, short, warn
 from qaprune_lib.gates.hard_concrete import HardConcrete, PenaltyOn
 from qaprune_lib.gates.masks import Masks, apply_masks
 from qaprune_lib.models import KINDS, QuestionAnsweringModel, shape_of
@@ -78,8 +78,9 @@ class GateSettings:
             raise SettingsError(f"penalty_on={self.penalty_on!r} must be 'nonzero' or 'one'")
         if self.optimizer not in ("adam", "bert_adam"):
             raise SettingsError(f"optimizer={self.optimizer!r} must be 'adam' or 'bert_adam'")
-        if not math.isfinite(self.initial_mean):
-            raise SettingsError(f"initial_mean={self.initial_mean} is not a finite number")
+        if not math.isfinite(mean := real(self.initial_mean)):
+            raise SettingsError(f"initial_mean={short(self.initial_mean)} is not a finite number")
+        object.__setattr__(self, "initial_mean", mean)
 
 
 class GatedModel(nn.Module):
@@ -219,12 +220,12 @@ def l0(
     1
     """
     settings = _with_hyperparameters(settings or GateSettings(), hyperparameters)
-    _check_penalty(penalty)
+    penalty = _checked(penalty)
     training_set = TrainingSet.of(model, dataset, windows, teacher, distillation)
     warn_if_untrained(model)
     kinds = [kind for kind in KINDS if kind in penalty]
     gated, training = GatedModel(model, kinds, settings), settings.training
-    described = {"penalty": dict(penalty), **asdict(settings)}
+    described = {"penalty": penalty, **asdict(settings)}
     device = model.device
     with frozen(model), dropout_set(model, training.dropout):
         model.train(training.dropout)
@@ -236,7 +237,7 @@ def l0(
                 folder,
                 "gates " + " ".join(f"{kind} λ={penalty[kind]:g}" for kind in kinds),
                 optimizer=_optimizer(gated, settings),
-                penalty=dict(penalty),
+                penalty=penalty,
             )
             _warn_if_short(training.learning_rate, trainer.args.max_steps)
             report = trainer.run(described)
@@ -278,13 +279,16 @@ def _with_hyperparameters(settings: GateSettings, values: Mapping[str, Any]) -> 
     return replace(settings, **own, training=with_hyperparameters(settings.training, others))
 
 
-def _check_penalty(penalty: Mapping[str, float]) -> None:
-    if not penalty:
+def _checked(penalty: Mapping[str, float]) -> dict[str, float]:
+    if not isinstance(penalty, Mapping) or not penalty:
         raise SettingsError('penalty= names no kind of gates; pass for instance {"attn": 2e-2}')
     check_kinds(penalty)
     for kind, weight in penalty.items():
-        if not isinstance(weight, int | float) or not math.isfinite(weight) or weight < 0:
-            raise SettingsError(f"penalty λ={weight!r} for {kind!r} must be a finite number >= 0")
+        if not 0 <= real(weight) < math.inf:
+            raise SettingsError(
+                f"penalty λ={short(weight)} for {kind!r} must be a finite number >= 0"
+            )
+    return {kind: real(weight) for kind, weight in penalty.items()}
 
 
 def _optimizer(gated: GatedModel, settings: GateSettings) -> torch.optim.Optimizer:

@@ -108,6 +108,16 @@ def test_answers_of_another_shape(tmp_path: Path, answers: Any) -> None:
         make(training=True)
 
 
+def test_offsets_may_be_numbers_of_any_type(tmp_path: Path) -> None:
+    """As a column becomes in pandas, when some row has none."""
+    plain = questions(ROW, ROW)
+    given = [float(ROW[2])]
+    rows = [row | {"answers": {"text": ["1880"], "answer_start": given}} for row in plain.to_list()]
+    windows = make_features(Dataset.from_list(rows), TOKENIZER, training=True, cache_dir=tmp_path)
+    assert windows.to_list() == make_features(plain, TOKENIZER, cache_dir=tmp_path).to_list()
+    assert data_digest(Dataset.from_list(rows)) == data_digest(plain)
+
+
 def test_rows_without_answers_are_predicted_and_not_scored(model: Any) -> None:
     rows = questions(ROW, ROW).remove_columns("answers")
     found = qp.predict(model, rows, progress=False)
@@ -197,6 +207,7 @@ NO_QUESTIONS: dict[str, tuple[Any, str]] = {
     "a path": (Path("a/dev.json"), "load_squad"),
     "all splits": (DatasetDict(train=questions(ROW)), r"splits \['train'\].*data\['train'\]"),
     "a list of rows": (questions(ROW).to_list(), "from_list"),
+    "columns": (questions(ROW).to_dict(), "from_dict"),
     "a frame": (pd.DataFrame({"question": ["Who?"]}), "from_pandas"),
     "None": (None, "NoneType is no set of questions"),
 }
@@ -208,6 +219,8 @@ def test_what_is_no_set_of_questions_is_named(model: Any, call: str, given: str)
     data, says = NO_QUESTIONS[given]
     if call == "threshold_from" and data is None:
         return  # what it is by default
+    if given == "columns" and call in ("score_predictions", "fit_threshold"):
+        return  # which take any columns
     with pytest.raises(DataError, match=f"no set of questions.*{says}|{says}.*"):
         list(CALLS[call](model, data))
 
