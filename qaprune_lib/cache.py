@@ -19,7 +19,7 @@ DIGESTS = "digests.json"
 
 def cache_root(folder: str | os.PathLike[str] | None = None) -> Path:
     """The given folder, else `$QAPRUNE_CACHE`, else `~/.cache/qaprune`."""
-    return Path(folder or os.environ.get("QAPRUNE_CACHE") or "~/.cache/qaprune").expanduser()
+    return Path(os.path.expanduser(folder or os.environ.get("QAPRUNE_CACHE") or "~/.cache/qaprune"))
 
 
 def sync(path: Path) -> None:

@@ -31,7 +31,7 @@ def files_of(
     Raises:
         DataError: no such file or folder, or a folder without the files that are looked for.
     """
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if source == "embedded":
         return []
     if not os.path.exists(path):  # Path.exists raises where a name is too long

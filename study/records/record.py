@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
@@ -198,12 +199,17 @@ def read_text(path: Path, largest: int = LARGEST) -> str:
     """The text of a file of at most so many bytes.
 
     Raises:
-        OSError: it is not there, no plain file (a pipe would never end), or larger.
+        OSError: it is not there, no plain file (a pipe would never end), larger, or of a name that
+            no file can have.
         UnicodeDecodeError: it is not text.
     """
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(errno.EINVAL, "not a plain file", str(path))
-    with path.open("rb") as file:
+    try:
+        file = path.open("rb")
+    except ValueError as error:  # a zero byte, or half of a surrogate pair
+        raise OSError(errno.EINVAL, str(error), str(path)) from error
+    with file:
         content = file.read(largest + 1)
     if len(content) > largest:
         raise OSError(errno.EFBIG, f"more than {largest} bytes", str(path))
