@@ -19,6 +19,7 @@ import qaprune_lib as qp
 from qaprune_lib.data.features import make_features
 from qaprune_lib.data.natural_questions.documents import NATURAL_QUESTIONS
 from qaprune_lib.data.natural_questions.schema import read_example
+from qaprune_lib.data.sources import Fault
 from qaprune_lib.data.squad.questions import data_digest
 from qaprune_lib.data.windows import WindowCutter, Windows
 from qaprune_lib.errors import DataError, SettingsError
@@ -181,6 +182,9 @@ def test_the_original_format_says_what_is_markup() -> None:
         ]
         for name, source in (("look", raw), ("told", told))
     }
+    told["document_tokens"][3].pop("html_token")
+    with pytest.raises(Fault, match=r"document_tokens\[3\]: html_token is missing, where other"):
+        read_example(told)
     assert "< b >" not in by_source["look"][0]
     assert " is " in by_source["look"][0]
     assert "the tag < b > bold" in by_source["told"][0]
