@@ -19,7 +19,7 @@ DIGESTS = "digests.json"
 
 def cache_root(folder: str | os.PathLike[str] | None = None) -> Path:
     """The given folder, else `$QAPRUNE_CACHE`, else `~/.cache/qaprune`."""
-    return Path(folder or os.environ.get("QAPRUNE_CACHE") or "~/.cache/qaprune").expanduser()
+    return Path(os.path.expanduser(folder or os.environ.get("QAPRUNE_CACHE") or "~/.cache/qaprune"))
 
 
 def sync(path: Path) -> None:
@@ -78,6 +78,8 @@ def write_digests(folder: Path, files: Iterable[Path] | None = None) -> None:
 def is_intact(folder: Path) -> bool:
     """Whether the files of a folder are those whose digests were written down there."""
     try:
+        if not (folder / DIGESTS).is_file():  # a pipe would never end
+            return False
         digests = json.loads((folder / DIGESTS).read_text(encoding="utf-8"))
         return bool(digests) and all(
             (folder / name).is_file() and file_digest(folder / name) == digest

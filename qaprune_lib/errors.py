@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import reprlib
 import sys
 import warnings
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = _REPR.maxlong = 1000
+_LARGEST = 2**63 - 1
 _PACKAGE = str(Path(__file__).parent)
 
 
@@ -61,6 +64,19 @@ def integer(value: Any) -> int | None:
         return None
 
 
+def real(value: Any) -> float:
+    """The real number that a value is, Python's or numpy's; else NaN, which no range holds.
+
+    >>> real(1), real(0.5), real("0.5"), real(True)
+    (1, 0.5, nan, nan)
+    """
+    if isinstance(value, bool):
+        return math.nan
+    if isinstance(value, int):
+        return value if value.bit_length() < 1024 else math.nan  # beyond all floats
+    return float(value) if isinstance(value, Real) else math.nan
+
+
 def counts(
     *, least: int = 1, most: int | None = None, or_none: bool = False, **values: Any
 ) -> list[Any]:
@@ -75,9 +91,10 @@ def counts(
     found = []
     for name, value in values.items():
         number = integer(value)
-        is_out = number is None or number < least or (most is not None and number > most)
-        if is_out and not (or_none and value is None):
-            limits = f"of at least {least}" if most is None else f"from {least} to {most}"
+        last = _LARGEST if most is None else most
+        if (number is None or not least <= number <= last) and not (or_none and value is None):
+            is_large = number is not None and number > last
+            limits = f"from {least} to {last}" if most or is_large else f"of at least {least}"
             raise SettingsError(f"{name}={short(value)} must be an integer {limits}")
         found.append(number)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -66,7 +67,7 @@ def test_a_folder_is_built_once_however_many_ask(tmp_path: Path) -> None:
 damaged = st.one_of(
     st.tuples(st.just("flip"), st.integers(0, 10**6)),
     st.tuples(st.just("cut"), st.integers(0, 10**6)),
-    st.tuples(st.sampled_from(["remove", "empty", "folder", "link"]), st.just(0)),
+    st.tuples(st.sampled_from(["remove", "empty", "folder", "link", "pipe", "device"]), st.just(0)),
 )
 
 
@@ -93,6 +94,10 @@ def test_any_damage_is_mended(file: str, damage: tuple[str, int]) -> None:
             path.touch()
         elif how == "folder":
             path.mkdir()
+        elif how == "pipe":
+            os.mkfifo(path)
+        elif how == "device":
+            path.symlink_to("/dev/zero")
         elif how == "link":
             path.symlink_to("nowhere")
         assert not is_intact(kept)

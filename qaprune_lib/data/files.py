@@ -20,6 +20,9 @@ _WORDS: dict[str, Split] = {
     **dict.fromkeys(("dev", "val", "valid", "validation", "test"), "dev"),
 }
 _QUESTIONS = re.compile(r"\.(jsonl?(\.gz)?|parquet)$", re.IGNORECASE)
+_TABLES = re.compile(  # which are not read
+    r"\.(arrow|csv|tsv|ndjson)$|\.(gz|bz2|xz|zst|zip|tar|tgz)$", re.IGNORECASE
+)
 SPLIT_RULE = f"a name needs one of the words {', '.join(_WORDS)}, or pass split='train' or 'dev'"
 
 
@@ -87,7 +90,7 @@ def files_by_split(
             continue
         if name.lower().endswith(endings) and (split := split_of_name(name)):
             splits.setdefault(split, []).append(name)
-        elif _QUESTIONS.search(name):
+        elif _QUESTIONS.search(name) or _would_be_read(folder / name):
             unused.append(name)
     if not splits:
         found = ", ".join([*here[:8], "..."] if len(here) > 8 else here) or "nothing"
@@ -104,6 +107,16 @@ def files_by_split(
         if len({re.sub(shard, "#", name) for name in names}) > 1:
             raise DataError(f"{folder}: more than one {split} set: {', '.join(names)}; {instead}")
     return {split: [folder / name for name in names] for split, names in splits.items()}
+
+
+def _would_be_read(path: Path) -> bool:
+    """Whether someone who put it there, under a split's name, takes it for one of the files."""
+    if split_of_name(path.name) is None:
+        return False
+    if path.is_dir():
+        return any(map(_QUESTIONS.search, os.listdir(path)))
+    is_copy = path.with_suffix("").exists()  # packed beside what it holds
+    return _TABLES.search(path.name) is not None and not is_copy
 
 
 @contextmanager

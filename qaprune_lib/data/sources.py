@@ -91,6 +91,8 @@ def no_questions(data: Any) -> DataError:
     given, write = f"a {type(data).__name__}", 'load_squad("embedded")["train"]'
     if isinstance(data, str | Path):
         given, write = f"the name {str(data)!r}", f'load_squad({str(data)!r})["train"]'
+    elif isinstance(data, Mapping) and "question" in data:
+        write = "datasets.Dataset.from_dict(data)"
     elif isinstance(data, Mapping):
         given += f" with the splits {list(data)[:8]}"
         write = f"one of them, such as data[{next(iter(data), 'train')!r}]"

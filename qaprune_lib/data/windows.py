@@ -14,7 +14,7 @@ from datasets import Features, List, Value
 from tokenizers import Tokenizer
 
 from qaprune_lib.data.tokens import Tokens, split_tokenizer
-from qaprune_lib.errors import DataError, SettingsError, counts
+from qaprune_lib.errors import DataError, SettingsError, counts, real, short
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -55,8 +55,11 @@ class Windows:
         rate = sizes.pop("null_rate")
         for name, size in zip(sizes, counts(**sizes), strict=True):
             object.__setattr__(self, name, size)
-        if rate is not None and not 0 <= rate <= 1:
-            raise SettingsError(f"null_rate={rate} is not a share: it must lie in [0, 1]")
+        if rate is None:
+            return
+        if not 0 <= real(rate) <= 1:
+            raise SettingsError(f"null_rate={short(rate)} is not a share: it must lie in [0, 1]")
+        object.__setattr__(self, "null_rate", real(rate))
 
 
 class Asked(NamedTuple):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from qaprune_lib.errors import TopologyError, warn
+from qaprune_lib.errors import TopologyError, counts, real, short, warn
 
 if TYPE_CHECKING:
     from qaprune_lib.models.topology import Topology
@@ -87,8 +87,8 @@ def choose(
         shares = _per_kind("fraction", fraction, kinds)
         return {kind: _without_share(scores, kind, shares[kind]) for kind in kinds}
     cuts = _per_kind("threshold", threshold, kinds)
-    if any(np.isnan(cut) for cut in cuts.values()):
-        raise TopologyError(f"threshold={threshold} is not a number")
+    if any(np.isnan(real(cut)) for cut in cuts.values()):
+        raise TopologyError(f"threshold={short(threshold)} is not a number")
     return {kind: _present(scores, kind) > cuts[kind] for kind in kinds}
 
 
@@ -96,19 +96,18 @@ def round_counts(keep: Keep, scores: Scores, multiple_of: int | Mapping[str, int
     """Each layer's count at the nearest multiple; scores decide which slices come or go.
 
     Raises:
-        TopologyError: a multiple below 1.
+        SettingsError: a multiple that is no integer of at least 1.
     """
     steps = _per_kind("multiple_of", multiple_of, scores.kinds())
-    if any(step < 1 for step in steps.values()):
-        raise TopologyError(f"multiple_of={multiple_of} must be at least 1")
+    wholes = counts(**{f"multiple_of ({kind})": step for kind, step in steps.items()})
     rounded = {}
-    for kind, step in steps.items():
+    for kind, step in zip(steps, wholes, strict=True):
         target = np.zeros_like(np.atleast_2d(keep[kind]))
         rows = zip(
             np.atleast_2d(keep[kind]), np.atleast_2d(_present(scores, kind)), target, strict=True
         )
         for row, values, to in rows:
-            nearest = int(np.floor(row.sum() / step + 0.5)) * int(step)
+            nearest = int(np.floor(row.sum() / step + 0.5)) * step
             count = min(nearest, int(np.isfinite(values).sum()))
             order = np.argsort(-values, kind="stable")
             kept_first = order[np.argsort(~row[order], kind="stable")]
@@ -131,11 +130,11 @@ def _present(scores: Scores, kind: str) -> np.ndarray:
 
 
 def _without_share(scores: Scores, kind: str, removed: float) -> np.ndarray:
-    if not 0 <= removed <= 1:
-        raise TopologyError(f"fraction={removed} is the share to remove, between 0 and 1")
+    if not 0 <= (share := real(removed)) <= 1:
+        raise TopologyError(f"fraction={short(removed)} is the share to remove, between 0 and 1")
     values = _present(scores, kind)
     keep = scores.topology.mask(kind)
-    n_gone, n_removed = int((~keep).sum()), int(np.floor(removed * keep.size + 0.5))
+    n_gone, n_removed = int((~keep).sum()), int(np.floor(share * keep.size + 0.5))
     if n_gone and n_removed <= n_gone:
         _say_met(f"fraction={removed} of {kind}", f"{n_gone} of {keep.size} are gone")
     keep.flat[np.argsort(values.ravel(), kind="stable")[:n_removed]] = False
@@ -156,8 +155,12 @@ def _within(scores: Scores, budget: Budget) -> Keep:
     kinds, topology = scores.kinds(), scores.topology
     if "emb" in kinds:
         raise TopologyError("budgets weigh attn and ff; cut emb by threshold= or fraction=")
-    if not 0 < budget.share <= 1:
-        raise TopologyError(f"{budget} leaves a share of {budget.share}; it must be in (0, 1]")
+    if not 0 < (share := real(getattr(budget, "share", budget))) <= 1:
+        raise TopologyError(f"{budget!r:.300} leaves a share of {share}; it must be in (0, 1]")
+    if not hasattr(budget, "costs"):
+        raise TopologyError(
+            f"budget={budget!r:.80} does not say of what: pass Parameters, MACs or Speedup"
+        )
     costs = budget.costs(topology, scores.model_type)
     tables = {"attn": costs.attn, "ff": costs.ff}
     have = {kind: topology.mask(kind) for kind in tables}
@@ -180,17 +183,17 @@ def _within(scores: Scores, budget: Budget) -> Keep:
         parts = np.split(flat, np.cumsum([have[kind].size for kind in kinds])[:-1])
         return {k: part.reshape(have[k].shape) for k, part in zip(kinds, parts, strict=True)}
 
-    limit, counts = budget.share * full, range(len(order) + 1)
+    limit, possible = share * full, range(len(order) + 1)
     # the cost does not rise with what is removed: the first count that meets the limit
-    n_removed = bisect_left(counts, True, key=lambda count: cost(keep_after(count)) <= limit)
-    if n_removed not in counts:
+    n_removed = bisect_left(possible, True, key=lambda count: cost(keep_after(count)) <= limit)
+    if n_removed not in possible:
         raise TopologyError(
             f"{budget} cannot be met: without all slices of {kinds} a share of "
             f"{cost(keep_after(len(order))) / full:.3f} of the unpruned model's cost remains"
         )
-    if n_removed == 0 and budget.share < 1:
-        share = cost(have) / full
-        _say_met(str(budget), f"the model has a share of {share:.3f} of the unpruned one's cost")
+    if n_removed == 0 and share < 1:
+        now = cost(have) / full
+        _say_met(str(budget), f"the model has a share of {now:.3f} of the unpruned one's cost")
     return keep_after(n_removed)
 
 

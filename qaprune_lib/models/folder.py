@@ -59,8 +59,10 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], list[Path]]:
     Raises:
         ModelError: the first file that is not so, or that is missing.
     """
-    if not folder.is_dir():
-        raise ModelError(f"{folder}: no such folder; a model is a folder with a config.json")
+    if not os.path.isdir(folder):
+        raise ModelError(
+            f"{str(folder)[:1000]}: no such folder; a model is a folder with a config.json"
+        )
     _check_files(folder)
     if (folder / "adapter_config.json").exists():
         raise ModelError(

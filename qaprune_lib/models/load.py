@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -17,7 +18,7 @@ from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFas
 from transformers.utils import logging
 
 from qaprune_lib.data.sources import first_error
-from qaprune_lib.errors import ModelError, SettingsError, warn
+from qaprune_lib.errors import ModelError, SettingsError, counts, integer, short, warn
 from qaprune_lib.models.architecture import PRUNED_PREFIX, Architecture, architecture_of, shape_of
 from qaprune_lib.models.checks import check_tokenizer, check_topology, check_weights
 from qaprune_lib.models.folder import count_weights, is_local, local_folder, read_folder
@@ -29,6 +30,7 @@ from qaprune_lib.models.pruned import ComputeDtype, QuestionAnsweringModel, full
 _IGNORED = {
     *("num_labels", "id2label", "label2id", "attn_implementation", "experts_implementation"),
     *("chunk_size_feed_forward", "dtype", "torch_dtype", "name_or_path"),
+    *("return_dict", "use_return_dict", "output_hidden_states", "output_attentions"),
 }
 _NEW_WEIGHTS = 2**24  # that a model may have beside those of its files
 
@@ -78,6 +80,7 @@ def load_model(
     """
     if not isinstance(source, str | os.PathLike):
         raise ModelError(f"a model is loaded from a folder or by a name, not from {source!r:.80}")
+    (head_seed,) = counts(least=0, most=2**63 - 1, head_seed=head_seed)
     packaged = PACKAGED.get(os.fspath(source))
     try:
         folder = packaged.locate(os.fspath(source)) if packaged else local_folder(source)
@@ -140,7 +143,9 @@ def _saved_head(
     config: PretrainedConfig, architecture: Architecture, is_pruned: bool
 ) -> Head | None:
     """The head that a source says it has; a pruned model has one in any case."""
-    names = [name.removeprefix("Pruned") for name in config.architectures or ()]
+    given = config.architectures
+    listed = given if isinstance(given, list | tuple) else [given]
+    names = [name.removeprefix("Pruned") for name in listed if isinstance(name, str)]
     for head in HEADS.values():
         if head.class_name(architecture.question_answering) in names:
             return head
@@ -262,10 +267,14 @@ def _say(folder: Path, new: list[str], dropped: list[str], head_seed: int) -> No
 def _keep_layers(model: QuestionAnsweringModel, layers: int | Sequence[int]) -> None:
     names = architecture_of(model.config)
     stack = list(model.base_model.get_submodule(names.layers).children())
-    chosen = list(range(layers)) if isinstance(layers, int) else list(layers)
-    fits = all(0 <= index < len(stack) for index in chosen)
-    if not chosen or not fits or len(set(chosen)) < len(chosen):
-        raise ModelError(f"layers={layers} does not fit a model of {len(stack)} layers")
+    count = integer(layers)
+    given: Any = layers if count is None else range(count)
+    # no more than show that there are too many
+    found = list(islice(given, len(stack) + 1)) if isinstance(given, Iterable) else []
+    numbers = map(integer, found)
+    chosen = [index for index in numbers if index is not None and 0 <= index < len(stack)]
+    if not chosen or len(chosen) < len(found) or len(set(chosen)) < len(chosen):
+        raise ModelError(f"layers={short(layers)} does not fit a model of {len(stack)} layers")
     model.base_model.set_submodule(names.layers, nn.ModuleList(stack[index] for index in chosen))
     for position, index in enumerate(chosen):
         for module in stack[index].modules():

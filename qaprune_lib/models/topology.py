@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import model_validator
 from transformers import PretrainedConfig, PreTrainedModel
 
-from qaprune_lib.errors import TopologyError
+from qaprune_lib.errors import TopologyError, counts
 from qaprune_lib.models.architecture import KINDS, ModelShape, shape_of
 from qaprune_lib.models.choose import Budget, Scores, choose, round_counts
 from qaprune_lib.models.saved import SavedValue
@@ -144,6 +144,7 @@ class Topology(SavedValue):
 
     def shuffled(self, seed: int) -> Topology:
         """As many heads and activations in each layer, but others, drawn at random."""
+        (seed,) = counts(least=0, seed=seed)
         generator = np.random.default_rng(seed)
         masks = {
             kind: np.stack([generator.permutation(layer) for layer in self.mask(kind)])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qaprune_lib.errors import TopologyError
+from qaprune_lib.errors import TopologyError, counts, real
 from qaprune_lib.models.choose import BlockCosts
 from qaprune_lib.models.topology import Topology
 from qaprune_lib.pruning.latency import LatencyTable, measure_latency
@@ -50,8 +50,8 @@ class MACs:
     length: int = 384
 
     def __post_init__(self) -> None:
-        if self.length < 1:
-            raise TopologyError(f"length={self.length} tokens must be at least 1")
+        (length,) = counts(length=self.length)
+        object.__setattr__(self, "length", length)
 
     def costs(self, topology: Topology, _: str) -> BlockCosts:
         """Multiply-accumulates of each block, as `Topology.macs` counts them."""
@@ -84,7 +84,8 @@ class Speedup:
     @property
     def share(self) -> float:
         """Share of the time that may remain."""
-        return 1 / self.ratio if self.ratio > 0 else float("nan")
+        ratio = real(self.ratio)
+        return 1 / ratio if ratio > 0 else float("nan")
 
     def costs(self, topology: Topology, model_type: str) -> BlockCosts:
         """Milliseconds of each block, from the table.

@@ -22,7 +22,7 @@ from datasets import Dataset
 from qaprune_lib.cache import write_atomically
 from qaprune_lib.data.tasks import task_of
 from qaprune_lib.data.windows import Windows
-from qaprune_lib.errors import DataError, SettingsError
+from qaprune_lib.errors import DataError, SettingsError, counts
 from qaprune_lib.evaluation.logits import features_for
 from qaprune_lib.evaluation.predict import predict
 from qaprune_lib.evaluation.squad import fit_threshold, score_predictions
@@ -102,6 +102,7 @@ def compress(
     if not isinstance(target, Target) or not 0 < target.share <= 1:
         raise SettingsError(f"target={target!r} must be such as Speedup(2.0) or MACs(0.5)")
     deadline = started + _seconds(budget)
+    (seed,) = counts(least=0, most=2**32 - 1, seed=seed)
     if not isinstance(questions, Mapping) or not {"train", "heldout"} <= set(questions):
         given = list(questions) if isinstance(questions, Mapping) else type(questions).__name__
         raise DataError(

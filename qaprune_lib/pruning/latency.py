@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from torch import nn
 from transformers import PreTrainedModel
 
-from qaprune_lib.errors import ModelError, SettingsError, TopologyError
+from qaprune_lib.errors import ModelError, TopologyError, counts
 from qaprune_lib.evaluation.timing import device_name, synchronize
 from qaprune_lib.models.architecture import Encoder, ModelShape, architecture_of
 from qaprune_lib.models.choose import BlockCosts
@@ -99,8 +99,8 @@ class LatencyTable(SavedValue):
         Raises:
             TopologyError: as `costs`.
         """
-        counts = (np.array(topology.counts(kind), dtype=int) for kind in ("attn", "ff"))
-        return self.costs(topology).total(*counts)
+        kept = (np.array(topology.counts(kind), dtype=int) for kind in ("attn", "ff"))
+        return self.costs(topology).total(*kept)
 
 
 def measure_latency(
@@ -135,12 +135,9 @@ def measure_latency(
         SettingsError: a number below 1.
     """
     embedding = shape.d_embedding if embedding is None else embedding
-    for name, value in (
-        ("batch_size", batch_size), ("length", length), ("repeats", repeats),
-        ("embedding", embedding),
-    ):  # fmt: skip
-        if value < 1:
-            raise SettingsError(f"{name}={value} must be at least 1")
+    batch_size, length, repeats, embedding = counts(
+        batch_size=batch_size, length=length, repeats=repeats, embedding=embedding
+    )
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     grid = np.linspace(0, shape.d_intermediate, WIDTHS - 1).round().astype(int)
     widths = sorted({1, *grid.tolist()})
@@ -150,8 +147,8 @@ def measure_latency(
         inputs = _layer_inputs(whole, ids)
         whole.base_model.set_submodule(architecture_of(model_type).layers, nn.ModuleList())
         runs = [_whole_model(whole, ids)]
-        counts = [(n, 0) for n in range(shape.n_heads + 1)] + [(0, n) for n in widths[1:]]
-        for heads, width in counts:
+        sizes = [(n, 0) for n in range(shape.n_heads + 1)] + [(0, n) for n in widths[1:]]
+        for heads, width in sizes:
             kept = {"attn": heads, "ff": width, "emb": embedding}
             runs.append(_layer(_resized(shape, model_type, kept, 1), inputs, device))
     # other work on the machine only ever adds time, so that the least is the least noisy

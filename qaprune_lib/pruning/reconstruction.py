@@ -10,6 +10,7 @@ Kwon et al. 2022, ZipLM (Kurtic et al. 2023) and K-prune (Park et al. 2024).
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from qaprune_lib.data.arrow_cache import column
 from qaprune_lib.data.batching import Collator, batches_by_tokens, take_rows
 from qaprune_lib.data.tasks import QuestionData, task_of
 from qaprune_lib.data.windows import Windows
-from qaprune_lib.errors import DataError, SettingsError, TopologyError, counts
+from qaprune_lib.errors import DataError, SettingsError, TopologyError, counts, real, short
 from qaprune_lib.evaluation.logits import features_for
 from qaprune_lib.models.adopt import check_own
 from qaprune_lib.models.architecture import Encoder
@@ -99,8 +100,11 @@ def reconstruct(
     check_own(small)
     check_own(full)
     (n_windows,) = counts(n_windows=n_windows)
-    if not 0 < heldout < 1 or not ridge > 0:
-        raise SettingsError(f"ridge={ridge} must be positive, and heldout={heldout} in (0, 1)")
+    (seed,) = counts(least=0, seed=seed)
+    asked = f"ridge={short(ridge)} must be positive, and heldout={short(heldout)} in (0, 1)"
+    heldout, ridge = real(heldout), real(ridge)
+    if not 0 < heldout < 1 or not 0 < ridge < math.inf:
+        raise SettingsError(asked)
     if Topology.of(small).combine(Topology.of(full)) != Topology.of(small):
         raise TopologyError("the full model lacks slices that the small one has")
     batches = _draw(full, questions, windows, n_windows, seed)
@@ -124,7 +128,7 @@ def reconstruct(
                 goals.append([goal.to(small.device)[..., at] for goal in sums])
             for which, (projection, norm) in enumerate(SUBLAYERS):
                 parts = (
-                    _real(batch, x, goals[number][which] - total)
+                    _tokens(batch, x, goals[number][which] - total)
                     for number, batch in enumerate(batches)
                     for x, total in [_inputs(ours, batch, layer, projection, norm, below[number])]
                 )
@@ -134,7 +138,7 @@ def reconstruct(
             for number, batch in enumerate(batches):
                 below[number] = _layer_output(ours, batch, layer, below[number])
         parts = (
-            _real(batch, x, goal.to(x.device) - logits)
+            _tokens(batch, x, goal.to(x.device) - logits)
             for number, batch in enumerate(batches)
             for x, logits in [_span_layer(ours, batch, below[number])]
             for _, goal in [_span_layer(theirs, batch, below_theirs[number])]
@@ -166,10 +170,10 @@ def _draw(
     return [batches[number] for number in generator.permutation(len(batches))]
 
 
-def _real(batch: Batch, *values: Tensor) -> list[Tensor]:
+def _tokens(batch: Batch, *values: Tensor) -> list[Tensor]:
     """The rows of [batch, length, …] that are no padding."""
-    real = batch["attention_mask"].to(values[0].device).bool()
-    return [each[real] for each in values]
+    is_token = batch["attention_mask"].to(values[0].device).bool()
+    return [each[is_token] for each in values]
 
 
 def _mend(

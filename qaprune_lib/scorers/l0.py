@@ -15,7 +15,7 @@ from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
 from qaprune_lib.data.tasks import QuestionData
 from qaprune_lib.data.windows import Windows
-from qaprune_lib.errors import SettingsError, warn
+from qaprune_lib.errors import SettingsError, real, short, warn
 from qaprune_lib.gates.hard_concrete import HardConcrete, PenaltyOn
 from qaprune_lib.gates.masks import Masks, apply_masks
 from qaprune_lib.models import KINDS, QuestionAnsweringModel, shape_of
@@ -79,8 +79,9 @@ class GateSettings:
             raise SettingsError(f"penalty_on={self.penalty_on!r} must be 'nonzero' or 'one'")
         if self.optimizer not in ("adam", "bert_adam"):
             raise SettingsError(f"optimizer={self.optimizer!r} must be 'adam' or 'bert_adam'")
-        if not math.isfinite(self.initial_mean):
-            raise SettingsError(f"initial_mean={self.initial_mean} is not a finite number")
+        if not math.isfinite(mean := real(self.initial_mean)):
+            raise SettingsError(f"initial_mean={short(self.initial_mean)} is not a finite number")
+        object.__setattr__(self, "initial_mean", mean)
 
 
 class GatedModel(nn.Module):
@@ -242,16 +243,15 @@ def l0(
     if (penalty is None) == (target is None):
         raise SettingsError("pass either penalty= (λ of each kind) or target= (what to remove)")
     if target is None:
-        penalty = penalty or {}
-        _check_penalty(penalty)
+        penalty = _checked(penalty)
         wanted, driven = list(penalty), {kind: f"λ={λ:g}" for kind, λ in penalty.items()}
-        described: dict[str, Any] = {"penalty": dict(penalty)}
+        described: dict[str, Any] = {"penalty": penalty}
     else:
         penalty, wanted = {}, kinds_of(target)
         if settings.optimizer != "adam":
             raise SettingsError(f"a target needs optimizer='adam', not {settings.optimizer!r}")
         check_target(target, model)
-        shares = dict(target) if isinstance(target, Mapping) else {}
+        shares = {k: real(v) for k, v in target.items()} if isinstance(target, Mapping) else {}
         driven = {kind: f"−{shares[kind]:.0%}" if shares else "to a budget" for kind in wanted}
         described = {"target": shares or str(target)}
     training_set = TrainingSet.of(model, dataset, windows, teacher, distillation)
@@ -310,13 +310,16 @@ def _with_hyperparameters(settings: GateSettings, values: Mapping[str, Any]) -> 
     return replace(settings, **own, training=with_hyperparameters(settings.training, others))
 
 
-def _check_penalty(penalty: Mapping[str, float]) -> None:
-    if not penalty:
+def _checked(penalty: Mapping[str, float] | None) -> dict[str, float]:
+    if not isinstance(penalty, Mapping) or not penalty:
         raise SettingsError('penalty= names no kind of gates; pass for instance {"attn": 2e-2}')
     check_kinds(penalty)
     for kind, weight in penalty.items():
-        if not isinstance(weight, int | float) or not math.isfinite(weight) or weight < 0:
-            raise SettingsError(f"penalty λ={weight!r} for {kind!r} must be a finite number >= 0")
+        if not 0 <= real(weight) < math.inf:
+            raise SettingsError(
+                f"penalty λ={short(weight)} for {kind!r} must be a finite number >= 0"
+            )
+    return {kind: real(weight) for kind, weight in penalty.items()}
 
 
 def _optimizer(gated: GatedModel, settings: GateSettings) -> torch.optim.Optimizer:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from qaprune_lib.errors import counts
 from qaprune_lib.models import QuestionAnsweringModel, shape_of
 from qaprune_lib.models.adopt import check_own
 from qaprune_lib.scorers.registry import scorer
@@ -30,6 +31,7 @@ def random(
     """
     check_kinds(kinds)
     check_own(model)
+    (seed,) = counts(least=0, seed=seed)
     generator, shape = np.random.default_rng(seed), shape_of(model.config)
     scores = {kind: generator.random(shape.gates(kind)) for kind in kinds}
     return GateScores.of("random", model, scores, seed=seed)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from qaprune_lib.errors import SettingsError
+from qaprune_lib.errors import SettingsError, real, short
 from qaprune_lib.models import QuestionAnsweringModel, Topology, shape_of
 from qaprune_lib.models.architecture import architecture_of
 from qaprune_lib.models.choose import Budget
@@ -70,9 +70,9 @@ def kinds_of(target: Target) -> list[str]:
         raise SettingsError('target= names no kind of gates; pass for instance {"attn": 0.5}')
     check_kinds(target)
     for kind, removed in target.items():
-        if not isinstance(removed, int | float) or not 0 < removed < 1:
+        if not 0 < real(removed) < 1:
             raise SettingsError(
-                f"target {removed!r} for {kind!r} must be the share to remove, between 0 and 1"
+                f"target {short(removed)} for {kind!r} must be the share to remove, between 0 and 1"
             )
     return list(target)
 

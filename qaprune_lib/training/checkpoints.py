@@ -31,18 +31,26 @@ def newest_intact_checkpoint(folder: Path) -> Path | None:
     return None
 
 
+def make_folder(folder: Path) -> None:
+    """Make the folder, if there is none; SettingsError where a file stands in its way."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise SettingsError(f"{folder}: a file stands where a folder must be") from error
+
+
 def claim(folder: Path, identity: Mapping[str, Any]) -> None:
     """Write down which run the folder belongs to, or check that it is this one.
 
     Raises:
-        SettingsError: it is another run's.
+        SettingsError: it is another run's, or a file.
     """
     text = json.dumps(identity, sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()
     path = folder / "run.json"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     if path.is_file():
-        if digest not in path.read_text():
+        if digest.encode() not in path.read_bytes():
             raise SettingsError(
                 f"{folder} holds checkpoints of another run (other data, settings or weights); "
                 "delete it or choose another folder"

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from qaprune_lib.errors import SettingsError
+from qaprune_lib.errors import SettingsError, real, short
 from qaprune_lib.models import HEADS
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -71,10 +71,12 @@ class Distillation:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.weight <= 1:
-            raise SettingsError(f"distillation weight={self.weight} must be between 0 and 1")
-        if not (math.isfinite(self.temperature) and self.temperature > 0):
-            raise SettingsError(f"temperature={self.temperature} must be a positive number")
+        if not 0 <= (weight := real(self.weight)) <= 1:
+            raise SettingsError(f"distillation weight={short(self.weight)} must be between 0 and 1")
+        if not 0 < (temperature := real(self.temperature)) < math.inf:
+            raise SettingsError(f"temperature={short(self.temperature)} must be a positive number")
+        for name, value in (("weight", weight), ("temperature", temperature)):
+            object.__setattr__(self, name, value)
 
     def __call__(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
         """Loss of each window, [batch], in nats."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from qaprune_lib.errors import SettingsError, counts
+from qaprune_lib.errors import SettingsError, counts, real, short
 
 _COUNTS = ("epochs", "batch_size", "accumulation", "checkpoint_steps")
 
@@ -55,8 +55,9 @@ class TrainingSettings:
             object.__setattr__(self, name, value)  # a plain integer, however it was given
         for name in ("learning_rate", "warmup", "weight_decay", "max_grad_norm"):
             value = getattr(self, name)
-            if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-                raise SettingsError(f"{name}={value!r} must be a finite number, 0 or more")
+            if not 0 <= (number := real(value)) < math.inf:
+                raise SettingsError(f"{name}={short(value)} must be a finite number, 0 or more")
+            object.__setattr__(self, name, number)
         if self.warmup > 1:
             raise SettingsError(f"warmup={self.warmup} is a share of the steps, at most 1")
         if self.batch_size % self.accumulation:

@@ -16,9 +16,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
@@ -28,7 +30,7 @@ from qaprune_lib.data.arrow_cache import column
 from qaprune_lib.data.batching import LABELS, length_grouped_order
 from qaprune_lib.errors import DataError, ModelError, SettingsError
 from qaprune_lib.progress import tqdm
-from qaprune_lib.training.checkpoints import claim, newest_intact_checkpoint
+from qaprune_lib.training.checkpoints import claim, make_folder, newest_intact_checkpoint
 from qaprune_lib.training.objectives import TARGETS, model_inputs, teacher_column
 from qaprune_lib.training.settings import TrainingSettings
 from qaprune_lib.training.training_set import TrainingSet
@@ -130,6 +132,8 @@ class SpanTrainer(Trainer):
         self.training_set, self.folder, self.description = training_set, folder, description
         self.scratch = tempfile.TemporaryDirectory(prefix="qaprune-")
         device = device or next(model.parameters()).device
+        if folder is not None:
+            make_folder(folder)
         arguments = TrainingArguments(
             output_dir=str(folder or self.scratch.name),
             max_steps=max_steps,
@@ -182,7 +186,8 @@ class SpanTrainer(Trainer):
             identity: what makes the run, beside its training set.
 
         Raises:
-            SettingsError: the folder holds checkpoints of another run.
+            SettingsError: the folder holds checkpoints of another run, or one that holds other
+                things than a checkpoint does; none of its pickles is executed.
         """
         started, checkpoint, done = time.perf_counter(), None, 0
         with ExitStack() as stack:
@@ -202,7 +207,13 @@ class SpanTrainer(Trainer):
                     mininterval=1.0, disable=not self.is_world_process_zero(),
                 )
             )  # fmt: skip
-            self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+            try:
+                self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+            except (UnpicklingError, SafetensorError, UnicodeDecodeError) as error:
+                # its digests are right all the same: it was made by hand, or by other packages
+                raise SettingsError(
+                    f"{checkpoint}: cannot be gone on from ({type(error).__name__}): delete it"
+                ) from error
         losses = tuple(entry["loss"] for entry in self.state.log_history if "loss" in entry)
         seconds, steps = time.perf_counter() - started, self.state.global_step
         per_step = seconds / (steps - done) if steps > done else None

@@ -21,7 +21,7 @@ def files_of(
     source: str, task: TaskName, *, version: Version | None = None, files: Sequence[str] = ()
 ) -> list[Path]:
     """The files that are read of a source, if they are named those; none of corpus and Hub id."""
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if source == "embedded":
         return []
     if not os.path.exists(path):  # Path.exists raises where a name is too long

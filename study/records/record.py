@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
@@ -175,9 +176,13 @@ def read_record(path: Path) -> Record:
 
 def read_text(path: Path, largest: int = LARGEST) -> str:
     """The text of a plain file of at most so many bytes; otherwise an OSError."""
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(errno.EINVAL, "not a plain file", str(path))
-    with path.open("rb") as file:
+    try:
+        file = path.open("rb")
+    except ValueError as error:  # a zero byte, or half of a surrogate pair
+        raise OSError(errno.EINVAL, str(error), str(path)) from error
+    with file:
         content = file.read(largest + 1)
     if len(content) > largest:
         raise OSError(errno.EFBIG, f"more than {largest} bytes", str(path))

@@ -82,6 +82,25 @@ def test_no_file_of_a_folder_goes_unused(tmp_path: Path, ending: str, extra: str
 
 
 @pytest.mark.parametrize("ending", LOADERS)
+@pytest.mark.parametrize(
+    "extra", ["test.arrow", "dev.csv", "val.tsv", "train.ndjson", "test.json.bz2", "train.zip"]
+)
+def test_what_is_called_a_split_is_read_or_named(tmp_path: Path, ending: str, extra: str) -> None:
+    put(tmp_path, "dev" + ending)
+    file = put(tmp_path, extra)
+    with pytest.raises(DataError, match=f"{extra} would go unused"):
+        LOADERS[ending](tmp_path)
+    file.rename(tmp_path / f".{extra}")
+    put(tmp_path / "validation", "part" + ending)
+    with pytest.raises(DataError, match="validation would go unused"):
+        LOADERS[ending](tmp_path)
+    (tmp_path / "validation" / f"part{ending}").rename(tmp_path / "validation" / "README.md")
+    for name in (f"dev{ending}.zip", "test.py", "dev.log", "train.md"):
+        (tmp_path / name).touch()
+    assert list(LOADERS[ending](tmp_path)) == ["dev"]
+
+
+@pytest.mark.parametrize("ending", LOADERS)
 def test_another_layout_is_named(tmp_path: Path, ending: str) -> None:
     (tmp_path / "squad" / "data").mkdir(parents=True)
     put(tmp_path / "squad" / "data", "train" + ending)
@@ -124,6 +143,19 @@ def test_saved_and_parquet_data_read_as_json_does(tmp_path: Path) -> None:
         qp.load_squad(tmp_path / "saved_dev")
 
 
+def test_columns_of_other_types(tmp_path: Path) -> None:
+    """As pandas and annotation tools write them."""
+    (row,) = rows(tmp_path, 1).to_list()
+    start = float(row["answers"]["answer_start"][0])
+    other = {"id": 5.0, "title": 7, "answers": {"text": ["1843"], "answer_start": [start]}}
+    file = tmp_path / "numbers-dev.parquet"
+    pq.write_table(pa.Table.from_pylist([row | other]), file)
+    assert qp.load_squad(file)["dev"].to_list() == [row | {"id": "5", "title": "7"}]
+    pq.write_table(pa.Table.from_pylist([row | {"title": b"T"}]), file)
+    with pytest.raises(DataError, match="row 0: the title is no text: b'T'"):
+        qp.load_squad(file)
+
+
 UNUSUAL: dict[str, tuple[dict, Any]] = {
     "an integer id": (squad(id=38_001), ["1843"]),
     "no answer, -1": (squad(answers=[{"text": "", "answer_start": -1}], is_impossible=True), []),
@@ -131,6 +163,11 @@ UNUSUAL: dict[str, tuple[dict, Any]] = {
     "no answer, 0": (squad(answers=[{"text": "", "answer_start": 0}], is_impossible=True), []),
     "no answers, unmarked": (squad(answers=[]), []),
     "an integral offset": (squad(answers=[{"text": "Ada", "answer_start": 0}]), ["Ada"]),
+    "numbers of any type": (
+        squad(id=7.0, answers=[{"text": "Ada", "answer_start": 0.0}])
+        | {"version": 2.0},
+        ["Ada"],
+    ),
     "nothing known": ({"data": [{"paragraphs": [{"context": CONTEXT, "qas": [
         {"id": 5, "question": "When?"}]}]}]}, None),
 }  # fmt: skip

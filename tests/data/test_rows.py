@@ -19,6 +19,7 @@ import qaprune_lib as qp
 from qaprune_lib.data.features import make_features
 from qaprune_lib.data.natural_questions.documents import NATURAL_QUESTIONS
 from qaprune_lib.data.natural_questions.schema import read_example
+from qaprune_lib.data.sources import Fault
 from qaprune_lib.data.squad.questions import data_digest
 from qaprune_lib.data.windows import WindowCutter, Windows
 from qaprune_lib.errors import DataError, SettingsError
@@ -108,6 +109,16 @@ def test_answers_of_another_shape(tmp_path: Path, answers: Any) -> None:
         make(training=True)
 
 
+def test_offsets_may_be_numbers_of_any_type(tmp_path: Path) -> None:
+    """As a column becomes in pandas, when some row has none."""
+    plain = questions(ROW, ROW)
+    given = [float(ROW[2])]
+    rows = [row | {"answers": {"text": ["1880"], "answer_start": given}} for row in plain.to_list()]
+    windows = make_features(Dataset.from_list(rows), TOKENIZER, training=True, cache_dir=tmp_path)
+    assert windows.to_list() == make_features(plain, TOKENIZER, cache_dir=tmp_path).to_list()
+    assert data_digest(Dataset.from_list(rows)) == data_digest(plain)
+
+
 def test_rows_without_answers_are_predicted_and_not_scored(model: Any) -> None:
     rows = questions(ROW, ROW).remove_columns("answers")
     found = qp.predict(model, rows, progress=False)
@@ -171,6 +182,9 @@ def test_the_original_format_says_what_is_markup() -> None:
         ]
         for name, source in (("look", raw), ("told", told))
     }
+    told["document_tokens"][3].pop("html_token")
+    with pytest.raises(Fault, match=r"document_tokens\[3\]: html_token is missing, where other"):
+        read_example(told)
     assert "< b >" not in by_source["look"][0]
     assert " is " in by_source["look"][0]
     assert "the tag < b > bold" in by_source["told"][0]
@@ -197,6 +211,7 @@ NO_QUESTIONS: dict[str, tuple[Any, str]] = {
     "a path": (Path("a/dev.json"), "load_squad"),
     "all splits": (DatasetDict(train=questions(ROW)), r"splits \['train'\].*data\['train'\]"),
     "a list of rows": (questions(ROW).to_list(), "from_list"),
+    "columns": (questions(ROW).to_dict(), "from_dict"),
     "a frame": (pd.DataFrame({"question": ["Who?"]}), "from_pandas"),
     "None": (None, "NoneType is no set of questions"),
 }
@@ -208,6 +223,8 @@ def test_what_is_no_set_of_questions_is_named(model: Any, call: str, given: str)
     data, says = NO_QUESTIONS[given]
     if call == "threshold_from" and data is None:
         return  # what it is by default
+    if given == "columns" and call in ("score_predictions", "fit_threshold"):
+        return  # which take any columns
     with pytest.raises(DataError, match=f"no set of questions.*{says}|{says}.*"):
         list(CALLS[call](model, data))
 

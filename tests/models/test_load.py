@@ -135,7 +135,9 @@ def test_a_model_cut_to_some_layers_is_saved_as_such(
     assert torch.equal(logits(load(tmp_path), batch), logits(model, batch))
 
 
-@pytest.mark.parametrize("layers", [0, 4, [0, 3], [], [1, 1], [-1]])
+@pytest.mark.parametrize(
+    "layers", [0, 4, [0, 3], [], [1, 1], [-1], 10**9, range(10**9), "2", ["0"], [None], 1.5, True]
+)
 def test_layers_that_do_not_fit_are_refused(layers: Any, folders: dict[str, Path]) -> None:
     with pytest.raises(ModelError, match="does not fit a model of 3 layers"):
         load(folders["stock"], layers=layers)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from qaprune_lib.errors import TopologyError
+from qaprune_lib.errors import QapruneError, TopologyError
 from qaprune_lib.gates import Masks
 from qaprune_lib.models import Encoder, ModelShape, Topology, shape_of
 from qaprune_lib.pruning import prune
@@ -285,7 +285,7 @@ def test_rounding_keeps_kinds_that_were_not_scored(seed: int, step: int) -> None
     ],
 )
 def test_cuts_without_meaning_are_refused(choice: dict[str, Any], message: str) -> None:
-    with pytest.raises(TopologyError, match=message):
+    with pytest.raises(QapruneError, match=message):
         Topology.from_scores(scores_of(0), **choice)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import shutil
 import subprocess
@@ -15,16 +16,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from qaprune_lib.cache import write_digests
 from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import SettingsError
 from qaprune_lib.scorers import GateScores
 from qaprune_lib.training.checkpoints import newest_intact_checkpoint
 from qaprune_lib.training.trainer import SpanTrainer
+from tests.models.hostile import Explosive
 from tests.training.killed import CHECKPOINT_STEPS, STEPS, start
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KINDS = ("fine-tune", "gates")
 PER_STEP = 2  # micro-steps
+STATE = "trainer_state.json"
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +169,22 @@ def test_it_goes_on_from_the_one_before(
         assert_same(start("fine-tune", copy), uninterrupted["fine-tune"])
 
 
+@pytest.mark.parametrize(
+    "name", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "model.safetensors", STATE]
+)
+def test_other_things_with_right_digests_are_refused(
+    name: str, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXPLODED", str(tmp_path / "exploded"))
+    copy = shutil.copytree(whole, tmp_path / "copy")
+    shutil.rmtree(copy / "checkpoint-12")
+    (copy / "checkpoint-9" / name).write_bytes(pickle.dumps(Explosive()))
+    write_digests(copy / "checkpoint-9")
+    with pytest.raises(SettingsError, match="checkpoint-9: cannot be gone on from"):
+        start("fine-tune", copy)
+    assert not (tmp_path / "exploded").exists()
+
+
 def test_other_folders_are_left_alone(whole: Path, tmp_path: Path) -> None:
     assert newest_intact_checkpoint(tmp_path) is None
     (tmp_path / "checkpoint-notes").mkdir()
@@ -180,9 +200,13 @@ def test_a_folder_of_another_run_is_refused(kind: str, tmp_path: Path) -> None:
     for changes in ({"max_steps": 2}, {"learning_rate": 2e-2}, {"windows": Windows(26, 10)}):
         with pytest.raises(SettingsError, match="another run"):
             start(kind, tmp_path, **{"max_steps": 1, **changes})
-    (tmp_path / "run.json").write_text("{")
-    with pytest.raises(SettingsError, match="another run"):
-        start(kind, tmp_path, max_steps=1)
+    for content in (b"{", b"\xff\xfe"):
+        (tmp_path / "run.json").write_bytes(content)
+        with pytest.raises(SettingsError, match="another run"):
+            start(kind, tmp_path, max_steps=1)
+    for path in (tmp_path / "run.json", tmp_path / "run.json" / "inside"):
+        with pytest.raises(SettingsError, match="a file stands where a folder must be"):
+            start(kind, path, max_steps=1)
 
 
 def test_checkpoints_of_gates_hold_only_the_gates(tmp_path: Path) -> None:

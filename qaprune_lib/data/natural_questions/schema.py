@@ -77,7 +77,11 @@ def _example(raw: _Raw) -> Example:
     if raw.document_tokens:
         # Blanks inside of tokens become underscores, as in the official simplification.
         text = " ".join(token.token.replace(" ", "_") for token in raw.document_tokens)
-        if all(token.html_token is not None for token in raw.document_tokens):
+        told = [token.html_token is not None for token in raw.document_tokens]
+        if not all(told) and any(told):
+            raise Fault(f"document_tokens[{told.index(False)}]: html_token is missing, where other "
+                        "tokens have it")  # fmt: skip
+        if all(told):
             tags = tuple(at for at, token in enumerate(raw.document_tokens) if token.html_token)
     else:
         text = raw.document_text or ""

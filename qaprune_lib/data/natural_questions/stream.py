@@ -24,7 +24,7 @@ from qaprune_lib.data.natural_questions.example import Example
 from qaprune_lib.data.natural_questions.hub import DOWNLOAD, open_hub
 from qaprune_lib.data.natural_questions.schema import read_example
 from qaprune_lib.data.sources import Fault, Faults, OnBad, check_source, may_be_hub_id
-from qaprune_lib.errors import DataError, SettingsError, counts, short
+from qaprune_lib.errors import DataError, SettingsError, counts, real, short
 
 _SPAN = {"start": Value("int32"), "end": Value("int32")}
 NATURAL_QUESTIONS_FEATURES = Features(
@@ -87,11 +87,11 @@ class NaturalQuestions:
         A larger share of one seed holds the smaller ones; a share of a share is their product.
         Raises SettingsError for a share that is not in (0, 1].
         """
-        if not 0 < share <= 1:
-            raise SettingsError(f"share={share} must be more than 0 and at most 1")
+        if not 0 < (number := real(share)) <= 1:
+            raise SettingsError(f"share={short(share)} must be more than 0 and at most 1")
         (seed,) = counts(least=0, seed=seed)
         shares = {seed: share for share, seed in self.samples}
-        shares[seed] = share * shares.get(seed, 1.0)
+        shares[seed] = number * shares.get(seed, 1.0)
         samples = tuple((share, seed) for seed, share in shares.items())
         return NaturalQuestions(self.source, self.on_bad, samples)
 
@@ -155,10 +155,10 @@ def load_natural_questions(
     if source == "embedded":
         return {split: NaturalQuestions(EmbeddedPages(split)) for split in PAGES}
     if isinstance(source, list | tuple) and source:
-        files = [Path(file).expanduser() for file in source]
+        files = [Path(os.path.expanduser(file)) for file in source]
     else:
         check_source(source, "load_natural_questions")
-        path = Path(cast(str, source)).expanduser()
+        path = Path(os.path.expanduser(cast(str, source)))
         if os.path.isdir(path):
             files = files_of_folder(path)
         elif os.path.exists(path) or not may_be_hub_id(cast(str, source)):

@@ -13,7 +13,7 @@ from qaprune_lib.data.squad.questions import batches, data_digest
 from qaprune_lib.data.tokens import read_texts
 from qaprune_lib.data.unicode_forms import white_space
 from qaprune_lib.data.windows import Asked, Task, Windows
-from qaprune_lib.errors import DataError
+from qaprune_lib.errors import DataError, short
 
 Columns = dict[str, list[Any]]
 
@@ -32,7 +32,7 @@ def _reader(backend: Tokenizer) -> Callable[[Columns], Iterator[Asked]]:
         for identity, text, answers, question in zip(
             columns["id"], columns["context"], columns["answers"], questions, strict=True
         ):
-            name, context = f"question {identity!r}", contexts[text]
+            name, context = f"question {short(identity)}", contexts[text]
             if white_space(text)[context.start].all():
                 raise DataError(f"{name}: the tokenizer finds no token in its context")
             is_labelled = answers is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -16,7 +17,7 @@ from pydantic import BeforeValidator, FailFast, ValidationError
 from qaprune_lib.data.files import max_bytes, open_plain, read_bytes, too_large
 from qaprune_lib.data.sources import Fault, Faults, OnBad, Strict, Text, first_error
 from qaprune_lib.data.unicode_forms import form_hint, same_but_for_form
-from qaprune_lib.errors import DataError, integer, short
+from qaprune_lib.errors import DataError, integer, real, short
 
 Version = Literal["1.1", "2.0"]
 
@@ -35,9 +36,13 @@ DOWNLOAD = (
 )
 
 
-class _Answer(Strict):
-    text: Text
-    answer_start: int
+def _integral(value: Any) -> Any:
+    number = integer(value)
+    return value if number is None else number
+
+
+def _no_number(value: Any) -> Any:
+    return value if math.isnan(real(value)) else str(value)
 
 
 def _no_integer(value: Any) -> Any:
@@ -45,8 +50,17 @@ def _no_integer(value: Any) -> Any:
     return value if number is None else str(number)
 
 
+Name = Annotated[Text, BeforeValidator(_no_integer)]
+"""Of a question or an article: tools write numbers too."""
+
+
+class _Answer(Strict):
+    text: Text
+    answer_start: Annotated[int, BeforeValidator(_integral)]
+
+
 class _Question(Strict):
-    id: Annotated[Text, BeforeValidator(_no_integer)]
+    id: Name
     question: Text
     answers: list[_Answer] | None = None
     is_impossible: bool | None = None
@@ -58,12 +72,12 @@ class _Paragraph(Strict):
 
 
 class _Article(Strict):
-    title: Text | None = None
+    title: Name | None = None
     paragraphs: Annotated[list[_Paragraph], FailFast()]
 
 
 class _File(Strict):
-    version: str | None = None
+    version: Annotated[str | None, BeforeValidator(_no_number)] = None
     data: Annotated[list[_Article], FailFast()]
 
 
@@ -151,11 +165,17 @@ def check_texts(context: Any, question: Any) -> None:
             raise Fault(f"the {name} is empty: {short(text)}")
 
 
-def check_answers(context: str, answers: Iterable[tuple[Any, Any]]) -> None:
-    """Raise Fault for an answer, given as text and offset, that does not stand in its context."""
-    for text, start in answers:
-        if not isinstance(text, str) or integer(start) is None:
-            raise Fault(f"an answer is no text with an offset: {short(text)} at {short(start)}")
+def check_answers(context: str, answers: Iterable[tuple[Any, Any]]) -> list[int]:
+    """The offsets of answers, given as text and offset, as integers.
+
+    Raises:
+        Fault: an answer that does not stand in its context.
+    """
+    starts = []
+    for text, offset in answers:
+        start = integer(offset)
+        if not isinstance(text, str) or start is None:
+            raise Fault(f"an answer is no text with an offset: {short(text)} at {short(offset)}")
         if not text.strip():
             raise Fault(f"an answer is empty: {text!r} at {short(start)}")
         if not 0 <= start < len(context):
@@ -169,6 +189,8 @@ def check_answers(context: str, answers: Iterable[tuple[Any, Any]]) -> None:
                 f"answer {short(text)} is not at offset {start}, where {short(found)} stands"
                 f"{form_hint(text, found)}"
             )
+        starts.append(start)
+    return starts
 
 
 def read_file(file: Path, questions: Questions, version: Version | None) -> None:
@@ -281,5 +303,7 @@ def add_rows(table: pa.Table, questions: Questions) -> None:
                 f"'answer_start': [...]}} of equal lengths: {short(answers)}"
             ) from error
         raw = {"id": row["id"], "question": row["question"], "answers": answers}
-        title = f"row {number}" if row.get("title") is None else row["title"]
+        title = f"row {number}" if row.get("title") is None else _no_integer(row["title"])
+        if not isinstance(title, str):
+            raise DataError(f"{questions.file}: row {number}: the title is no text: {short(title)}")
         questions.add(title, row["context"], number, raw, labelled=labelled)

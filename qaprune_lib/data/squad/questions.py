@@ -36,7 +36,7 @@ from qaprune_lib.data.squad.official import (
     load_json,
     read_file,
 )
-from qaprune_lib.errors import DataError, SettingsError, counts, short
+from qaprune_lib.errors import DataError, SettingsError, counts, real, short
 
 HeldoutBy = Literal["article", "paragraph"]
 _HELD_OUT: dict[str, str] = {"article": "title", "paragraph": "context"}  # and their column
@@ -90,8 +90,8 @@ def load_squad(
     """
     check_source(source, "load_squad")
     (seed,) = counts(least=0, seed=seed)
-    if not 0 <= heldout < 1:
-        raise SettingsError(f"heldout={heldout} is not a share: it must lie in [0, 1)")
+    if not 0 <= (share := real(heldout)) < 1:
+        raise SettingsError(f"heldout={short(heldout)} is not a share: it must lie in [0, 1)")
     if version is not None and version not in get_args(Version):
         raise SettingsError(f"version={version!r} is unknown; choose one of {get_args(Version)}")
     if on_bad not in get_args(OnBad):
@@ -103,7 +103,7 @@ def load_squad(
     read = {name: questions.dataset() for name, questions in found.items()}
     splits = DatasetDict()
     if "train" in read:
-        splits.update(_hold_out(read["train"], heldout, heldout_by, seed))
+        splits.update(_hold_out(read["train"], share, heldout_by, seed))
     if "dev" in read:
         splits["dev"] = read["dev"]
     return splits
@@ -127,7 +127,7 @@ def batches(dataset: Dataset) -> Iterator[dict[str, list[Any]]]:
             try:
                 _check_row(*row)
             except Fault as fault:
-                raise DataError(f"question {identity!r}: {fault.what}") from fault
+                raise DataError(f"question {short(identity)}: {fault.what}") from fault
         yield columns
 
 
@@ -142,7 +142,7 @@ def _check_row(context: Any, question: Any, answers: Any) -> None:
             f"answers are not {{'text': [...], 'answer_start': [...]}} of equal lengths: "
             f"{short(answers)}"
         ) from error
-    check_answers(context, pairs)
+    answers["answer_start"] = check_answers(context, pairs)
 
 
 def data_digest(dataset: Dataset) -> str:
@@ -178,7 +178,7 @@ def _read_source(
     source: str | Path, split: Split | None, version: Version | None, on_bad: OnBad
 ) -> dict[str, Questions]:
     read: dict[str, Questions] = defaultdict(lambda: Questions(version, on_bad))
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if source == "embedded":
         from qaprune_lib.data.embedded.articles import generate_squad
 
