@@ -42,7 +42,8 @@ def own(folders: Sequence[str | os.PathLike[str]]) -> None:
     all the same (after this one has stood still for long), this process ends.
 
     Raises:
-        SettingsError: another call makes runs there; says which.
+        SettingsError: another call makes runs there; says which. Or something else than a folder
+            or a lock stands there.
     """
     content = json.dumps(
         {"process": os.getpid(), "host": socket.gethostname(), "folder": os.getcwd()}
@@ -52,7 +53,10 @@ def own(folders: Sequence[str | os.PathLike[str]]) -> None:
     held, is_over = list[Path](), threading.Event()
     atexit.register(_release, held, content, os.getpid(), is_over)
     for lock in locks:
-        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise SettingsError(f"{lock.parent}: a file stands where a folder must be") from error
         _take(lock, content)
         held.append(lock)
         threading.Thread(target=_renew, args=(lock, content, is_over), daemon=True).start()
@@ -77,6 +81,8 @@ def _take(lock: Path, content: str) -> None:
                 file.write(content)
             return
         except FileExistsError:
+            if lock.is_symlink() or (lock.exists() and not lock.is_file()):
+                raise SettingsError(f"{lock}: no file, so no call has left it: delete it") from None
             seen = _look(lock)
         if seen is None:
             continue
