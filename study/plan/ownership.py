@@ -54,7 +54,12 @@ def watch_owner() -> None:
 
 def _take(lock: Path) -> str | None:
     """Hold a lease, or one that has not been renewed for long; returns its token."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise SettingsError(f"{lock.parent}: a file stands where a folder must be") from error
+    if lock.is_symlink() or (lock.exists() and not lock.is_file()):
+        raise SettingsError(f"{lock}: no file, so no call has left it: delete it")
     lease = SoftFileLease(
         lock,
         lease_duration=STALE,

@@ -18,7 +18,7 @@ from study.plan.recipe import Changes, Recipe, Settings, changed, explain
 from study.plan.strict_yaml import read_yaml
 from study.records.record import Provenance, Word, read_text
 
-LARGEST = 2**20
+LARGEST = 2**17
 """Bytes of a profile's file."""
 
 

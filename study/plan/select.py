@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from qaprune_lib.errors import RecordError, SettingsError
+from qaprune_lib.errors import RecordError, SettingsError, real, short
 from study.command import command, note, parser
 from study.plan.plan import SELECT, Planner
 from study.plan.subject import OperatingPoint
@@ -65,11 +67,14 @@ def selected_points(planner: Planner) -> dict[str, OperatingPoint]:
     points: dict[str, OperatingPoint] = {}
     for data, selection in planner.selections().items():
         path = planner.record_file(selection.id)
-        if path.is_file():
+        if os.path.lexists(path):
             try:
                 metrics: Any = read_record(path).metrics
-                points[data] = {kind: float(metrics[kind]) for kind in selection.candidates}
-            except (RecordError, KeyError, TypeError, ValueError) as error:
+                point = {kind: real(metrics[kind]) for kind in selection.candidates}
+                if not all(map(math.isfinite, point.values())):
+                    raise RecordError(f"{path}: its λ are no numbers: {short(point)}")
+                points[data] = point
+            except (RecordError, KeyError) as error:
                 note_once(f"taken for missing: {path}: {error}")
     return points
 

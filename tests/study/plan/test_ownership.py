@@ -14,7 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from study.plan.ownership import LOCK
+from qaprune_lib.errors import SettingsError
+from study.plan.ownership import LOCK, own
 from tests.study.plan.graph_folder import REPOSITORY
 
 STALE = 2.0
@@ -111,6 +112,21 @@ def test_a_job_ends_before_another_call_begins(start: Start) -> None:
     second = start()
     assert held(second)
     assert not job.is_running() or job.status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("what", ["folder", "pipe", "dangling link", "a file for its folder"])
+def test_what_is_no_lock_is_named(what: str, tmp_path: Path) -> None:
+    lock = tmp_path / "runs" / LOCK
+    lock.parent.mkdir()
+    ways: dict[str, Callable[[], object]] = {
+        "folder": lock.mkdir,
+        "pipe": lambda: os.mkfifo(lock),
+        "dangling link": lambda: lock.symlink_to("nowhere"),
+        "a file for its folder": lambda: (lock.parent.rmdir(), lock.parent.touch()),
+    }
+    ways[what]()
+    with pytest.raises(SettingsError, match=r"no file, so no call|a file stands where a folder"):
+        own([lock.parent])
 
 
 def test_a_job_that_waited_too_long_does_nothing(start: Start, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -134,6 +136,7 @@ def test_a_selection_is_recorded_and_found_again(swept: Planner) -> None:
         lambda text: "",
         lambda text: text.replace('"attn": 0.1', '"attn": "most"'),
         lambda text: text.replace('"attn": 0.1', '"heads": 0.1'),
+        lambda text: text.replace('"attn": 0.1', '"attn": true'),
         lambda text: text.replace('"max_loss": 5.0', '"max_loss": 6.0'),
         lambda text: text.replace('"stage": "select"', '"stage": "prune"'),
     ],
@@ -149,6 +152,23 @@ def test_a_selection_that_cannot_be_read_is_said_to_be_missing(
     assert capsys.readouterr().err.startswith(f"taken for missing: {path}: ")
     record_selection(swept, "squad2")
     assert selected_points(swept)["squad2"]["attn"] == 0.1
+
+
+@pytest.mark.parametrize("what", ["folder", "pipe", "device", "dangling link"])
+def test_a_selection_that_is_no_file_is_said_to_be_missing(
+    swept: Planner, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = record_selection(swept, "squad2")
+    path.unlink()
+    ways: dict[str, Callable[[], object]] = {
+        "folder": path.mkdir,
+        "pipe": lambda: os.mkfifo(path),
+        "device": lambda: path.symlink_to("/dev/zero"),
+        "dangling link": lambda: path.symlink_to("nowhere"),
+    }
+    ways[what]()
+    assert selected_points(swept) == {}
+    assert capsys.readouterr().err.startswith(f"taken for missing: {path}: ")
 
 
 def test_a_longer_sweep_selects_anew(swept: Planner) -> None:
