@@ -13,7 +13,7 @@ import pandas as pd
 from study.frames import rows_of
 from study.names import data_of, measured_first, model_of, number, origin_of
 from study.paper.published import COLUMNS, PROVENANCE, TABLE_1, TABLE_2, Table
-from study.paper.released import BERT_BASE, BERT_LARGE, ROBERTA_BASE, ROBERTA_LARGE, Released
+from study.paper.released import BERT_BASE, BERT_LARGE, ROBERTA_BASE, ROBERTA_LARGE
 from study.records.record import Record
 from study.tables import NOTHING, cells, operating_points, point_name
 
@@ -26,12 +26,8 @@ SOURCE = "source"
 OURS = {"time (sec)": "time (s)", "f1": "F1", "f1 no retrain": "F1 not retrained"}
 """Our words for some of the paper's headings."""
 
-_BASES: dict[str, Released] = {
-    "BERT-large": BERT_LARGE,
-    "BERT-base": BERT_BASE,
-    "RoBERTa-large": ROBERTA_LARGE,
-    "RoBERTa-base": ROBERTA_BASE,
-}
+_BASES = {"BERT-large": BERT_LARGE, "BERT-base": BERT_BASE}
+_BASES |= {"RoBERTa-large": ROBERTA_LARGE, "RoBERTa-base": ROBERTA_BASE}
 
 
 def published_cells(table: Table) -> pd.DataFrame:
@@ -62,14 +58,10 @@ def tasks_ours(models: pd.DataFrame) -> pd.DataFrame:
     """Fine-tuned models of `scored_models` by task: one row for each, with runs averaged."""
     tuned = models[models["then"] == "fine-tuned"]
     tuned = tuned.assign(f1=tuned["short_f1"].fillna(tuned["f1"]), task=tuned["data"])
-    frame: pd.DataFrame = tuned.groupby(["profile", "provenance", "model", "task"], sort=False).agg(
-        parameters=("parameters", "first"),
-        f1=("f1", "mean"),
-        runs=("run", "nunique"),
-        n=("n", "first"),
-        floor=("floor", "first"),
-    )
-    return frame.reset_index().assign(parameters=lambda rows: rows["parameters"] / 1e6)
+    how = {"parameters": "first", "f1": "mean", "run": "nunique", "n": "first", "floor": "first"}
+    grouped = tuned.groupby(["profile", "provenance", "model", "task"], sort=False)
+    frame = grouped.agg(how).rename(columns={"run": "runs"}).reset_index()
+    return frame.assign(parameters=frame["parameters"] / 1e6)
 
 
 def table1(models: pd.DataFrame) -> pd.DataFrame:
@@ -154,19 +146,18 @@ def _with_ours(printed: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
 
 def word_overlap_table(records: Iterable[Record]) -> pd.DataFrame:
     """What mere word overlap scores on each dev set: the paragraph most like the question."""
-    rows = []
-    for record in records:
-        found = record.metrics.get("word_overlap", {})
-        for name, scores in found.items():
-            row = {
-                SOURCE: origin_of(vars(record)),
-                "dev set": name,
-                "questions": str(scores["n_examples"]),
-                "with a long answer": str(scores["long"]["n_gold"]),
-                "LA (F1)": number(scores["long"]["f1"], 1),
-                "SA (F1)": number(scores["short"]["f1"], 1),
-            }
-            rows.append(row)
+    rows = [
+        {
+            SOURCE: origin_of(vars(record)),
+            "dev set": name,
+            "questions": str(scores["n_examples"]),
+            "with a long answer": str(scores["long"]["n_gold"]),
+            "LA (F1)": number(scores["long"]["f1"]),
+            "SA (F1)": number(scores["short"]["f1"]),
+        }
+        for record in records
+        for name, scores in record.metrics.get("word_overlap", {}).items()
+    ]
     return pd.DataFrame(rows).drop_duplicates(ignore_index=True)
 
 

@@ -124,15 +124,9 @@ def places(judgement: Judgement) -> str:
 
 
 def _html(template: str, judgements: Sequence[Judgement], **values: Any) -> str:
-    helpers = {
-        "places": places,
-        "run_link": run_link,
-        "effect_text": effect_text,
-        "line_text": line_text,
-    }
-    return render(
-        template, judgements=judgements, claims=CLAIMS, badges=BADGES, **helpers, **values
-    )
+    helpers = (places, run_link, effect_text, line_text)
+    values |= {"judgements": judgements, "claims": CLAIMS, "badges": BADGES}
+    return render(template, **values, **{helper.__name__: helper for helper in helpers})
 
 
 def _verdict(judgement: Judgement) -> str:

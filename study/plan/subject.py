@@ -108,25 +108,16 @@ class Subject:
         seeds = self.recipe.retrain_seeds
         for objective, seed in product(objectives, seeds):
             taught = (teacher or self.run).reference if objective == "distillation" else None
-            settings = {
-                **self.recipe.retrain,
-                "model": model.reference,
-                "objective": objective,
-                "teacher": taught,
-                "seed": seed,
-            }
+            settings = {"objective": objective, "teacher": taught, "seed": seed}
+            given = {**self.recipe.retrain, "model": model.reference, **settings}
             end = f"-retrain{seed}" if len(seeds) > 1 else ""
             called = name.format(WORDS[objective]) + end
-            runs.append(self.make(Retrain, self.run.data, self.recipe, called, settings))
+            runs.append(self.make(Retrain, self.run.data, self.recipe, called, given))
         return runs
 
     def _scores(self, name: str, settings: Mapping[str, Any]) -> ScoreGates:
-        given: dict[str, Any] = {
-            **dict.fromkeys(PENALTIES),
-            **self.recipe.curves.model_dump(),
-            "model": self.run.reference,
-            **settings,
-        }
+        given = {**dict.fromkeys(PENALTIES), **self.recipe.curves.model_dump()}
+        given |= {"model": self.run.reference, **settings}
         return self.make(ScoreGates, self.run.data, self.recipe, name, given)
 
 

@@ -97,14 +97,11 @@ def curve(
     cuts = [(Topology.from_scores(one_kind, fraction=share), False) for share in fractions]
     if not one_kind.additive:
         cuts.append((Topology.from_scores(one_kind, threshold=0.0), True))
-    return [
-        {
-            "removed": topology.removed(kind),
-            "own_threshold": own,
-            **curve_point(prune(model, topology), questions, windows),
-        }
-        for topology, own in cuts
-    ]
+    points = []
+    for topology, own in cuts:
+        point = curve_point(prune(model, topology), questions, windows)
+        points.append({"removed": topology.removed(kind), "own_threshold": own, **point})
+    return points
 
 
 def curve_point(
