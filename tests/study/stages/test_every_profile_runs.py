@@ -44,7 +44,7 @@ def shrunk(recipe: dict[str, Any]) -> dict[str, Any]:
         "timing": {"repeats": 1, "max_questions": 4},
     }
     smaller = {name: {**recipe[name], **part} for name, part in less.items() if name in recipe}
-    for name in ("multiples", "carried", "carried_models", "random_choice"):
+    for name in ("multiples", "single_kinds", "carried", "carried_models", "random_choice"):
         if recipe.get(name):
             smaller[name] = [1]
     if "scorers" in recipe:
@@ -119,7 +119,7 @@ def test_the_papers_profile_has_all_kinds_of_runs(plan: Planner, name: str) -> N
 @pytest.mark.slow
 def test_every_kind_of_run_of_the_papers_profile(plan: Planner) -> None:
     runs = one_of_each(plan)
-    assert {run.stage for run in runs} == set(STAGES)
+    assert {run.stage for run in runs} == set(STAGES) - {"compress"}  # beyond the paper
     scorers = {run.scorer for run in runs if isinstance(run, ScoreGates)}
     assert scorers == {"random", "gain", "fisher", "leave_one_out", "l0"}
     failed = {}
