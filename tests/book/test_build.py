@@ -35,6 +35,40 @@ def test_imports_without_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+ALONE = """
+import json
+import sys
+from importlib import metadata
+from pathlib import Path
+
+lock = {line.partition("==")[0].replace("_", "-").lower() for line in open(sys.argv[1])}
+owners = {name: {o.replace("_", "-").lower() for o in of}
+          for name, of in metadata.packages_distributions().items()}
+
+class Absent:
+    def find_spec(self, name, *_):
+        top = name.partition(".")[0]
+        if top in owners and not owners[top] & (lock | {"qaprune", "setuptools", "pip"}):
+            raise ModuleNotFoundError(f"{top} is not in {sys.argv[1]}", name=top)
+
+sys.meta_path.insert(0, Absent())
+import study.build
+for page in Path("notebooks/report").glob("*.ipynb"):
+    for cell in json.loads(page.read_text())["cells"]:
+        lines = "".join(cell["source"] if cell["cell_type"] == "code" else "").splitlines()
+        for line in lines:
+            if line.startswith("from study") and not line.endswith("("):
+                exec(line)
+"""
+
+
+def test_what_makes_the_book_needs_no_more_than_its_lock() -> None:
+    command = [sys.executable, "-c", ALONE, "requirements-book.lock"]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_notebook_reads_records_and_keeps_outputs(tmp_path: Path) -> None:
     code = "from pathlib import Path; print(Path(results).is_absolute(), Path(results).name)"
     build.run_notebooks([written(tmp_path, code)], tmp_path, Path("records"))
