@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from study.frames import SERIES
 from study.linked import Runs
 from study.names import number
 from study.records.record import Record
@@ -33,11 +34,12 @@ def compressions(records: Iterable[Record]) -> pd.DataFrame:
         small = made["times"][1]
         rows.append(
             {
-                **{name: getattr(record, name) for name in ("profile", "provenance", "commit")},
+                "profile": record.profile,
+                "provenance": record.provenance,
                 "data": parameters["data"],
                 "model": runs.model_of(record),
                 "run": record.id,
-                "asked": f"{parameters['macs']:.0%} of the MACs"
+                "asked": f"{100 * parameters['macs']:g}% of the MACs"
                 if parameters["speedup"] is None
                 else f"{parameters['speedup']:g} times as fast",
                 "budget": parameters["budget"],
@@ -46,12 +48,11 @@ def compressions(records: Iterable[Record]) -> pd.DataFrame:
                 **{name: last[name] for name in ("attn", "ff", "what")},
                 **{name: small[name] for name in ("speedup", "speedup_low", "speedup_high")},
                 "timed_on": f"{small['device']}, batch size {small['batch_size']}",
-                "minutes": sum(step["seconds"] for step in made["steps"]) / 60,
+                "minutes": made["seconds"] / 60,
                 "steps": made["steps"],
             }
         )
-    columns = ["profile", "provenance", "data", "model", "run"]
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=pd.Index(columns))
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=pd.Index([*SERIES, "run"]))
 
 
 def compression_cells(rows: pd.DataFrame) -> pd.DataFrame:

@@ -20,7 +20,7 @@ _WORDS: dict[str, Split] = {
     **dict.fromkeys(("dev", "val", "valid", "validation", "test"), "dev"),
 }
 _QUESTIONS = re.compile(r"\.(jsonl?(\.gz)?|parquet)$", re.IGNORECASE)
-_TABLES = re.compile(  # which are not read
+_OTHER_FORMS = re.compile(  # of tables and of packed files, which are not read
     r"\.(arrow|csv|tsv|ndjson)$|\.(gz|bz2|xz|zst|zip|tar|tgz)$", re.IGNORECASE
 )
 SPLIT_RULE = f"a name needs one of the words {', '.join(_WORDS)}, or pass split='train' or 'dev'"
@@ -116,7 +116,7 @@ def _would_be_read(path: Path) -> bool:
     if path.is_dir():
         return any(map(_QUESTIONS.search, os.listdir(path)))
     is_copy = path.with_suffix("").exists()  # packed beside what it holds
-    return _TABLES.search(path.name) is not None and not is_copy
+    return _OTHER_FORMS.search(path.name) is not None and not is_copy
 
 
 @contextmanager

@@ -251,9 +251,9 @@ def l0(
         if settings.optimizer != "adam":
             raise SettingsError(f"a target needs optimizer='adam', not {settings.optimizer!r}")
         check_target(target, model)
-        shares = {k: real(v) for k, v in target.items()} if isinstance(target, Mapping) else {}
-        driven = {kind: f"−{shares[kind]:.0%}" if shares else "to a budget" for kind in wanted}
-        described = {"target": shares or str(target)}
+        removed = {k: real(v) for k, v in target.items()} if isinstance(target, Mapping) else {}
+        driven = {kind: f"−{removed[kind]:.0%}" if removed else "to a budget" for kind in wanted}
+        described = {"target": removed or str(target)}
     training_set = TrainingSet.of(model, dataset, windows, teacher, distillation)
     warn_if_untrained(model)
     kinds = [kind for kind in KINDS if kind in wanted]

@@ -184,6 +184,11 @@ class SideBySide:
 
     def start(self, run: StageParameters) -> None:
         """Fork a process for a run."""
+        if self.is_done(run.id):
+            command.note(
+                f"made again, as its model or scores are gone: {run.id}; on another device these "
+                "are others, and records that were built on the former stay"
+            )
         log = self.planner.run_folder / f"{run.id}.log"
         notebook = self.notebooks / f"{run.notebook}.ipynb"
         parameters = {**run.identity(), **run.place()}

@@ -93,7 +93,7 @@ def test_damaged_records_are_made_again(small: Planner, tmp_path: Path, capfd: A
 
 
 def test_what_lost_its_files_is_made_again_where_others_build_on_it(
-    small: Planner, tmp_path: Path
+    small: Planner, tmp_path: Path, capfd: Any
 ) -> None:
     work(small)
     before = events(tmp_path, "end")
@@ -107,6 +107,9 @@ def test_what_lost_its_files_is_made_again_where_others_build_on_it(
     assert work(small).failed == set()
     assert events(tmp_path, "end") == [*before, tuned, scored]
     assert (place / tuned / FINISHED).is_file()
+    said = capfd.readouterr().err
+    assert said.count("made again") == 1
+    assert f"scores are gone: {tuned};" in said
 
 
 def test_threads_are_slots(small: Planner) -> None:

@@ -1,0 +1,61 @@
+"""The table of what `compress` reached, from records whose numbers are given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from study.compressed import compression_cells, compressions, step_cells
+from study.plan.parameters import Compress
+from tests.study.synthetic import UNPRUNED_F1, dev, sweep
+
+
+def step(what: str, f1: float, attn: float) -> dict[str, Any]:
+    return {"what": what, "f1": f1, "threshold": 0.0, "attn": attn, "ff": 60.0, "seconds": 30.0}
+
+
+def test_a_row_tells_the_model_that_was_kept() -> None:
+    made = sweep()
+    tuned = next(r.id for r in made.records if r.stage == "finetune")
+    time = {"speedup": 1.9, "speedup_low": 1.8, "speedup_high": 2.0, "device": "a device"}
+    told = {
+        "steps": [step("unpruned", 80.0, 0.0), step("pruned to 50%", 78.0, 40.0)],
+        "times": [{}, {**time, "batch_size": 1}],
+        "seconds": 120.0,
+    }
+    told["steps"].append(step("distilled in 60 steps", 77.0, 40.0))
+    metrics = {"compression": {**told, "chosen": 1}, "dev": dev(75.5)}
+    made.run(Compress, metrics, model=tuned, macs=None, speedup=2.0, budget="10min")
+    rows = compressions(made.records)
+    [cells] = compression_cells(rows).to_dict("records")
+    assert cells == {
+        "asked": "2 times as fast",
+        "kept model": "pruned to 50%",
+        "F1 unpruned": f"{UNPRUNED_F1:.1f}",
+        "F1": "75.5",
+        "% attn removed": "40.0",
+        "% ff removed": "60.0",
+        "speed-up": "1.90 (1.80–2.00)",
+        "minutes": "2.0",
+    }
+    [steps] = rows["steps"]
+    assert step_cells(steps)["F1, held-out"].tolist() == ["80.0", "78.0", "77.0"]
+    assert rows["model"].iloc[0] == "minilm"
+
+
+def test_without_runs_there_are_no_rows() -> None:
+    assert compressions(sweep().records).empty
+
+
+@pytest.mark.parametrize(
+    ("macs", "words"), [(0.5, "50% of the MACs"), (0.125, "12.5% of the MACs")]
+)
+def test_what_was_asked_in_words(macs: float, words: str) -> None:
+    made = sweep()
+    tuned = next(r.id for r in made.records if r.stage == "finetune")
+    time = {"speedup": 1.0, "speedup_low": 1.0, "speedup_high": 1.0, "device": "d", "batch_size": 1}
+    told = {"steps": [step("unpruned", 80.0, 0.0)], "times": [{}, time], "seconds": 1.0}
+    metrics = {"compression": {**told, "chosen": 0}, "dev": dev(80.0)}
+    made.run(Compress, metrics, model=tuned, macs=macs)
+    assert compressions(made.records)["asked"].tolist() == [words]
