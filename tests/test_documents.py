@@ -29,7 +29,7 @@ BLOCK = re.compile(r"^```(sh|python|)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"(?<![`}])`([^`\n]+)`")  # but for roles, which Sphinx checks
 PATH = re.compile(r"[\w.-]+(/[\w.-]+)*/?")
 SUFFIXES = {".cff", ".ipynb", ".lock", ".md", ".py", ".toml", ".yml"}
-MADE = {".venv", "_generated", "out.ipynb"}
+MADE = {".venv", "_generated", "out.ipynb", "runs"}
 PLACEHOLDER = re.compile("BUCKET|DISK|FOLDER|NAME|PAGE|YOURS|…")
 
 

@@ -19,7 +19,8 @@ from qaprune_lib.data.unicode_forms import code_points, white_space
 from qaprune_lib.errors import SettingsError
 
 _PART = 2**17  # characters
-_BETWEEN_WORDS = re.compile(r"(?<=[^\W_])\s(?=[^\W_])")
+# not \s: tokenizers drop some of what Python calls white space, as U+0085, and join its neighbours
+_BETWEEN_WORDS = re.compile(r"(?<=[^\W_])[ \t\n](?=[^\W_])")
 _MARKS = {"Mn", "Mc", "Me", "Cf"}  # Unicode categories: combining marks and joiners
 _CLUSTER = regex.compile(r"\X")
 # a character that can share a cluster with its neighbour

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pytest
 import regex
 from datasets import Dataset
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
@@ -282,6 +282,7 @@ def test_windows_are_those_of_the_stock_tokenizer(
 @given(
     pieces=st.lists(texts() | st.sampled_from([*SCRIPTS, "one two\nthree <mask> 4"]), max_size=6)
 )
+@example(pieces=[f"Words{space}Words" for space in map(chr, range(0x3001)) if space.isspace()])
 @settings(max_examples=50)
 def test_a_long_text_has_the_same_tokens_in_parts(kind: str, pieces: list[str]) -> None:
     text = "begin " + "".join(pieces) + " end of it"
