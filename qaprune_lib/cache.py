@@ -7,10 +7,12 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO, TypeVar
 from uuid import uuid4
+
+from qaprune_lib.errors import SettingsError, short
 
 T = TypeVar("T")
 DIGESTS = "digests.json"
@@ -19,7 +21,23 @@ DIGESTS = "digests.json"
 
 def cache_root(folder: str | os.PathLike[str] | None = None) -> Path:
     """The given folder, else `$QAPRUNE_CACHE`, else `~/.cache/qaprune`."""
-    return Path(os.path.expanduser(folder or os.environ.get("QAPRUNE_CACHE") or "~/.cache/qaprune"))
+    chosen = folder or os.environ.get("QAPRUNE_CACHE") or "~/.cache/qaprune"
+    return output_path(os.path.expanduser(chosen))
+
+
+def output_path(path: str | os.PathLike[str]) -> Path:
+    """The absolute path of what will be written.
+
+    Raises:
+        SettingsError: nothing can stand there: no name of a file, or one below a file.
+    """
+    try:
+        target = Path(os.path.abspath(path))
+        with suppress(FileNotFoundError):
+            target.lstat()
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{short(os.fspath(path))}: cannot be written: {error}") from error
+    return target
 
 
 def sync(path: Path) -> None:
@@ -43,7 +61,7 @@ def open_atomically(path: str | os.PathLike[str]) -> Iterator[TextIO]:
 
     It gets its name where the block ends; a block that raises leaves no trace.
     """
-    target = Path(path)
+    target = output_path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{uuid4().hex}")
     try:

@@ -50,7 +50,7 @@ def make_features(
             (`markup_ids`).
         windows: their sizes; by default the task's.
         training: leave out null windows, of Natural Questions, as ``windows.null_rate`` says.
-        num_proc: processes that share the work.
+        num_proc: processes that share the work, at most 1024.
         cache_dir: where the result is kept; default ``$QAPRUNE_CACHE`` or ``~/.cache/qaprune``.
 
     Returns:
@@ -74,7 +74,7 @@ def make_features(
     >>> rows["length"][:]
     [64, 64, 64, 63]
     """
-    (num_proc,) = counts(or_none=True, num_proc=num_proc)
+    (num_proc,) = counts(or_none=True, most=1024, num_proc=num_proc)
     task = task_of(data)
     sizes = task.resolve(windows)
     if not training:

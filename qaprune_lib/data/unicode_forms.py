@@ -1,12 +1,16 @@
-"""Texts as code points: which are white space, and which differ in their Unicode form alone."""
+"""Texts as code points: which are blank, and which differ in their Unicode form alone."""
 
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 
 import numpy as np
+import regex
 
 _IS_SPACE = np.array([chr(code).isspace() for code in range(0x3002)])  # no space lies beyond
+_BLANK = regex.compile(r"[\s\p{Cc}\p{Default_Ignorable_Code_Point}]")
+_AFTER_BLANKS = 0xE1000  # no blank character lies beyond
 _LONGEST = 300  # characters that are compared
 
 
@@ -18,6 +22,33 @@ def code_points(text: str) -> np.ndarray:
 def white_space(text: str) -> np.ndarray:
     """Of each character whether it is white space."""
     return _IS_SPACE[np.minimum(code_points(text), len(_IS_SPACE) - 1)]
+
+
+def blanks(text: str) -> np.ndarray:
+    r"""Of each character whether nobody sees it alone: white space, controls, joiners.
+
+    >>> blanks("a \u200b\x00\u00e9").tolist()
+    [False, True, True, True, False]
+    """
+    return _blank_codes()[np.minimum(code_points(text), _AFTER_BLANKS)]
+
+
+def blank_tokens(text: str, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Of each token whether nobody would see it as an answer.
+
+    One that begins with white space is nothing else (`locate_tokens`).
+    """
+    start, end = np.minimum(start, len(text)), np.minimum(end, len(text))
+    seen = np.cumsum(np.append(False, ~blanks(text)))
+    return np.append(white_space(text), True)[start] | (seen[start] == seen[end])
+
+
+@lru_cache(maxsize=1)
+def _blank_codes() -> np.ndarray:
+    flags = np.zeros(_AFTER_BLANKS + 1, bool)
+    every = "".join(map(chr, (*range(0xD800), *range(0xE000, _AFTER_BLANKS))))
+    flags[[ord(char) for char in _BLANK.findall(every)]] = True
+    return flags
 
 
 def form_hint(expected: str, found: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from qaprune_lib.data.arrow_cache import column
 from qaprune_lib.data.natural_questions.example import AnswerType, Example, Span, YesNo
-from qaprune_lib.data.unicode_forms import white_space
+from qaprune_lib.data.unicode_forms import blank_tokens
 from qaprune_lib.errors import DataError, ModelError, counts
 from qaprune_lib.evaluation.n_best import rank, top_spans
 from qaprune_lib.evaluation.natural_questions import NaturalQuestionsPrediction
@@ -77,11 +77,11 @@ def decode(
         lambda number: f"question {ids[number]!r}",
     )
     contexts = dataset["context"][:]
-    # a token that begins with white space is nothing else
-    begins = np.cumsum([0, *map(len, contexts)])[windows.question]
-    is_space = white_space("".join(contexts))
-    at = np.minimum(windows.token_start + np.repeat(begins, windows.size), len(is_space) - 1)
-    windows.start[is_space[at]] = windows.end[is_space[at]] = -np.inf
+    begins = np.repeat(np.cumsum([0, *map(len, contexts)])[windows.question], windows.size)
+    is_blank = blank_tokens(
+        "".join(contexts), begins + windows.token_start, begins + windows.token_end
+    )
+    windows.start[is_blank] = windows.end[is_blank] = -np.inf
     first, last, score = best_spans(windows, max_answer_length)
     null_score = np.minimum.reduceat(windows.null, group_starts(windows.question))
     spans = top_spans(windows, max_answer_length, n_best) if n_best else [()] * len(ids)

@@ -13,7 +13,6 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -27,6 +26,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from qaprune_lib.cache import output_path
 from qaprune_lib.errors import ModelError
 from qaprune_lib.models.architecture import ARCHITECTURES, PRUNED_PREFIX, Architecture, Encoder
 from qaprune_lib.models.folder import replace_folder
@@ -155,8 +155,9 @@ class QuestionAnsweringModel(PreTrainedModel):
 
         Raises:
             ModelError: a file of that name.
+            SettingsError: no name that a folder can have.
         """
-        target = Path(os.path.abspath(save_directory))
+        target = output_path(save_directory)
         if target.exists() and not target.is_dir():
             raise ModelError(f"{target}: is a file; a model is saved into a folder")
         if kwargs.get("push_to_hub"):

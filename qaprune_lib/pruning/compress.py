@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from datasets import Dataset
 
-from qaprune_lib.cache import write_atomically
+from qaprune_lib.cache import output_path, write_atomically
 from qaprune_lib.data.tasks import task_of
 from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import DataError, SettingsError, counts
@@ -193,7 +193,7 @@ class _Work:
     """What a call has done so far, in a folder if there is one: each step's model and line."""
 
     def __init__(self, folder: str | Path | None, identity: Mapping[str, Any]) -> None:
-        self.folder = None if folder is None else Path(folder)
+        self.folder = None if folder is None else output_path(folder)
         if self.folder is None:
             return
         if (self.folder / "config.json").exists():

@@ -18,6 +18,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
+from qaprune_lib.cache import output_path
 from qaprune_lib.errors import ModelError, SettingsError
 from qaprune_lib.evaluation.logits import tokenizer_of
 from qaprune_lib.models.adopt import check_own
@@ -102,7 +103,7 @@ def export_onnx(
     tokenizer_of(model)
     check_own(model)
     _check_opset(opset)
-    target = Path(os.path.abspath(folder))
+    target = output_path(folder)
     if target.exists() and not _replaceable(target):
         raise ModelError(
             f"{target}: holds something other than an export; choose a new or an empty folder"

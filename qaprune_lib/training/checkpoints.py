@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qaprune_lib.cache import is_intact, write_atomically
+from qaprune_lib.cache import is_intact, output_path, write_atomically
 from qaprune_lib.errors import SettingsError, warn
 
 
@@ -32,11 +32,10 @@ def newest_intact_checkpoint(folder: Path) -> Path | None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder, if there is none; SettingsError where a file stands in its way."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise SettingsError(f"{folder}: a file stands where a folder must be") from error
+    """Make the folder, if there is none; SettingsError where no folder can be."""
+    if output_path(folder).is_file():
+        raise SettingsError(f"{folder}: a file stands where a folder must be")
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def claim(folder: Path, identity: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from qaprune_lib.data.squad.questions import batches, data_digest
 from qaprune_lib.data.tokens import read_texts
-from qaprune_lib.data.unicode_forms import white_space
+from qaprune_lib.data.unicode_forms import blank_tokens
 from qaprune_lib.data.windows import Asked, Task, Windows
 from qaprune_lib.errors import DataError, short
 
@@ -33,8 +33,8 @@ def _reader(backend: Tokenizer) -> Callable[[Columns], Iterator[Asked]]:
             columns["id"], columns["context"], columns["answers"], questions, strict=True
         ):
             name, context = f"question {short(identity)}", contexts[text]
-            if white_space(text)[context.start].all():
-                raise DataError(f"{name}: the tokenizer finds no token in its context")
+            if blank_tokens(text, context.start, context.end).all():
+                raise DataError(f"{name}: the tokenizer finds no token that is seen in its context")
             is_labelled = answers is not None
             yield Asked(name, question.ids, context, _first(answers), is_labelled=is_labelled)
 
