@@ -107,7 +107,8 @@ class Planner:
                     if kind != "emb"  # section 4.2.2: never pruned together with the others
                 }
                 loss = base.recipe.max_loss
-                found[data] = Selection(data, base.run.reference, loss, candidates)
+                if candidates:
+                    found[data] = Selection(data, base.run.reference, loss, candidates)
         return found
 
     def subject(self, data: str, model: str) -> Subject:

@@ -164,9 +164,10 @@ class Profile(BaseModel, frozen=True, extra="forbid"):
             raise ValueError(f"carried ({name}): it comes after no other data")
         if after is not None and not carried <= set(self.recipe_of(after, self.target).multiples):
             raise ValueError(f"carried ({name}): each has to be one of multiples of {after}")
-        if after is None and not {"attn", "ff"} & set(recipe.penalties):
+        if after is None and recipe.multiples and not {"attn", "ff"} & set(recipe.penalties):
             raise ValueError(
-                f"penalties ({name}): an operating point needs those of attn, of ff or of both"
+                f"penalties ({name}): an operating point needs those of attn, of ff or of both; "
+                "multiples: [] asks for none"
             )
 
     def chain_of(self, data: str) -> list[str]:

@@ -43,8 +43,8 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
         gates: parameters that all L0 runs share. gate_seeds: of L0 at the operating points; from
             the second on, models are retrained by `further_objectives` (default: by all).
         penalties: λ of the L0 runs that an operating point is chosen from, by kind of gate; a run
-            for each of penalty_seeds (default: gate_seeds). Without any, and on data that come
-            `after` other data, the point is that of the other data.
+            for each of penalty_seeds (default: gate_seeds). Without any, on data that come `after`
+            other data, the point is that of the other data; elsewhere there is none.
         studies: further L0 runs, each with what it changes; at the operating point where they name
             no penalty.
         max_loss: F1 points that the operating point may lose.
