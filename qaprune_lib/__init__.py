@@ -31,11 +31,13 @@ if TYPE_CHECKING:
     from qaprune_lib.pruning.export import export_onnx
     from qaprune_lib.pruning.slicing import prune
     from qaprune_lib.scorers.scores import GateScores
+    from qaprune_lib.training.objectives import Distillation
     from qaprune_lib.training.train import finetune, retrain
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "Distillation": "training.objectives",
     "GateScores": "scorers.scores",
     "MACs": "pruning.budget",
     "Masks": "gates.masks",
@@ -62,6 +64,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Distillation",
     "GateScores",
     "MACs",
     "Masks",

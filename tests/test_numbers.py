@@ -101,6 +101,7 @@ SHARES: dict[str, Callable[..., Any]] = {
     "penalty": lambda penalty: l0(penalty={"attn": penalty}),
     "weight": lambda **how: Distillation(**how),
     "temperature": lambda **how: Distillation(**how),
+    "hidden": lambda **how: Distillation(**how),
 }
 
 

@@ -158,6 +158,11 @@ class Topology(SavedValue):
         rows = (self.emb,) if kind == "emb" else getattr(self, kind)
         return tuple(_to_indices(text, size) for text in rows)
 
+    def embedding_places(self, other: Topology) -> list[int]:
+        """Where its embedding dimensions stand among those of one that keeps them all."""
+        (ours,), (theirs,) = self.kept("emb"), other.kept("emb")
+        return [theirs.index(dimension) for dimension in ours]
+
     def mask(self, kind: str) -> np.ndarray:
         """Boolean array of the shape of that kind's gates, True where a slice stays."""
         kept = self.kept(kind)

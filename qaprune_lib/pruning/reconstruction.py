@@ -115,7 +115,8 @@ def reconstruct(
     mended.tokenizer, mended.compute_dtype = small.tokenizer, small.compute_dtype
     ours, theirs = Encoder(mended), Encoder(frozen_copy(full))
     depth = ours.shape.n_layers
-    at = torch.tensor(_places(small, full), device=small.device)
+    places = Topology.of(small).embedding_places(Topology.of(full))
+    at = torch.tensor(places, device=small.device)
     below: list[Any] = [None] * len(batches)
     below_theirs: list[Any] = [None] * len(batches)
     found: list[Mended] = []
@@ -191,12 +192,6 @@ def _mend(
     if after < before:
         _add(module, change)
     return before, min(before, after)
-
-
-def _places(small: QuestionAnsweringModel, full: QuestionAnsweringModel) -> list[int]:
-    """Where the embedding dimensions of the small model stand among those of the full one."""
-    (ours,), (theirs,) = Topology.of(small).kept("emb"), Topology.of(full).kept("emb")
-    return [theirs.index(dimension) for dimension in ours]
 
 
 class _LeastSquares:

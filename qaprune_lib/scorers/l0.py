@@ -240,6 +240,8 @@ def l0(
     18
     """
     settings = _with_hyperparameters(settings or GateSettings(), hyperparameters)
+    if distillation is not None and distillation.hidden:
+        raise SettingsError("gates are driven by logits: distillation takes no hidden= here")
     if (penalty is None) == (target is None):
         raise SettingsError("pass either penalty= (λ of each kind) or target= (what to remove)")
     if target is None:

@@ -63,19 +63,27 @@ class Distillation:
     w = 1, T = 1. Batches must bring the teacher's logits under the names of `teacher_column`,
     [batch, length] or, of the answer type, [batch, 5].
 
+    hidden: of `retrain`, adds so many times the distance of the layers' outputs to those of the
+    model that was pruned (`qaprune_lib.training.hidden`); not in the paper.
+
     Raises:
-        SettingsError: w outside of [0, 1], or a temperature that is not positive.
+        SettingsError: w outside of [0, 1], a temperature that is not positive, or a negative
+            `hidden`.
     """
 
     weight: float = 1.0
     temperature: float = 1.0
+    hidden: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= (weight := real(self.weight)) <= 1:
             raise SettingsError(f"distillation weight={short(self.weight)} must be between 0 and 1")
         if not 0 < (temperature := real(self.temperature)) < math.inf:
             raise SettingsError(f"temperature={short(self.temperature)} must be a positive number")
-        for name, value in (("weight", weight), ("temperature", temperature)):
+        if not 0 <= (hidden := real(self.hidden)) < math.inf:
+            raise SettingsError(f"hidden={short(self.hidden)} must be a finite number, 0 or more")
+        checked = {"weight": weight, "temperature": temperature, "hidden": hidden}
+        for name, value in checked.items():
             object.__setattr__(self, name, value)
 
     def __call__(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from qaprune_lib.data.tasks import QuestionData
 from qaprune_lib.data.windows import Windows
 from qaprune_lib.models import QuestionAnsweringModel
+from qaprune_lib.training.hidden import HiddenStates
 from qaprune_lib.training.objectives import Distillation
 from qaprune_lib.training.settings import TrainingSettings, with_hyperparameters
 from qaprune_lib.training.trainer import SpanTrainer, dropout_set
@@ -69,7 +71,8 @@ def retrain(
 
     The paper's teacher is the unpruned model; one with another tokenizer reads the same text in
     windows of its own. Arguments, result and errors as `finetune`; the default of `distillation`
-    replaces the cross-entropy altogether (w = 1, T = 1).
+    replaces the cross-entropy altogether (w = 1, T = 1). `Distillation(hidden=1.0)` distils the
+    layers' outputs too, from the model that was pruned.
 
     >>> from qaprune_lib import load_model, load_squad
     >>> model, train = load_model("embedded-small", device="cpu"), load_squad("embedded")["train"]
@@ -95,8 +98,12 @@ def _train(
 ) -> QuestionAnsweringModel:
     training_set = TrainingSet.of(model, dataset, windows, teacher, distillation)
     trained = copy.deepcopy(model)
-    with dropout_set(trained, settings.dropout):
-        trainer = SpanTrainer(trained, training_set, settings, folder, description)
+    with ExitStack() as stack:
+        stack.enter_context(dropout_set(trained, settings.dropout))
+        hidden = None
+        if teacher is not None and distillation is not None and distillation.hidden:
+            hidden = stack.enter_context(HiddenStates(trained, teacher).watched())
+        trainer = SpanTrainer(trained, training_set, settings, folder, description, hidden=hidden)
         report = trainer.run({"settings": asdict(settings)})
     trained.training_report = report
     return trained.to(model.device).eval()  # type: ignore[arg-type]

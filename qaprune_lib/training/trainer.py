@@ -31,7 +31,13 @@ from qaprune_lib.data.batching import LABELS, length_grouped_order
 from qaprune_lib.errors import DataError, ModelError, SettingsError
 from qaprune_lib.progress import tqdm
 from qaprune_lib.training.checkpoints import claim, make_folder, newest_intact_checkpoint
-from qaprune_lib.training.objectives import TARGETS, model_inputs, teacher_column
+from qaprune_lib.training.hidden import HiddenStates
+from qaprune_lib.training.objectives import (
+    TARGETS,
+    Distillation,
+    model_inputs,
+    teacher_column,
+)
 from qaprune_lib.training.settings import TrainingSettings
 from qaprune_lib.training.training_set import TrainingSet
 
@@ -88,6 +94,7 @@ class SpanTrainer(Trainer):
         settings: hyper-parameters.
         folder: where checkpoints are kept, or None for a run that keeps none.
         description: of the progress bar.
+        hidden: the states that are distilled beside the logits, if any.
         optimizer: by default AdamW.
         device: where it trains; by default the model's.
     """
@@ -100,9 +107,11 @@ class SpanTrainer(Trainer):
         folder: Path | None,
         description: str,
         *,
+        hidden: HiddenStates | None = None,
         optimizer: torch.optim.Optimizer | None = None,
         device: torch.device | None = None,
     ) -> None:
+        self.hidden = hidden
         features = training_set.features
         if len(features) == 0:
             raise DataError("the training data is empty: not one window to train on")
@@ -241,7 +250,11 @@ class SpanTrainer(Trainer):
         num_items_in_batch: Any = None,
     ) -> torch.Tensor:
         """Mean of the objective over the windows of a micro-batch."""
-        return self.training_set.objective(model(**model_inputs(inputs)), inputs).mean()
+        objective = self.training_set.objective
+        loss = objective(model(**model_inputs(inputs)), inputs)
+        if self.hidden is not None and isinstance(objective, Distillation):
+            loss = loss + objective.hidden * self.hidden.distance(inputs)
+        return loss.mean()
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
