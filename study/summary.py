@@ -12,6 +12,7 @@ from study.claims.curve import MAX_LOSS
 from study.claims.estimate import MARGIN
 from study.command import command, parser, say
 from study.curve_tables import curve_cells, removable_shares
+from study.figures.front import PICTURE, write_front
 from study.frames import KINDS, SERIES, curve_points, scored_models
 from study.markup import HOST
 from study.names import f1_of_curves, f1_of_dev, place_of
@@ -89,10 +90,14 @@ def main(arguments: Sequence[str] | None) -> None:
     line = parser("summary", __doc__, "results")
     line.add_argument("profile", nargs="?", help="name of a profile")
     line.add_argument("--findings", action="store_true", help="three lines, of measured records")
+    line.add_argument("--picture", action="store_true", help=f"draw {PICTURE} anew")
     options = line.parse_args(arguments)
-    if not (options.profile or options.findings):
-        line.error("name a profile, or ask for --findings")
+    if not (options.profile or options.findings or options.picture):
+        line.error("name a profile, or ask for --findings or the --picture")
     records = read_records(Path(options.results))
+    if options.picture:
+        write_front(records, PICTURE)
+        return
     own = [record for record in records if record.profile == options.profile]
     if not (own or options.findings):
         raise RecordError(f"{options.results}: no records of profile {options.profile}")

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from functools import reduce
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 import qaprune_lib as qp
 from qaprune_lib import cli
 from study.__main__ import COMMANDS
+from study.figures.front import INK, PICTURE, front_figure
 from study.records.record import read_records
 from study.summary import findings
 
@@ -30,6 +32,7 @@ SPAN = re.compile(r"(?<![`}])`([^`\n]+)`")  # but for roles, which Sphinx checks
 PATH = re.compile(r"[\w.-]+(/[\w.-]+)*/?")
 SUFFIXES = {".cff", ".ipynb", ".lock", ".md", ".py", ".toml", ".yml"}
 MADE = {".venv", "_generated", "out.ipynb", "runs"}
+DESCRIPTION = "{http://purl.org/dc/elements/1.1/}description"
 PLACEHOLDER = re.compile("BUCKET|DISK|FOLDER|NAME|PAGE|YOURS|…")
 
 
@@ -169,6 +172,15 @@ def test_the_findings_are_those_of_the_records() -> None:
     """README's lines under "What has been measured": `python -m study summary --findings`."""
     found = findings(read_records(ROOT / "results"))
     assert "\n".join(found) in DOCUMENTS["README.md"]
+
+
+def test_the_picture_is_that_of_the_records() -> None:
+    """README's picture, and the same in the dark: `python -m study summary --picture`."""
+    records = read_records(ROOT / "results")
+    for name, ink in INK.items():
+        [told] = ElementTree.parse(ROOT / PICTURE.with_name(name)).iter(DESCRIPTION)
+        assert told.text == front_figure(records, ink).alt
+        assert f"book/_static/{name}" in DOCUMENTS["README.md"]
 
 
 def test_memory_and_speed_of_reading_are_measured() -> None:
