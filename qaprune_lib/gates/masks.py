@@ -138,6 +138,14 @@ def apply_masks(
     check_unwrapped(model)
     encoder, topology = Encoder(model), Topology.of(model)
     masks.check(topology, values=check_values)
+    relative_norm = encoder.relative_norm()
+    if masks.emb is not None:
+        encoder.check_embedding_gates()
+        if relative_norm is not None and masks.emb.dim() > 1:
+            raise GateError(
+                "relative positions are the same for all examples of a batch, so embedding gates "
+                "cannot differ by example: run one example at a time"
+            )
     consumed, expected, thread = set[str](), set[str](), get_ident()
 
     def verify(*_: Any) -> None:
@@ -191,6 +199,9 @@ def apply_masks(
             is_norm = isinstance(module, nn.LayerNorm)
             hook = _gated_norm(gates, embedding_norm) if is_norm else _scale_output(gates)
             register("emb at the embeddings", module, hook, after=True)
+            if relative_norm is not None:
+                hook = _gated_norm(gates, embedding_norm)
+                register("emb at relative positions", relative_norm, hook, after=True)
         # a pass that failed half-way must not count for the next one
         hooks.callback(model.register_forward_pre_hook(clear).remove)
         hooks.callback(model.register_forward_hook(verify).remove)

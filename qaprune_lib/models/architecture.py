@@ -6,14 +6,14 @@ A new architecture that is built like these is one more row of `ARCHITECTURES`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from qaprune_lib.errors import ModelError
+from qaprune_lib.errors import GateError, ModelError
 from qaprune_lib.models.heads import head_of
 
 KINDS = ("attn", "ff", "emb")
@@ -74,8 +74,12 @@ class Architecture:
         token_types: whether it has them; another model would swallow them without a word.
         layers, embeddings, embeddings_norm, positions, embeddings_project: in the base model; the
             last is the layer from a smaller embedding, if there is one.
+        relative_positions: a table that every layer projects as it does hidden states, and the norm
+            behind it.
+        obstacles: modules with which embedding dimensions cannot be gated.
+        usual: how pretrained models differ from the configuration's defaults, for timing.
         attention: in a layer (as all that follow), what a layer without heads skips.
-        per_head: projections of which each head has rows.
+        per_head: projections of which each head has rows; those that a model lacks are passed over.
         attention_output: the projection of which each head has columns.
         head_count, attention_width: attributes of the module `attention`.
         shared_bias: where all layers share a bias of each head, computed once: its place among the
@@ -98,6 +102,9 @@ class Architecture:
     embeddings_norm: str = "embeddings.LayerNorm"
     positions: str = "embeddings.position_embeddings"
     embeddings_project: str = "embeddings_project"
+    relative_positions: tuple[str, str] | None = None
+    obstacles: tuple[str, ...] = ()
+    usual: Mapping[str, Any] = field(default_factory=dict)
     attention: str = "attention.self"
     per_head: tuple[str, ...] = (
         "attention.self.query",
@@ -157,6 +164,31 @@ ARCHITECTURES: Mapping[str, Architecture] = {
             output="ffn.lin2",
             attention_norm="sa_layer_norm",
             output_norm="output_layer_norm",
+        ),
+        Architecture(
+            "deberta-v2",  # and v3
+            "DebertaV2ForQuestionAnswering",
+            relative_positions=("encoder.rel_embeddings", "encoder.LayerNorm"),
+            obstacles=("encoder.conv", "embeddings.embed_proj"),
+            usual={
+                "relative_attention": True,
+                "pos_att_type": ["p2c", "c2p"],
+                "share_att_key": True,
+                "norm_rel_ebd": "layer_norm",
+                "position_buckets": 256,
+                "position_biased_input": False,
+                "type_vocab_size": 0,
+            },
+            per_head=tuple(
+                f"attention.self.{name}"
+                for name in (
+                    "query_proj",
+                    "key_proj",
+                    "value_proj",
+                    "pos_key_proj",
+                    "pos_query_proj",
+                )
+            ),
         ),
     )
 }
@@ -234,8 +266,29 @@ class Encoder:
         path = names.embeddings_project if is_projected else names.embeddings_norm
         return self.base.get_submodule(path)
 
+    def relative_norm(self) -> nn.Module | None:
+        """The norm behind relative positions, if there is one."""
+        paths = self.architecture.relative_positions
+        if paths is None or not all(_has(self.base, path) for path in paths):
+            return None
+        return self.base.get_submodule(paths[1])
+
+    def check_embedding_gates(self) -> None:
+        """GateError if embedding dimensions cannot be gated in this model."""
+        found = [path for path in self.architecture.obstacles if _has(self.base, path)]
+        table, _ = self.architecture.relative_positions or ("", "")
+        if table and _has(self.base, table) and self.relative_norm() is None:
+            found.append(f"{table} without a norm")
+        if found:
+            raise GateError(
+                f"embedding dimensions cannot be gated in a {self.architecture.model_type} with "
+                f"{found[0]}; heads and activations can"
+            )
+
     def longest_input(self) -> int:
         """How many tokens the model has positions for."""
+        if not _has(self.base, self.architecture.positions):
+            return int(self.model.config.max_position_embeddings)
         table = cast(nn.Embedding, self.base.get_submodule(self.architecture.positions))
         # RoBERTa's and MPNet's positions start after their padding index
         used = 0 if table.padding_idx is None else table.padding_idx + 1
@@ -254,13 +307,27 @@ class Encoder:
         )
         for layer in range(len(self.layers)):
             for path, rows, columns in of_layer:
+                if path in paths.per_head and not _has(self.layers[layer], path):
+                    continue
                 yield Part(f"{prefix}.{paths.layers}.{layer}.{path}", layer, rows, columns)
         if isinstance(self.embedding_output(), nn.Linear):
             yield Part(f"{prefix}.{paths.embeddings_project}", 0, "emb", None)
         else:
             yield Part(f"{prefix}.{paths.embeddings_norm}", 0, "emb", None)
+            (width,) = cast(nn.LayerNorm, self.embedding_output()).normalized_shape
             for name, table in self.base.get_submodule(paths.embeddings).named_children():
-                if isinstance(table, nn.Embedding):
+                if isinstance(table, nn.Embedding) and table.embedding_dim == width:
                     yield Part(f"{prefix}.{paths.embeddings}.{name}", 0, None, "emb")
+        if paths.relative_positions is not None:
+            table_path, norm = paths.relative_positions
+            for path, which in ((table_path, (None, "emb")), (norm, ("emb", None))):
+                if _has(self.base, path):
+                    yield Part(f"{prefix}.{path}", 0, *which)
         for name in head_of(self.model).layers:
             yield Part(name, 0, None, "emb")
+
+
+def _has(module: nn.Module, path: str) -> bool:
+    for name in path.split("."):
+        module = getattr(module, name, None)  # type: ignore[assignment]
+    return isinstance(module, nn.Module)

@@ -80,6 +80,8 @@ def resize(model: PreTrainedModel, topology: Topology) -> None:
     """Replace, in place, all modules whose size differs from what is kept; weights are new."""
     encoder = Encoder(model)
     paths, shape = encoder.architecture, encoder.shape
+    if len(topology.kept("emb")[0]) < shape.d_embedding:
+        encoder.check_embedding_gates()
     widths = {
         "attn": [n * shape.head_size for n in topology.counts("attn")],
         "ff": topology.counts("ff"),

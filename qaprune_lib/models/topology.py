@@ -186,7 +186,10 @@ class Topology(SavedValue):
         return heads + sum(self.counts("ff")) * (2 * d + 1) + self.shape.n_layers * 6 * d
 
     def macs(self, length: int) -> int:
-        """Multiply-accumulates of the encoder's layers for one sequence of `length` tokens."""
+        """Multiply-accumulates of the encoder's layers for one sequence of `length` tokens.
+
+        Without those of DeBERTa's relative positions, which every head has too.
+        """
         (d,), size = self.counts("emb"), self.shape.head_size
         per_head = length * 4 * d * size + 2 * length * length * size
         return sum(self.counts("attn")) * per_head + sum(self.counts("ff")) * 2 * d * length

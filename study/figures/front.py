@@ -52,9 +52,9 @@ def front_figure(records: Iterable[Record], ink: str) -> Drawing:
         axes = figure.subplots()
         base = TABLE_2.rows[0]
         for name, retrained, marker in (("retrained", True, "o"), ("not retrained", False, "s")):
-            rows = [row for row in TABLE_2.rows[1:] if row.retrained == retrained]
-            speed = [base.seconds / row.seconds for row in rows]
-            lost = [base.f1 - row.f1 for row in rows]
+            printed = [row for row in TABLE_2.rows[1:] if row.retrained == retrained]
+            speed = [base.seconds / row.seconds for row in printed]
+            lost = [base.f1 - row.f1 for row in printed]
             label = f"paper: BERT-large, SQuAD 2.0, {name} (published)"
             plot(axes, speed, lost, Look(ink, marker, "none"), label, markerfacecolor="none")
         for then, look in METHOD.items():
@@ -63,9 +63,8 @@ def front_figure(records: Iterable[Record], ink: str) -> Drawing:
                 label = f"ours: {_of(rows)}, {then}"
                 plot(axes, rows["speedup"], rows["lost"], look, label)
         if len(calls):
-            lost = calls["unpruned_f1"] - calls["f1"]
             label = f"ours: {_of(calls)}, compress in one call"
-            plot(axes, calls["speedup"], lost, COMPRESS, label)
+            plot(axes, calls["speedup"], calls["unpruned_f1"] - calls["f1"], COMPRESS, label)
         axes.axhline(0, color=ink, linewidth=0.8)
         axes.set(xlabel="speed-up (× unpruned)", ylabel="F1 points lost", xlim=(0.95, None))
         axes.invert_yaxis()

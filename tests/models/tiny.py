@@ -26,6 +26,7 @@ from transformers import (
 
 from qaprune_lib.data.natural_questions.documents import MARKUP
 from qaprune_lib.models import (
+    ARCHITECTURES,
     ModelShape,
     QuestionAnsweringModel,
     Task,
@@ -95,6 +96,11 @@ TINY = {
     "distilbert": Tiny(
         lambda: _of_bert(DistilBertTokenizer),
         config={"dropout": 0.0, "attention_dropout": 0.0, "qa_dropout": 0.0},
+    ),
+    "deberta-v2": Tiny(
+        attentions=("eager",),
+        tasks=("squad",),
+        config={**ARCHITECTURES["deberta-v2"].usual, "position_buckets": 8},
     ),
 }
 # the other two differ from RoBERTa by name alone

@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from transformers import BertConfig
 
 from qaprune_lib.errors import ModelError, SettingsError, TopologyError
-from qaprune_lib.models.architecture import ARCHITECTURES, ModelShape
+from qaprune_lib.models.architecture import ARCHITECTURES, Encoder, ModelShape
 from qaprune_lib.models.pruned import QuestionAnsweringModel, full_class
 from qaprune_lib.models.topology import Topology
 from qaprune_lib.pruning import latency
@@ -148,10 +148,15 @@ def test_layers_are_timed_with_all_that_their_model_gives_them() -> None:
     ids = torch.randint(5, 1000, (2, 7))
     for model_type, bias in (("bert", None), ("mpnet", (2, 2, 7, 7))):
         model = latency._resized(SHAPE, model_type, {}, 7)
-        args, _ = latency._layer_inputs(model, ids)
+        (args, _), output = latency._around_layer(model, ids)
+        assert (output[0] if isinstance(output, tuple) else output).shape == args[0].shape
         assert args[0].shape == (2, 7, SHAPE.d_embedding)
         shared = model.config.model_type == "mpnet" and args[2].shape
         assert (shared or None) == bias
+        # without its layers the model computes the rest, and no layer
+        Encoder(model).layers[0].forward = lambda *_, given=output, **__: given  # type: ignore[method-assign]
+        with torch.inference_mode():
+            latency._whole_model(model, ids)()
 
 
 def test_what_cannot_be_measured_is_refused() -> None:
