@@ -41,10 +41,28 @@ def profile_status(
             found.append(RunStatus(run, "missing"))
             continue
         try:
-            found.append(RunStatus(run, "complete", read_record(path)))
+            record = read_record(path)
         except RecordError as error:
             found.append(RunStatus(run, f"damaged: {error}"))
+            continue
+        if (other := _made_again(planner, record)) is None:
+            found.append(RunStatus(run, "complete", record))
+        else:
+            state = f"outdated: {other} was made again since, with other weights; delete its record"
+            found.append(RunStatus(run, state))
     return found
+
+
+def _made_again(planner: Planner, record: Record) -> str | None:
+    """A run that the record was built on, and that has other weights by now."""
+    for run, weights in record.built_on.items():
+        try:
+            now = read_record(planner.record_file(run)).metrics.get("weights", weights)
+        except RecordError:
+            continue
+        if now != weights:
+            return run
+    return None
 
 
 def unplanned(planner: Planner, points: Mapping[str, OperatingPoint] | None = None) -> list[str]:

@@ -69,6 +69,7 @@ class Record(BaseModel, frozen=True, extra="forbid"):
         source: where the questions came from: "embedded", a Hub id, or the names of files.
         data_digest: of the questions that were used.
         provenance: "embedded" numbers are of the generated corpus.
+        built_on: the weights' digests of the models that it read, by their runs' ids.
     """
 
     name: Name
@@ -85,6 +86,7 @@ class Record(BaseModel, frozen=True, extra="forbid"):
     source: str
     data_digest: Hexadecimal
     provenance: Provenance
+    built_on: dict[str, Hexadecimal] = {}
 
     if not TYPE_CHECKING:  # mypy takes the signature from the fields
 
@@ -203,11 +205,12 @@ def read_records(root: Path) -> list[Record]:
 
 
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:
-    """One row for each record, without packages; nested values as `metrics.dev.f1`."""
+    """One row for each record, but for packages and `built_on`; nested as `metrics.dev.f1`."""
     import pandas as pd
 
-    rows = [record.model_dump(exclude={"packages"}) for record in records]
-    plain = [n for n in Record.model_fields if n not in ("parameters", "metrics", "packages")]
+    rows = [record.model_dump(exclude={"packages", "built_on"}) for record in records]
+    nested = ("parameters", "metrics", "packages", "built_on")
+    plain = [name for name in Record.model_fields if name not in nested]
     return pd.json_normalize(rows) if rows else pd.DataFrame(columns=pd.Index(plain))
 
 

@@ -120,9 +120,10 @@ class StageRun(Generic[P]):
     def finish(self, metrics: Mapping[str, Any]) -> Path:
         """Drop the checkpoints, mark the folder, and write the record; returns its path."""
         parameters = self.parameters
-        weights = self.folder / "model" / "model.safetensors"
-        if weights.is_file():  # so that a model made again elsewhere can be told from this one
-            metrics = {**metrics, "weights": file_digest(weights)}
+        # so that a model that is made again elsewhere can be told from this one
+        if own := _weights(self.folder):
+            metrics = {**metrics, "weights": own}
+        upstream = {run: _weights(artifacts(parameters) / run) for run in parameters.upstream()}
         record = Record(
             name=parameters.name,
             stage=parameters.stage,
@@ -134,6 +135,7 @@ class StageRun(Generic[P]):
             seconds=time.perf_counter() - self.clock,
             source=self.source,
             data_digest=self.questions.digest,
+            built_on={run: weights for run, weights in upstream.items() if weights},
             **self.made,
         )
         shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
@@ -141,6 +143,12 @@ class StageRun(Generic[P]):
             write_digests(self.folder, made)
         write_atomically(self.folder / FINISHED, f"{record.id}\n")
         return write_record(project_path(parameters.results), record)
+
+
+def _weights(folder: Path) -> str | None:
+    """The digest of the model that a run left, if it left one."""
+    weights = folder / "model" / "model.safetensors"
+    return file_digest(weights) if weights.is_file() else None
 
 
 def artifacts(parameters: StageParameters) -> Path:

@@ -114,3 +114,19 @@ def test_runs_that_the_profile_does_not_ask_for_are_listed(
     # what follows from a selection cannot be told from what was made by hand without it
     complete.record_file(complete.selections()["squad2"].id).unlink()
     assert unplanned(complete) == []
+
+
+def test_a_record_on_other_weights_than_its_base_has_by_now_is_named(
+    complete: Planner, arguments: list[str], tmp_path: Path, capsys: Any
+) -> None:
+    tuned, scored, *_ = complete.plan()
+    results, at = tmp_path / "results", {"commit": "0123456789abcdef"}
+    for weights, lacking in (("aa" * 32, 0), ("bb" * 32, 1)):
+        write_record(results, record(tuned, {**METRICS, "weights": weights}, **at))
+        if not lacking:
+            built = record(scored, METRICS, **at).model_copy
+            write_record(results, built(update={"built_on": {tuned.id: weights}}))
+        assert main(arguments) == lacking
+    [line] = [x for x in capsys.readouterr().out.splitlines() if x.startswith("outdated")]
+    assert scored.id in line
+    assert f"{tuned.id} was made again" in line
