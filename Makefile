@@ -16,7 +16,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help reproduce book links status test coverage test-slurm lint install lock clean
+.PHONY: help reproduce book links status test test-quick coverage test-slurm lint install lock clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,14 @@ test: lint ## lint, check types, run all tests (JOBS=2 processes)
 	@echo "==> tests"
 	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
 		$(RUN) -m pytest -n $(JOBS) --dist worksteal --durations 10
+
+QUICK := data models gates evaluation training scorers pruning
+
+test-quick: $(STAMP) ## tests of the library alone: no slow ones, few examples of each property
+	@echo "==> left out: lint, slow tests, doctests, the study, the book; 5 examples of a property"
+	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HYPOTHESIS_PROFILE=quick \
+		$(RUN) -m pytest -n $(JOBS) --dist worksteal -q -m 'not slow and not gpu' \
+		$(addprefix tests/,$(QUICK))
 
 coverage: $(STAMP) ## run all tests, then say which lines none has reached
 	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
