@@ -51,6 +51,8 @@ NASTY: tuple[Any, ...] = (
     *("\ud800", "\u202egnp.exe", "e\u0301", "<script>alert(1)</script>", "{{ 7 * 7 }}", "!!python"),
 )
 
+NAMES = ("name", "results", "runs", "source", "folder", "model", "scorer", "kinds", "seed", "data")
+
 
 def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Paths of all parts of a JSON value."""
@@ -61,16 +63,20 @@ def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def edited(value: Any, chance: random.Random) -> Any:
-    """A JSON value of which one part is gone, there twice, moved or something nasty."""
+    """A JSON value of which one part is gone, new, there twice, moved or something nasty."""
     *path, last = chance.choice(places(value)[1:] or [(0,)])
     part = value
     for key in path:
         part = part[key]
-    match chance.choice(("nasty", "nasty", "nasty", "gone", "deep", "twice", "other")):
+    match chance.choice(("nasty", "nasty", "nasty", "gone", "new", "deep", "twice", "other")):
         case "nasty":
             part[last] = chance.choice(NASTY)
         case "gone":
             del part[last]
+        case "new":
+            inner = part[last] if isinstance(part[last], dict) else part
+            if isinstance(inner, dict):
+                inner[chance.choice(NAMES)] = chance.choice(NASTY)
         case "deep":
             for _ in range(chance.choice((5, 500))):
                 part[last] = [part[last]]
@@ -269,7 +275,10 @@ def change_profile(folder: Path, chance: random.Random) -> str:
 
 def use_profile(folder: Path) -> None:
     profile = read_profile(folder / "profile.yml")
-    for run in Planner(profile, results=str(folder / "results")).plan({}):
+    planner = Planner(profile, str(folder / "results"), str(folder / "runs"))
+    for run in planner.plan({"squad2": {"attn": 0.1, "ff": 1e-3}}):
+        assert run.results == str(folder / "results")
+        assert run.runs == str(folder / "runs")
         place = (folder / "results" / f"{run.id}.json").resolve()
         assert place.is_relative_to(folder.resolve())
 

@@ -15,7 +15,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from qaprune_lib.errors import SettingsError
 from study.plan.parameters import (
+    PLACE,
     Compress,
     DecodeTime,
     Finetune,
@@ -135,6 +137,11 @@ class Planner:
         self, stage: type[Stage], data: str, recipe: Recipe, name: str, settings: Mapping[str, Any]
     ) -> Stage:
         """A run of a stage, by the name under which it was recorded, or else first planned."""
+        if own := sorted(PLACE & settings.keys()):
+            raise SettingsError(
+                f"profile {self.profile.name}: {own[0]} is no setting of a stage ({stage.stage}): "
+                "where a run reads and writes is said by the profile and by its call; leave it out"
+            )
         questions = self.profile.data[data].parameters()
         if questions["source"] is None and not questions["origin"]:
             self.profile.check_sources()
@@ -191,8 +198,8 @@ class Planner:
             settings = {**base.recipe.finetune, "model": base.run.model, **changes}
             name = f"tuning/{data}/{base.called}/{words(changes)}"
             yield self.make(Finetune, data, base.recipe, name, settings)
-        for settings in base.recipe.scorers:
-            yield base.score(settings)
+        for scorer in base.recipe.scorers:
+            yield base.score(scorer)
         for kind, penalties in base.recipe.penalties.items():
             for penalty in penalties:
                 yield from base.sweep(kind, penalty)

@@ -27,6 +27,13 @@ class Curves(BaseModel, frozen=True, extra="forbid"):
     curve_questions: Count | None = None
 
 
+class Scorer(BaseModel, frozen=True, extra="allow"):
+    """Parameters of `ScoreGates`, or arguments of the scorer; these two name the run."""
+
+    scorer: Word
+    kinds: list[Kind] = []
+
+
 class Recipe(BaseModel, frozen=True, extra="forbid"):
     """What is done with one model on one data set.
 
@@ -39,7 +46,7 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
         finetune: parameters of `Finetune`; a run for each of finetune_seeds.
         tuning: what `finetune` was chosen from by F1 on held-out questions: a run for each.
         curves: sparsity curves.
-        scorers: parameters of `ScoreGates`, or arguments of the scorer; a run each, without L0.
+        scorers: a run each, without L0.
         gates: parameters that all L0 runs share. gate_seeds: of L0 at the operating points; from
             the second on, models are retrained by `further_objectives` (default: by all).
         penalties: λ of the L0 runs that an operating point is chosen from, by kind of gate; a run
@@ -70,7 +77,7 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
     finetune_seeds: list[Seed] = Field(default=[0], min_length=1)
     tuning: list[Settings] = []
     curves: Curves = Curves()
-    scorers: list[Settings] = []
+    scorers: list[Scorer] = []
     gates: Settings = {}
     gate_seeds: list[Seed] = Field(default=[0], min_length=1)
     penalties: dict[Kind, Annotated[list[NotNegative], Field(min_length=1)]] = {}

@@ -18,7 +18,7 @@ from study.plan.parameters import (
     ScoreGates,
     StageParameters,
 )
-from study.plan.recipe import Curves, Recipe
+from study.plan.recipe import Curves, Recipe, Scorer
 
 OperatingPoint = Mapping[str, float]
 """λ of each kind of gate."""
@@ -49,12 +49,13 @@ class Subject:
         """What the names of its operating points begin with."""
         return f"{self.table}/{self.run.data}/{self.called}"
 
-    def score(self, settings: Mapping[str, Any]) -> ScoreGates:
+    def score(self, scorer: Scorer) -> ScoreGates:
         """A run of a scorer; what is no parameter of the stage is an argument of the scorer."""
+        settings = scorer.model_dump(exclude_unset=True)
         known = {name: v for name, v in settings.items() if name in ScoreGates.model_fields}
         options = {name: v for name, v in settings.items() if name not in known}
-        figure = FIGURES.get(tuple(settings.get("kinds", ())), "figures")
-        name = "-".join([str(settings["scorer"]), *([words(options)] if options else [])])
+        figure = FIGURES.get(tuple(scorer.kinds), "figures")
+        name = "-".join([scorer.scorer, *([words(options)] if options else [])])
         place = f"{figure}/{self.run.data}/{self.called}/{name}"
         return self._scores(place, {**known, **({"options": options} if options else {})})
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from qaprune_lib.errors import SettingsError
 from study.plan.parameters import (
+    PLACE,
     STAGES,
     Compress,
     DecodeTime,
@@ -226,13 +227,22 @@ def test_without_penalties_and_multiples_nothing_is_selected() -> None:
         ({"gates": {"dropout": "yes"}}, "dropout: .*boolean"),
         ({"provenance": "measured", "data": {"squad2": {}}}, "data 'squad2' has no source"),
         ({"provenance": "measured"}, "provenance='measured' with source='embedded'"),
+        *(
+            ({part: {name: "/elsewhere"}}, f"small: {name} is no setting of a stage")
+            for part in ("finetune", "gates", "retrain", "timing")
+            for name in PLACE
+        ),
+        ({"scorers": [{"scorer": "gain", "runs": "x"}]}, r"runs is no setting of a stage \(score"),
+        ({"tuning": [{"results": "x"}]}, "results is no setting"),
+        ({"compress": [{"macs": 0.5, "name": "x"}]}, "name is no setting"),
+        ({"data": {"squad2": {"source": "embedded", "recipe": {"finetune": {"runs": "x"}}}}}, "ru"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_runs(
     changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(SettingsError, match=message):
-        planner(**changes).plan()
+        planner(**changes).plan({"squad2": {"attn": 0.1}})
 
 
 # names and hashes
