@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, pairwise
+from typing import Any
 
 import numpy as np
 import regex
@@ -18,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from qaprune_lib.data.unicode_forms import code_points, white_space
 from qaprune_lib.errors import SettingsError
 
-_PART = 2**17  # characters
+_PART, _OVERLAP = 2**17, 2**10  # characters
 # not \s: tokenizers drop some of what Python calls white space, as U+0085, and join its neighbours
 _BETWEEN_WORDS = re.compile(r"(?<=[^\W_])[ \t\n](?=[^\W_])")
 _MARKS = {"Mn", "Mc", "Me", "Cf"}  # Unicode categories: combining marks and joiners
@@ -56,15 +57,53 @@ def read_texts(backend: Tokenizer, texts: Iterable[str]) -> dict[str, Tokens]:
 
 
 def _in_parts(backend: Tokenizer, text: str) -> Tokens:
-    """The tokens of a long text: it is cut at single spaces, where no token and no mark crosses."""
-    cuts = [0]
-    while (cut := _BETWEEN_WORDS.search(text, cuts[-1] + _PART)) is not None:
-        cuts.append(cut.start())
-    parts = []
-    for begin, end in pairwise([*cuts, len(text)]):
-        tokens = locate_tokens(backend.encode(text[begin:end]), text[begin:end])
-        parts.append((tokens.ids, tokens.start + begin, tokens.end + begin))
-    return Tokens(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    """The tokens of a long text, read in parts.
+
+    A part ends at a single space between words, where no token and no mark crosses. Where there is
+    none, as in scripts without spaces, it overlaps with the next one, and they are joined where
+    both have the same tokens.
+    """
+    parts: list[Tokens] = []
+    begin = end = 0
+    while end < len(text):
+        cut = _BETWEEN_WORDS.search(text, begin + _PART, begin + _PART + _OVERLAP)
+        read, end = end, begin + _PART + _OVERLAP if cut is None else cut.start()
+        found = locate_tokens(backend.encode(text[begin:end]), text[begin:end])
+        tokens = Tokens(found.ids, found.start + begin, found.end + begin)
+        if begin < read:
+            parts[-1], tokens = _join(parts[-1], tokens, begin, read)
+        parts.append(tokens)
+        begin = end - _OVERLAP if cut is None else end
+    columns = ([getattr(part, name) for part in parts] for name in ("ids", "start", "end"))
+    return Tokens(*map(np.concatenate, columns))
+
+
+def _join(left: Tokens, right: Tokens, begin: int, end: int) -> tuple[Tokens, Tokens]:
+    """Tokens of two parts that share the text from `begin` to `end`, so that none is there twice.
+
+    The seam is before two tokens that both parts have, as near to the middle as can be: what a
+    part's ends have changed is not there. In a word longer than the shared text it is at `end`.
+    """
+    middle = (begin + end) // 2
+    one, other = (
+        _places(tokens) for tokens in (left[_from(left, begin) :], right[: _from(right, end)])
+    )
+    if shared := sorted(one.keys() & other.keys(), key=lambda pair: abs(pair[0][1] - middle)):
+        return left[: _from(left, begin) + one[shared[0]]], right[other[shared[0]] :]
+    rest = right[_from(right, end) :]
+    return left, Tokens(rest.ids, np.maximum(rest.start, end), rest.end)
+
+
+def _places(tokens: Tokens) -> dict[Any, int]:
+    """Two tokens in a row, of which the first begins where none before it does: their number."""
+    rows = zip(tokens.ids.tolist(), tokens.start.tolist(), tokens.end.tolist(), strict=True)
+    is_first = np.diff(tokens.start, prepend=-1) > 0
+    return {pair: n for n, pair in enumerate(pairwise(rows)) if is_first[n]}
+
+
+def _from(tokens: Tokens, place: int) -> int:
+    """How many tokens end at a place or before it."""
+    return int(np.searchsorted(tokens.end, place, side="right"))
 
 
 def locate_tokens(encoding: Encoding, text: str) -> Tokens:

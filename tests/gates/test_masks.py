@@ -373,7 +373,7 @@ def test_masks_of_one_thread_are_not_those_of_another(architecture: str, kind: s
             return logits(model, batch)
 
     expected = [alone(masks) for masks in (*choices, None)]
-    barrier = threading.Barrier(4)
+    barrier = threading.Barrier(4, timeout=60)  # one that fails keeps none waiting
 
     def together(masks: Masks | None) -> list[torch.Tensor]:
         with nullcontext() if masks is None else apply_masks(model, masks):

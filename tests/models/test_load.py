@@ -333,7 +333,11 @@ def test_models_in_the_cache_of_the_hub_load_by_their_id(
     kind: str, offline: Path, folders: dict[str, Path]
 ) -> None:
     repository = offline / "models--someone--small"
-    shutil.copytree(folders[kind], repository / "snapshots" / "0123")
+    (repository / "snapshots" / "0123").mkdir(parents=True)
+    (repository / "blobs").mkdir()
+    for number, path in enumerate(folders[kind].iterdir()):  # links, as the Hub's client makes
+        shutil.copy(path, repository / "blobs" / str(number))
+        (repository / "snapshots" / "0123" / path.name).symlink_to(f"../../blobs/{number}")
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("0123")
     model = load("someone/small")
