@@ -61,8 +61,7 @@ def predict(
         num_proc, cache_dir: as for `make_features`.
 
     Raises:
-        ModelError: a model for another task or without tokenizer, logits that are not finite, or
-            masks that were set on the model in another thread.
+        ModelError: a model for another task or without tokenizer, or logits that are not finite.
         DataError: bad data.
         SettingsError: windows longer than the model has positions for, or a number below 1.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from study.plan.plan import Planner
@@ -19,7 +21,7 @@ from study.records.environment import AT_ONCE, device
 from study.records.record import FINISHED
 from study.stages.side_by_side import SideBySide, main
 from tests.study.plan.graph_folder import REPOSITORY, write_notebooks
-from tests.study.plan.made_records import planner
+from tests.study.plan.made_records import PROFILE, planner
 from tests.study.plan.stand_in import events
 
 
@@ -163,12 +165,54 @@ def test_a_missing_profile_is_named(capsys: Any) -> None:
     assert "error: none.yml: no such profile" in capsys.readouterr().err
 
 
+CALL = """
+import sys
+from study.stages import side_by_side
+side_by_side.preload = lambda _: None
+sys.exit(side_by_side.main(["p.yml", *sys.argv[1:]]))
+"""
+
+
+@pytest.mark.slow
+def test_one_call_makes_the_runs_and_they_end_with_it(small: Planner, tmp_path: Path) -> None:
+    """Another call that shares one of both folders is refused."""
+    (tmp_path / "p.yml").write_text(json.dumps({**PROFILE, "objectives": []}))
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "STAND_IN_SECONDS": "99-99"}
+
+    def start(*options: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", CALL, *options],
+            cwd=tmp_path,
+            env={**environment, "QAPRUNE_STALE_SECONDS": "3"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    first = start()
+    while not events(tmp_path, "begin"):
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.1)
+    for folder in ("results", "runs"):
+        other = start(f"--{folder}", "elsewhere")
+        assert f"process {first.pid} on " in other.communicate()[1].splitlines()[-1]
+        assert other.returncode == 2
+    jobs = psutil.Process(first.pid).children(recursive=True)
+    assert jobs
+    first.kill()
+    first.communicate()
+    deadline = time.monotonic() + 20
+    while any(job.is_running() and job.status() != psutil.STATUS_ZOMBIE for job in jobs):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert len(events(tmp_path, "begin")) == 1
+
+
 UNTOUCHED = """
 import torch
 def touched(*_): raise SystemExit("the parent has touched the GPU, so forks cannot")
 torch.cuda._lazy_init = torch.cuda.init = touched
 from study.stages.side_by_side import SideBySide, preload
-from tests.study.plan.made_records import planner
+from tests.study.plan.made_records import PROFILE, planner
 made = planner("none")
 preload(made)
 SideBySide(made, 2, 0, []).run()
