@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from types import NoneType
 from typing import Any, cast
 
 import numpy as np
@@ -13,19 +14,19 @@ from transformers import PreTrainedModel
 
 from qaprune_lib.cache import write_atomically
 from qaprune_lib.data.tasks import QuestionData, task_of
-from qaprune_lib.errors import GateError, SettingsError, warn
+from qaprune_lib.errors import GateError, SettingsError, short, warn
 from qaprune_lib.models import KINDS, ModelShape, Topology, architecture_of
 from qaprune_lib.models.heads import untrained_layers
 from qaprune_lib.models.saved import read_json
 
-_PLAIN = (
-    "model_type",
-    "method",
-    "seed",
-    "data_digest",
-    "settings",
-    "additive",
-)  # fields as JSON has them
+_PLAIN = {  # fields as JSON has them
+    "model_type": str,
+    "method": str,
+    "seed": int,
+    "data_digest": str,
+    "settings": dict,
+    "additive": bool,
+}
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,11 @@ class GateScores:
         try:
             content = read_json(path)
             fields: dict[str, Any] = {name: content[name] for name in _PLAIN}
+            for name, kind in _PLAIN.items():
+                if type(fields[name]) is not kind:
+                    raise ValueError(
+                        f"{name} is {short(fields[name])}, not of type {kind.__name__}"
+                    )
             fields |= {kind: _from_lists(scores) for kind, scores in content["scores"].items()}
             return cls(
                 topology=Topology(**content["topology"]),
@@ -175,7 +181,7 @@ class GateScores:
             )
         except FileNotFoundError as error:
             raise GateError(f"{path}: no such file of gate scores") from error
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise GateError(f"{path}: not a file of gate scores: {error}") from error
 
 
@@ -187,7 +193,11 @@ def _to_lists(scores: np.ndarray) -> list[Any]:
 
 
 def _from_lists(scores: list[Any]) -> np.ndarray:
-    found = np.array(scores, dtype=np.float64)
+    given = np.array(scores, dtype=object)
+    for value in given.flat:
+        if type(value) not in (int, float, NoneType):
+            raise ValueError(f"{short(value)} stands where a score must")
+    found = given.astype(np.float64)
     return np.where(np.isnan(found), -np.inf, found)
 
 

@@ -146,6 +146,13 @@ def changed(name: str, value: Any) -> Any:
         changed("scores", {"attn": [["a", 2, 3], [4, 5, 6]]}),
         changed("scores", {"heads": [[1, 2, 3], [4, 5, 6]]}),
         changed("open_mean", [1]),
+        changed("open_mean", {"attn": [["0.5", 1, 1], [1, 1, 1]]}),
+        changed("scores", {"attn": [["1", 2, 3], [4, 5, 6]]}),
+        changed("scores", {"attn": [[True, 2, 3], [4, 5, 6]]}),
+        changed("scores", {"attn": [[10**400, 2, 3], [4, 5, 6]]}),
+        *(changed(name, {"a": None}) for name in ("method", "seed", "additive", "data_digest")),
+        *(changed(name, "no") for name in ("seed", "settings", "additive")),
+        changed("seed", True),
         lambda content: [content],
     ],
 )

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -173,34 +176,50 @@ sys.exit(side_by_side.main(["p.yml", *sys.argv[1:]]))
 """
 
 
-@pytest.mark.slow
-def test_one_call_makes_the_runs_and_they_end_with_it(small: Planner, tmp_path: Path) -> None:
-    """Another call that shares one of both folders is refused."""
-    (tmp_path / "p.yml").write_text(json.dumps({**PROFILE, "objectives": []}))
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "STAND_IN_SECONDS": "99-99"}
+Start = Callable[..., "subprocess.Popen[str]"]
 
-    def start(*options: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+
+@pytest.fixture
+def start(small: Planner, tmp_path: Path) -> Iterator[Start]:
+    """Start a call of its own, whose runs take long."""
+    (tmp_path / "p.yml").write_text(json.dumps({**PROFILE, "objectives": []}))
+    environment = {"PYTHONPATH": str(REPOSITORY), "STAND_IN_SECONDS": "99-99"}
+    started: list[subprocess.Popen[str]] = []
+
+    def call(*options: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
             [sys.executable, "-c", CALL, *options],
             cwd=tmp_path,
-            env={**environment, "QAPRUNE_STALE_SECONDS": "3"},
+            env={**os.environ, **environment, "QAPRUNE_STALE_SECONDS": "3"},
             stderr=subprocess.PIPE,
+            start_new_session=True,
             text=True,
         )
+        started.append(process)
+        return process
 
+    yield call
+    for process in started:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_one_call_makes_the_runs_and_they_end_with_it(start: Start, tmp_path: Path) -> None:
+    """Another call that shares one of both folders is refused."""
     first = start()
     while not events(tmp_path, "begin"):
         assert first.poll() is None, first.communicate()
         time.sleep(0.1)
     for folder in ("results", "runs"):
         other = start(f"--{folder}", "elsewhere")
-        assert f"process {first.pid} on " in other.communicate()[1].splitlines()[-1]
+        assert f"process {first.pid} on " in other.communicate(timeout=60)[1].splitlines()[-1]
         assert other.returncode == 2
     jobs = psutil.Process(first.pid).children(recursive=True)
     assert jobs
     first.kill()
-    first.communicate()
-    deadline = time.monotonic() + 20
+    first.wait()
+    deadline = time.monotonic() + 30
     while any(job.is_running() and job.status() != psutil.STATUS_ZOMBIE for job in jobs):
         assert time.monotonic() < deadline
         time.sleep(0.1)
