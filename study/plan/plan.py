@@ -15,6 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from qaprune_lib.cache import output_path
 from qaprune_lib.errors import SettingsError
 from study.plan.parameters import (
     PLACE,
@@ -72,6 +73,10 @@ class Planner:
     runs: str = "runs"
     _named: dict[str, StageParameters] = field(default_factory=dict, repr=False)
     _is_planned: bool = field(default=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for folder in (self.results, self.runs):
+            output_path(folder)  # raises where nothing can be written, before any run computes
 
     @classmethod
     def read(

@@ -48,12 +48,21 @@ def select_operating_point(
 def _rows(kind: str, records: Sequence[Record]) -> list[dict[str, Any]]:
     points: dict[float, list[tuple[float, float, float]]] = defaultdict(list)
     for record in records:
-        metrics = record.metrics
-        [curve] = [curve for curve in metrics["curves"] if curve["kind"] == kind]
-        [own] = [point for point in curve["points"] if point["own_threshold"]]
-        penalty = record.parameters[f"penalty_{kind}"]
-        loss = metrics["unpruned"]["f1"] - own["f1"]
-        points[float(penalty)].append((own["removed"], own["f1"], loss))
+        metrics: Any = record.metrics
+        try:
+            [curve] = [curve for curve in metrics["curves"] if curve["kind"] == kind]
+            [own] = [point for point in curve["points"] if point["own_threshold"]]
+            removed, f1, unpruned, penalty = map(
+                float,
+                (own["removed"], own["f1"], metrics["unpruned"]["f1"],
+                 record.parameters[f"penalty_{kind}"]),
+            )  # fmt: skip
+        except (KeyError, TypeError, ValueError) as error:
+            raise RecordError(
+                f"{record.id}: its metrics are not those of L0 on {kind} ({error!r}): delete it, "
+                "and the next call makes it again"
+            ) from error
+        points[penalty].append((removed, f1, unpruned - f1))
     rows = []
     for penalty, values in sorted(points.items()):
         removed, f1, loss = (sum(column) / len(values) for column in zip(*values, strict=True))
@@ -71,8 +80,8 @@ def selected_points(planner: Planner) -> dict[str, OperatingPoint]:
             try:
                 metrics: Any = read_record(path).metrics
                 point = {kind: real(metrics[kind]) for kind in selection.candidates}
-                if not all(map(math.isfinite, point.values())):
-                    raise RecordError(f"{path}: its λ are no numbers: {short(point)}")
+                if not all(0 <= penalty < math.inf for penalty in point.values()):
+                    raise RecordError(f"{path}: its λ are no penalties: {short(point)}")
                 points[data] = point
             except (RecordError, KeyError) as error:
                 note_once(f"taken for missing: {path}: {error}")

@@ -245,6 +245,14 @@ def test_bad_settings_are_refused_before_anything_runs(
         planner(**changes).plan({"squad2": {"attn": 0.1}})
 
 
+@pytest.mark.parametrize("folder", ["a\0b", "x" * 5000, "\ud800", f"{__file__}/below"])
+def test_folders_that_cannot_be_are_refused_before_anything_runs(folder: str) -> None:
+    profile = planner().profile
+    for folders in ((folder, "runs"), ("results", folder)):
+        with pytest.raises(SettingsError, match="cannot be written"):
+            Planner(profile, *folders)
+
+
 # names and hashes
 
 

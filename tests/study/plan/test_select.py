@@ -108,6 +108,24 @@ def test_a_kind_without_runs_is_an_error() -> None:
         select_operating_point({**candidates({"attn": {0.1: [1.0]}}), "ff": []})
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {},
+        {"curves": 7},
+        {"curves": [{"kind": "attn", "points": []}]},
+        {"curves": [{"kind": "attn", "points": [{"own_threshold": True}]}]},
+        {"unpruned": None},
+        {"unpruned": {"f1": "high"}},
+    ],
+)
+def test_a_run_that_measured_something_else_is_named(damage: dict[str, Any]) -> None:
+    [record] = candidates({"attn": {0.1: [1.0]}})["attn"]
+    other = record.model_copy(update={"metrics": {**record.metrics, **damage} if damage else {}})
+    with pytest.raises(RecordError, match=f"{record.id}: its metrics are not those of L0 on attn"):
+        select_operating_point({"attn": [other]})
+
+
 @pytest.fixture
 def swept(tmp_path: Path) -> Planner:
     """The sweep on base, recorded: λ = 0.2 loses too much."""
@@ -137,6 +155,8 @@ def test_a_selection_is_recorded_and_found_again(swept: Planner) -> None:
         lambda text: text.replace('"attn": 0.1', '"attn": "most"'),
         lambda text: text.replace('"attn": 0.1', '"heads": 0.1'),
         lambda text: text.replace('"attn": 0.1', '"attn": true'),
+        lambda text: text.replace('"attn": 0.1', '"attn": -0.1'),
+        lambda text: text.replace('"attn": 0.1', '"attn": 1' + "0" * 400),
         lambda text: text.replace('"max_loss": 5.0', '"max_loss": 6.0'),
         lambda text: text.replace('"stage": "select"', '"stage": "prune"'),
     ],
