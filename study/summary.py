@@ -14,7 +14,7 @@ from study.command import command, parser, say
 from study.curve_tables import curve_cells, removable_shares
 from study.figures.front import PICTURE, write_front
 from study.frames import KINDS, SERIES, curve_points, scored_models
-from study.markup import HOST
+from study.markup import HOST, escape
 from study.names import f1_of_curves, f1_of_dev, place_of
 from study.records.record import Record, read_records
 from study.tables import CELLS, THEN, losses_text, operating_points, point_cells
@@ -51,11 +51,11 @@ def findings(records: Sequence[Record]) -> list[str]:
         said = "no measured runs of L0 yet"
         if len(rows):
             said = f"at under {MAX_LOSS:g} F1 lost can go: {'; '.join(removable_shares(rows))}"
-        lines.append(f"- {name.capitalize()}: {said}{_source(rows)}.")
+        lines.append(f"- {name.capitalize()}: {escape(said)}{_source(rows)}.")
     both = models["kinds"].eq("both") & models["then"].isin(THEN[2:]) & models["speedup"].notna()
     rows = _most(models, both)
     said = losses_text(operating_points(rows))[:-1] if len(rows) else "no timed models yet"
-    lines.append(f"- Speed: {said[:1].lower()}{said[1:]}{_source(rows)}.")
+    lines.append(f"- Speed: {escape(said[:1].lower() + said[1:])}{_source(rows)}.")
     return lines
 
 
@@ -75,7 +75,7 @@ def _source(rows: pd.DataFrame) -> str:
     folder = f"results/{one['provenance']}/{one['profile']}"
     links = [f"[{commit[:7]}]({HOST}/commit/{commit})" for commit in commits]
     return (
-        f" ({place_of(one)}, n = {rows['n'].max():,.0f}, answering nothing "
+        f" ({escape(place_of(one))}, n = {rows['n'].max():,.0f}, answering nothing "
         f"{one['floor']:.1f}; [records]({folder}) at {', '.join(links)})"
     )
 

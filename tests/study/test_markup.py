@@ -35,6 +35,7 @@ from study.pages import Page, each_model, markdown, records_table
 from study.paper_tables import table1, table2
 from study.records.record import write_record
 from study.scoreboard import overview_html, scoreboard, scoreboard_html
+from study.summary import findings
 from tests.conftest import REPOSITORY
 from tests.study.synthetic import Sweep, sweep
 
@@ -192,6 +193,17 @@ def test_the_scoreboard(hostile_sweep: Sweep) -> None:
     tree = doctree(overview_html(judgements))
     assert {type(node) for node in tree.children} == {nodes.raw}
     assert_text({"text/markdown": markdown(scoreboard(judgements)), "text/html": html})
+
+
+def test_the_findings() -> None:
+    """Which stand in README.md."""
+    lines = findings(sweep(base=HOSTILE, provenance="measured", gate_seeds=1).records)
+    assert len(lines) == 3
+    for line in lines:
+        soup = BeautifulSoup(MarkdownIt("commonmark").render(line), "html.parser")
+        assert {element.name for element in soup.find_all(True)} <= {"ul", "li", "a"}
+        assert TEXT in one_line(soup.get_text())
+        assert "[e](f)" not in line
 
 
 def test_widgets(hostile_sweep: Sweep) -> None:
