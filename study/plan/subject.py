@@ -24,7 +24,11 @@ OperatingPoint = Mapping[str, float]
 """λ of each kind of gate."""
 Trained = Finetune | Retrain
 Stage = TypeVar("Stage", bound=StageParameters)
-FIGURES = {("attn",): "figure1", ("ff",): "figure2", ("emb",): "embeddings"}
+FIGURES: dict[tuple[str, ...], str] = {
+    ("attn",): "figure1",
+    ("ff",): "figure2",
+    ("emb",): "embeddings",
+}
 WORDS = {"cross_entropy": "cross-entropy", "distillation": "distilled"}
 
 

@@ -145,6 +145,16 @@ def test_a_job_that_waited_too_long_does_nothing(start: Start, tmp_path: Path) -
     assert "is no longer held by the call that started this run" in process.stderr
 
 
+def test_two_times_of_staleness_are_named(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert held(start())
+    monkeypatch.setattr("study.plan.ownership.STALE", 9.0)
+    monkeypatch.setattr("study.plan.ownership.BEAT", 0.9)
+    with pytest.raises(SettingsError, match="give both the same QAPRUNE_STALE_SECONDS"):
+        own([tmp_path])
+
+
 @pytest.mark.parametrize("is_deleted", [False, True])
 def test_who_has_lost_its_lock_ends(start: Start, tmp_path: Path, is_deleted: bool) -> None:
     first = start()
