@@ -95,10 +95,9 @@ def _join(left: Tokens, right: Tokens, begin: int, end: int) -> tuple[Tokens, To
 
 
 def _places(tokens: Tokens) -> dict[Any, int]:
-    """Two tokens in a row, of which the first begins where none before it does: their number."""
+    """The number of the first of two tokens in a row, by both."""
     rows = zip(tokens.ids.tolist(), tokens.start.tolist(), tokens.end.tolist(), strict=True)
-    is_first = np.diff(tokens.start, prepend=-1) > 0
-    return {pair: n for n, pair in enumerate(pairwise(rows)) if is_first[n]}
+    return {pair: n for n, pair in enumerate(pairwise(rows))}
 
 
 def _from(tokens: Tokens, place: int) -> int:
