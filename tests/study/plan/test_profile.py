@@ -86,6 +86,7 @@ def with_nq(**changes: Any) -> dict[str, Any]:
         ({"resources": {"time": {"mem_mb": 10**4000}}}, "resources.time.mem_mb: .*less than"),
         ({"max_loss": 10**4000}, "max_loss: .*valid number"),
         ({"penalties": {"attn": [float("inf")]}}, "not YAML|penalties"),
+        ("a: " + "[" * 10**5, "not YAML"),
         ("a: " + "x" * 2**20, "no such profile .more than 131072 bytes"),
     ],
 )
