@@ -16,7 +16,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help reproduce book links status test test-quick coverage test-slurm lint install lock clean
+.PHONY: help reproduce book links status test test-quick bench coverage test-slurm lint install lock clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ test-quick: $(STAMP) ## tests of the library alone: no slow ones, few examples o
 	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HYPOTHESIS_PROFILE=quick \
 		$(RUN) -m pytest -n $(JOBS) --dist worksteal -q -m 'not slow and not gpu' \
 		$(addprefix tests/,$(QUICK))
+
+bench: $(STAMP) ## time every fast path against what it replaces (ONLY=name: one of benchmarks/)
+	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(RUN) -m benchmarks $(ONLY)
 
 coverage: $(STAMP) ## run all tests, then say which lines none has reached
 	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \

@@ -30,6 +30,7 @@ STATIC = GENERATED / "_static"
 INPUTS = (
     *("_config.yml", "_toc.yml", "requirements.lock", "requirements-book.lock"),
     *("book/**/*", "notebooks/report/*.ipynb", "profiles/*.yml", "qaprune_lib/**/*", "study/**/*"),
+    "benchmarks/records/*.json",
 )
 """Files of a checkout that a book depends on, beside the records."""
 

@@ -22,6 +22,7 @@ STUDY = (
         "curve_tables",
         "paper_tables",
         "compressed",
+        "benchmarks",
         "figures",
         "interactive",
         "operating_points",

@@ -28,12 +28,14 @@ def _batches(data: Dataset) -> Iterator[tuple[int, Columns]]:
 def _reader(backend: Tokenizer) -> Callable[[Columns], Iterator[Asked]]:
     def read(columns: Columns) -> Iterator[Asked]:
         contexts = read_texts(backend, columns["context"])
+        # once for each text: several questions share one
+        is_blank = {t: blank_tokens(t, c.start, c.end).all() for t, c in contexts.items()}
         questions = backend.encode_batch(columns["question"])
         for identity, text, answers, question in zip(
             columns["id"], columns["context"], columns["answers"], questions, strict=True
         ):
             name, context = f"question {short(identity)}", contexts[text]
-            if blank_tokens(text, context.start, context.end).all():
+            if is_blank[text]:
                 raise DataError(f"{name}: the tokenizer finds no token that is seen in its context")
             is_labelled = answers is not None
             yield Asked(name, question.ids, context, _first(answers), is_labelled=is_labelled)

@@ -1,0 +1,101 @@
+"""How much faster a pruned model is, against the ratio of multiply-accumulates.
+
+Half of the heads and half of the activations are gone, at random. Windows are random tokens, all
+of one length; both models take turns. In ONNX the same models run in onnxruntime.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import qaprune_lib as qp
+from benchmarks.shared import Measured, Row, clock, in_turns, load, main, random_batch
+
+TARGETS = {1: 0.85, 8: None, 32: 0.95}
+WHY: dict[str, str] = {}
+
+
+def in_torch(model: Any, dtype: str) -> Callable[[dict[str, torch.Tensor]], object]:
+    """A function that runs a batch."""
+
+    def run(batch: dict[str, torch.Tensor]) -> object:
+        model.compute_dtype = dtype
+        with torch.inference_mode():
+            return model(**batch)
+
+    return run
+
+
+def in_onnxruntime(model: Any, folder: Path) -> Callable[[dict[str, torch.Tensor]], object]:
+    """The same of the exported model."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    path = str(qp.export_onnx(model, folder))
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    wanted = {value.name for value in session.get_inputs()}
+
+    def run(batch: dict[str, torch.Tensor]) -> object:
+        given = {name: values.cpu().numpy() for name, values in batch.items() if name in wanted}
+        return session.run(None, given)
+
+    return run
+
+
+def measure(
+    *,
+    model: str = "minilm",
+    removed: float = 0.5,
+    length: int = 128,
+    runtimes: str = "float32,bfloat16,ONNX",
+    rounds: int = 5,
+) -> Measured:
+    """Speed-ups in turns, divided by the ratio of multiply-accumulates."""
+    whole = load(model)
+    kept = qp.Topology.from_scores(qp.scorers.random(whole), fraction=removed)
+    both = [whole, qp.prune(whole, kept)]
+    macs = qp.Topology.of(whole).macs(length) / kept.macs(length)
+    rows, speedups = [], {}
+    with tempfile.TemporaryDirectory() as folder:
+        for runtime in runtimes.split(","):
+            runs = [
+                in_onnxruntime(each, Path(folder) / str(number))
+                if runtime == "ONNX"
+                else in_torch(each, runtime)
+                for number, each in enumerate(both)
+            ]
+            for batch_size, least in TARGETS.items():
+                batch = random_batch(whole, batch_size, length)
+                batch = {name: batch[name] for name in ("input_ids", "attention_mask")}
+                batch["token_type_ids"] = torch.zeros_like(batch["input_ids"])
+                times = 32 // batch_size if batch_size < 32 else 1
+
+                def decode(run: Any, batch: Any = batch, times: int = times) -> None:
+                    for _ in range(times):
+                        run(batch)
+
+                found = in_turns([clock(partial(decode, run)) for run in runs], rounds)
+                speedup = found.ratios(0, 1)
+                speedups[f"{runtime}, batch {batch_size}"] = speedup
+                rows.append(
+                    Row(
+                        f"speed-up of a pruned model, {runtime}, batch {batch_size}",
+                        f"ratio of MACs, {macs:.2f} ({model}, {length} tokens)",
+                        [value / macs for value in speedup],
+                        least=least,
+                        why=WHY.get(runtime, ""),
+                        repeated=found.repeated,
+                    )
+                )
+    return Measured(rows, {"macs_ratio": macs, "speedups": speedups})
+
+
+if __name__ == "__main__":
+    main(measure)
