@@ -16,7 +16,11 @@ from qaprune_lib.evaluation.logits import features_for, window_logits
 from qaprune_lib.evaluation.squad import score_predictions
 from qaprune_lib.models import shape_of
 
-WHY = ""
+WHY = (
+    "the layers above a head, half of them on average, are computed again, and so is the "
+    "feed-forward part of its own: at least (L − 1) / 2 + 2 / 3 of L layers, which is 0.53 for six "
+    "and 0.51 for twelve"
+)
 
 
 def pass_for_each_head(model: Any, questions: Dataset) -> np.ndarray:
