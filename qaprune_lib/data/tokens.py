@@ -25,7 +25,11 @@ _BETWEEN_WORDS = re.compile(r"(?<=[^\W_])[ \t\n](?=[^\W_])")
 _MARKS = {"Mn", "Mc", "Me", "Cf"}  # Unicode categories: combining marks and joiners
 _CLUSTER = regex.compile(r"\X")
 # a character that can share a cluster with its neighbour
-_JOINED = regex.compile(r"[^\p{GCB=XX}\p{GCB=CN}\p{GCB=LV}\p{GCB=LVT}\p{GCB=CR}\p{GCB=LF}]")
+_ALONE = r"\p{GCB=XX}\p{GCB=CN}\p{GCB=LV}\p{GCB=LVT}\p{GCB=CR}\p{GCB=LF}"
+_JOINED = regex.compile(rf"[^{_ALONE}]")
+# such characters with those beside them: between two others a cluster ends, but for \r\n
+_NEAR_JOINED = regex.compile(rf"[{_ALONE}]?[^{_ALONE}]+(?:[{_ALONE}][^{_ALONE}]+)*[{_ALONE}]?")
+_LINE_END = re.compile(r"\r\n")
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,12 @@ def _trim(
 
 def _clusters(text: str) -> tuple[np.ndarray, np.ndarray]:
     """Of each character where its grapheme cluster (UAX #29) begins, and where it ends."""
-    ends = np.fromiter((match.end() for match in _CLUSTER.finditer(text)), np.int32)
+    is_end = np.ones(len(text), bool)
+    for part in _NEAR_JOINED.finditer(text):
+        for cluster in _CLUSTER.finditer(part[0]):
+            is_end[part.start() + cluster.start() : part.start() + cluster.end() - 1] = False
+    is_end[[match.start() for match in _LINE_END.finditer(text)]] = False
+    ends = np.flatnonzero(is_end).astype(np.int32) + 1
     sizes = np.diff(ends, prepend=0)
     return np.repeat(ends - sizes, sizes), np.repeat(ends, sizes)
 

@@ -341,6 +341,22 @@ def test_a_tokenizer_reads_a_long_text_in_small_parts(kind: str, text: str) -> N
     assert gaps.min() >= -1  # bytes of one character in two tokens
 
 
+CLUSTERED = "ab .\r\n\x00é가각कष" + "".join(
+    map(chr, (0x301, 0x200D, 0x200B, 0xAD, 0x600, 0x1100, 0x1161, 0x11A8, 0x94D, 0x93F, 0xE33,
+              0xFE0F, 0x1F469, 0x1F4BB, 0x1F1E9, 0x1F1EA, 0x1F3FD, 0x1F3F4, 0xE0067, 0x2028))
+)  # fmt: skip
+
+
+@settings(max_examples=500)
+@given(st.text(st.sampled_from(CLUSTERED), min_size=1, max_size=14))
+@example("\u200db.\U0001f1e9\U0001f3fd\r\n\u0301b")
+def test_clusters_are_found_as_by_reading_all_of_a_text(text: str) -> None:
+    found = [match.span() for match in regex.finditer(r"\X", text)]
+    first, after = tokens._clusters(text)
+    assert first.tolist() == [begin for begin, end in found for _ in range(begin, end)]
+    assert after.tolist() == [end for begin, end in found for _ in range(begin, end)]
+
+
 def test_step_is_doc_stride_and_long_questions_are_cut() -> None:
     context = " ".join(f"w{number}" for number in range(400))
     tokenizer = TOKENIZERS["wordpiece"]
