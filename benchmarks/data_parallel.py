@@ -52,7 +52,7 @@ def seconds_per_step(n_processes: int, model: str, batch_size: int, steps: int) 
 
 
 def measure(
-    *, model: str = "minilm", batch_size: int = 16, steps: int = 6, rounds: int = 3
+    *, model: str = "minilm", batch_size: int = 16, steps: int = 4, rounds: int = 3
 ) -> Measured:
     """Speed of two processes over that of one, in turns."""
     clocks = [partial(seconds_per_step, n, model, batch_size, steps) for n in (2, 1)]

@@ -76,7 +76,7 @@ def measure(
     model: str = "embedded",
     questions: int = 96,
     batch_size: int = 8,
-    training_steps: int = 40,
+    training_steps: int = 20,
     rounds: int = 3,
 ) -> Measured:
     """Seconds of both, in turns."""

@@ -51,7 +51,7 @@ def in_onnxruntime(model: Any, folder: Path) -> Callable[[dict[str, torch.Tensor
 
 def measure(
     *,
-    model: str = "minilm",
+    model: str = "embedded",
     removed: float = 0.5,
     length: int = 128,
     runtimes: str = "float32,bfloat16,ONNX",
