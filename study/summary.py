@@ -40,14 +40,10 @@ def findings(records: Sequence[Record]) -> list[str]:
     Each is of the model with most runs of L0, or most pruned models, that stands above answering
     nothing, and leads to its records and their commits; where there is none, it says so.
     """
-    measured = [record for record in records if record.provenance == "measured"]
-    points, models = curve_points(measured), scored_models(measured)
-    points = points[points["unpruned_f1"] - points["floor"] >= MARGIN]
+    models = scored_models(record for record in records if record.provenance == "measured")
     models = models[models["f1"] - models["floor"] >= MARGIN]
     lines = []
-    for kind, name in list(KINDS.items())[:2]:
-        of_kind = points[points["kind"].eq(kind) & points["variant"].eq("")]
-        rows = _most(of_kind, of_kind["own_threshold"].astype(bool))
+    for name, rows in _curves(records).items():
         said = "no measured runs of L0 yet"
         if len(rows):
             said = f"at under {MAX_LOSS:g} F1 lost can go: {'; '.join(removable_shares(rows))}"
@@ -57,6 +53,29 @@ def findings(records: Sequence[Record]) -> list[str]:
     said = losses_text(operating_points(rows))[:-1] if len(rows) else "no timed models yet"
     lines.append(f"- Speed: {escape(said[:1].lower() + said[1:])}{_source(rows)}.")
     return lines
+
+
+def answer(records: Sequence[Record]) -> str:
+    """What can go, in one sentence for the book's first page; "" where nothing was measured."""
+    curves = {name: rows for name, rows in _curves(records).items() if len(rows)}
+    if not curves:
+        return ""
+    place = place_of(next(iter(curves.values())).iloc[0])
+    shares = "; of the ".join(
+        f"{name} {', '.join(removable_shares(rows))}" for name, rows in curves.items()
+    )
+    return escape(f"At under {MAX_LOSS:g} F1 lost can go of the {shares} ({place}).")
+
+
+def _curves(records: Sequence[Record]) -> dict[str, pd.DataFrame]:
+    """Measured curves of heads and of activations, each of the model with most runs of L0."""
+    points = curve_points(record for record in records if record.provenance == "measured")
+    points = points[points["unpruned_f1"] - points["floor"] >= MARGIN]
+    found = {}
+    for kind, name in list(KINDS.items())[:2]:
+        of_kind = points[points["kind"].eq(kind) & points["variant"].eq("")]
+        found[name] = _most(of_kind, of_kind["own_threshold"].astype(bool))
+    return found
 
 
 def _most(rows: pd.DataFrame, mask: pd.Series[bool]) -> pd.DataFrame:
