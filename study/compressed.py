@@ -45,6 +45,7 @@ def compressions(records: Iterable[Record]) -> pd.DataFrame:
                 "budget": parameters["budget"],
                 "unpruned_f1": None if whole is None else whole["dev"]["f1"],
                 "f1": metrics["dev"]["f1"],
+                "n": metrics["dev"]["at_zero"]["total"],
                 **{name: last[name] for name in ("attn", "ff", "what")},
                 **{name: small[name] for name in ("speedup", "speedup_low", "speedup_high")},
                 "timed_on": f"{small['device']}, batch size {small['batch_size']}",

@@ -50,6 +50,36 @@ def table2_figure(models: pd.DataFrame) -> Drawing:
     return Drawing(figure, caption)
 
 
+def compress_figure(rows: pd.DataFrame) -> Drawing:
+    """F1 lost against speed-up of what `compress` made of one model; from `compressions`."""
+    one = rows.iloc[0]
+    with style.canvas(place_of(one), 6.8, 3.6, legend=2) as (figure, (axes,)):
+        for place, (kept, part) in enumerate(
+            rows.groupby(rows["what"].str.startswith("distilled"))
+        ):
+            look = style.nth(place).points
+            ranges: Any = [
+                part["speedup"] - part["speedup_low"], part["speedup_high"] - part["speedup"]
+            ]  # fmt: skip
+            lost = part["unpruned_f1"] - part["f1"]
+            label = "pruned, mended and distilled" if kept else "pruned and mended, not trained"
+            more: Any = {**look._asdict(), "capsize": 2}
+            axes.errorbar(part["speedup"], lost, xerr=ranges, label=label, **more)
+            for _, row in part.iterrows():
+                at = (row["speedup"], row["unpruned_f1"] - row["f1"])
+                near: Any = {"textcoords": "offset points", "xytext": (5, 5), "size": "small"}
+                axes.annotate(row["asked"], at, **near)
+        axes.axhline(0, color=style.BLACK, linewidth=0.8)
+        axes.set(xlabel="speed-up (× unpruned)", ylabel="F1 points lost on dev questions")
+    caption = (
+        f"What one call makes, {place_of(one)}: F1 lost on {one['n']:,.0f} dev questions, of "
+        f"{one['unpruned_f1']:.1f}, against speed-up, median and range over rounds "
+        f"({'; '.join(sorted(set(rows['timed_on'])))}); one run each, at each what was "
+        "asked for."
+    )
+    return Drawing(figure, caption)
+
+
 def score_facts(models: pd.DataFrame) -> str:
     """What figure and table say of F1: questions, seeds, profile, provenance."""
     source, points = style.one_source(models), operating_points(models)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from study.compressed import compression_cells, compressions, step_cells
+from study.figures.speed import compress_figure
 from study.plan.parameters import Compress
 from tests.study.synthetic import UNPRUNED_F1, dev, sweep
 
@@ -39,6 +40,9 @@ def test_a_row_tells_the_model_that_was_kept() -> None:
         "speed-up": "1.90 (1.80–2.00)",
         "minutes": "2.0",
     }
+    drawing = compress_figure(rows)
+    assert f"{UNPRUNED_F1 - 75.5:.3g} at 1.9" in drawing.alt
+    assert "SQuAD 2.0" in drawing.caption
     [steps] = rows["steps"]
     assert step_cells(steps)["F1, held-out"].tolist() == ["80.0", "78.0", "77.0"]
     assert rows["model"].iloc[0] == "minilm"
