@@ -198,8 +198,14 @@ def architecture_of(config: PretrainedConfig | str) -> Architecture:
     """The row of the table for a configuration or a model type, pruned or not.
 
     Raises:
-        ModelError: the architecture is not in the table; the message lists those that are.
+        ModelError: the architecture is not in the table; the message lists those that are. Or the
+            model reads from left to right alone.
     """
+    if getattr(config, "is_decoder", False):
+        raise ModelError(
+            "is_decoder: it reads from left to right, and an answer depends on what follows; set "
+            "it to false if the weights are an encoder's"
+        )
     model_type = config if isinstance(config, str) else config.model_type
     row = ARCHITECTURES.get(model_type.removeprefix(PRUNED_PREFIX))
     if row is None:

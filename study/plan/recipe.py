@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from study.plan.parameters import ComputeDtype, Count, Kind, NotNegative, Objective, Seed, Share
 from study.records.record import Word
@@ -98,6 +98,15 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
     smaller: dict[str, Changes] = {}
     timing: Settings = {}
     compress: list[Settings] = []
+
+    @field_validator("gates")
+    @classmethod
+    def _of_l0(cls, gates: Settings) -> Settings:
+        if own := {"scorer", "kinds", "options"} & gates.keys():
+            raise ValueError(
+                f"{min(own)} is no setting of L0's runs: other scorers have a list, scorers"
+            )
+        return gates
 
 
 class Changes(BaseModel, frozen=True, extra="forbid"):

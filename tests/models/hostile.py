@@ -318,6 +318,7 @@ DAMAGE |= {
     "weights elsewhere": (edit_config(transformers_weights="x"), "transformers_weights is not"),
     "5,000 digits": (many_digits("hidden_size"), "config.json: not valid JSON: .*4300 digits"),
     "10**6 layers": (edit_config(num_hidden_layers=10**6), "n_layers: .*less than .* 1000"),
+    "a decoder": (edit_config(is_decoder=True), "is_decoder: it reads from left to right"),
     "10**9 activations": (edit_config(intermediate_size=10**9), "more than 10000000 heads or"),
     "10**9 heads": (edit_config(num_attention_heads=10**9), "config.json"),
     "10**9 tokens": (edit_config(vocab_size=10**9), r"of \d{11} weights, .* files hold \d+"),

@@ -53,6 +53,7 @@ def with_nq(**changes: Any) -> dict[str, Any]:
         ({"penalties": {"heads": [1]}}, "penalties.heads"),
         ({"penalties": {"emb": [1]}}, "the file: .*of attn, of ff or"),
         ({"penalties": {"attn": []}}, "penalties.attn: .*at least 1"),
+        ({"gates": {"scorer": "random"}}, "gates: scorer is no setting of L0"),
         ({"resources": {"finetun": {}}}, "the file: resources.finetun: the stages are finetune, s"),
         ({"random_choice": [2]}, r"the file: random_choice \(squad2\): each has to be one of mul"),
         ({"others": {"minilm": {"data": ["squad1"]}}}, "the file: others.minilm: 'squad1' is not"),
