@@ -20,9 +20,16 @@ DIGESTS = "digests.json"
 
 
 def cache_root(folder: str | os.PathLike[str] | None = None) -> Path:
-    """The given folder, else `$QAPRUNE_CACHE`, else `~/.cache/qaprune`."""
+    """The given folder, else `$QAPRUNE_CACHE`, else `~/.cache/qaprune`.
+
+    Raises:
+        SettingsError: no folder can stand there.
+    """
     chosen = folder or os.environ.get("QAPRUNE_CACHE") or "~/.cache/qaprune"
-    return output_path(os.path.expanduser(chosen))
+    root = output_path(os.path.expanduser(chosen))
+    if root.exists() and not root.is_dir():
+        raise SettingsError(f"{root}: a file stands where the folder of the cache must be")
+    return root
 
 
 def output_path(path: str | os.PathLike[str]) -> Path:
@@ -47,6 +54,15 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def remove(path: Path) -> None:
+    """Delete what stands at a path, of whatever kind, as far as that can be done."""
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
 
 
 def file_digest(path: Path) -> str:
@@ -125,16 +141,16 @@ def read_or_build(target: Path, build: Callable[[Path], object], read: Callable[
     with FileLock(target.with_name(f"{target.name}.lock")):
         if not is_intact(target):
             partial = target.with_name(f"{target.name}.partial")
-            shutil.rmtree(partial, ignore_errors=True)
+            remove(partial)
             partial.mkdir()
             try:
                 build(partial)
                 write_digests(partial)
-                shutil.rmtree(target, ignore_errors=True)
+                remove(target)
                 os.replace(partial, target)
                 sync(target.parent)
             finally:
-                shutil.rmtree(partial, ignore_errors=True)
+                remove(partial)
         return read(target)
 
 

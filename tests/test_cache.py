@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,11 +16,13 @@ from hypothesis import strategies as st
 from qaprune_lib.cache import (
     DIGESTS,
     build_once,
+    cache_root,
     is_intact,
     open_atomically,
     read_or_build,
     write_atomically,
 )
+from qaprune_lib.errors import SettingsError
 
 
 def read(folder: Path) -> str:
@@ -107,6 +111,50 @@ def test_any_damage_is_mended(file: str, damage: tuple[str, int]) -> None:
         assert not (kept / "beside").exists()
         (kept / "beside").touch()
         assert is_intact(kept)
+
+
+WAYS: dict[str, Callable[[Path], object]] = {
+    "file": lambda path: path.write_text("x"),
+    "empty": lambda path: path.touch(),
+    "folder": lambda path: (path.mkdir(), (path / "words").touch()),
+    "pipe": os.mkfifo,
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "link": lambda path: path.symlink_to("nowhere"),
+    "loop": lambda path: path.symlink_to(path),
+    "other folder": lambda path: path.symlink_to(path.with_name("other")),
+    **{
+        content[:20]: partial(Path.write_text, data=content)
+        for content in ("{}", "[]", "1", '{"words": 1}', "[" * 10**5)
+    },
+}
+
+
+@pytest.mark.parametrize("place", ["kept", "kept.partial", "kept/words", f"kept/{DIGESTS}"])
+@pytest.mark.parametrize("way", WAYS)
+def test_whatever_stands_in_a_place_of_the_cache(place: str, way: str, tmp_path: Path) -> None:
+    def build(folder: Path) -> None:
+        (folder / "words").write_text("whole")
+
+    path = tmp_path / place
+    if path.parent != tmp_path:
+        build_once(path.parent, build)
+        path.unlink()
+    other = path.with_name("other")
+    other.mkdir()
+    (other / "notes").touch()
+    WAYS[way](path)
+    assert read_or_build(tmp_path / "kept", build, read) == "whole"
+    assert is_intact(tmp_path / "kept")
+    assert names(tmp_path / "kept") == [DIGESTS, "words"]
+    if path.parent == tmp_path:
+        assert names(other) == ["notes"]
+
+
+def test_a_file_is_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("QAPRUNE_CACHE", f"{tmp_path}/file")
+    with pytest.raises(SettingsError, match="file: a file stands where the folder of the cache"):
+        cache_root()
 
 
 def test_what_fails_leaves_no_folder(tmp_path: Path) -> None:

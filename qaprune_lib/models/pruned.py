@@ -10,9 +10,9 @@ registers the pruned classes of each architecture, so that a saved folder loads 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -26,7 +26,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from qaprune_lib.cache import output_path
+from qaprune_lib.cache import output_path, remove
 from qaprune_lib.errors import ModelError
 from qaprune_lib.models.architecture import ARCHITECTURES, PRUNED_PREFIX, Architecture, Encoder
 from qaprune_lib.models.folder import replace_folder
@@ -159,13 +159,14 @@ class QuestionAnsweringModel(PreTrainedModel):
             ModelError: a file of that name.
             SettingsError: no name that a folder can have.
         """
-        target = output_path(save_directory)
-        if target.exists() and not target.is_dir():
+        named = output_path(save_directory)
+        target = Path(os.path.realpath(named))  # a link goes on to lead there
+        if os.path.lexists(target) and not target.is_dir():
             raise ModelError(f"{target}: is a file; a model is saved into a folder")
         if kwargs.get("push_to_hub"):
-            kwargs.setdefault("repo_id", target.name)
+            kwargs.setdefault("repo_id", named.name)
         new = target.with_name(f".{target.name}.saving")
-        shutil.rmtree(new, ignore_errors=True)  # of a process that died
+        remove(new)  # of a process that died
         try:
             super().save_pretrained(new, **kwargs)
             if getattr(self, "tokenizer", None) is not None:
@@ -174,7 +175,7 @@ class QuestionAnsweringModel(PreTrainedModel):
                 Topology.of(self).save(new / TOPOLOGY_FILE)
             replace_folder(new, target)
         finally:
-            shutil.rmtree(new, ignore_errors=True)
+            remove(new)
 
 
 class _Resized(QuestionAnsweringModel):

@@ -238,6 +238,54 @@ def test_saving_over_another_model_leaves_nothing_of_it(
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
+@pytest.mark.parametrize("what", ["file", "pipe", "folder", "link"])
+def test_what_a_process_that_died_has_left_is_no_part_of_a_model(what: str, tmp_path: Path) -> None:
+    folder, left = tmp_path / "model", tmp_path / ".model.saving"
+    tiny_model("bert").save_pretrained(folder)
+    ways: dict[str, Callable[[], object]] = {
+        "file": left.touch,
+        "pipe": lambda: os.mkfifo(left),
+        "folder": lambda: (left.mkdir(), (left / "added_tokens.json").write_text("{")),
+        "link": lambda: left.symlink_to("nowhere"),
+    }
+    ways[what]()
+    new = tiny_model("bert", seed=1)
+    new.save_pretrained(folder)
+    assert weights_digest(load_model(folder, device="cpu")) == weights_digest(new)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_link_to_a_model_goes_on_to_lead_there(is_there: bool, tmp_path: Path) -> None:
+    """As one to another disk."""
+    old, new = tiny_model("bert"), tiny_model("bert", seed=1)
+    if is_there:
+        old.save_pretrained(tmp_path / "disk")
+    (tmp_path / "model").symlink_to("disk")
+    new.save_pretrained(tmp_path / "model")
+    assert (tmp_path / "model").is_symlink()
+    assert weights_digest(load_model(tmp_path / "disk", device="cpu")) == weights_digest(new)
+    assert {path.name for path in tmp_path.iterdir()} == {"model", "disk"}
+
+
+def test_a_model_is_on_the_disk_before_it_takes_the_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a power cut leaves no empty files under the final names."""
+    synced = set[tuple[int, int]]()
+    fsync = os.fsync
+
+    def one(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        synced.add((status.st_dev, status.st_ino))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", one)
+    tiny_model("bert").save_pretrained(tmp_path / "model")
+    for path in (tmp_path, tmp_path / "model", *(tmp_path / "model").iterdir()):
+        assert (path.stat().st_dev, path.stat().st_ino) in synced, path
+
+
 def test_a_model_is_not_saved_over_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(ModelError, match="is a file"):
