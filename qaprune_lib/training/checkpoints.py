@@ -7,28 +7,39 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qaprune_lib.cache import is_intact, output_path, write_atomically
+from qaprune_lib.cache import is_intact, output_path, remove, write_atomically
 from qaprune_lib.errors import SettingsError, warn
+
+_NAME = re.compile(r"checkpoint-[1-9][0-9]*")
 
 
 def newest_intact_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that is whole; others that are newer are deleted, with a warning."""
-    numbered = sorted(
-        (path for path in folder.glob("checkpoint-*") if path.name.split("-")[1].isdigit()),
-        key=lambda path: int(path.name.split("-")[1]),
-        reverse=True,
-    )
-    for path in numbered:
+    for path in reversed(_numbered(folder)):
         if is_intact(path):
             return path
         warn(f"{path}: cut off or damaged, so it is passed over and deleted")
-        shutil.rmtree(path, ignore_errors=True)
+        remove(path)
     return None
+
+
+def forget_checkpoints(folder: Path) -> None:
+    """Delete the folder of a run that has ended: last of all the file that says whose it is."""
+    for path in _numbered(folder):
+        remove(path)
+    remove(folder)
+
+
+def _numbered(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, the oldest first; others' folders of such names are left out."""
+    paths = [path for path in folder.glob("checkpoint-*") if _NAME.fullmatch(path.name)]
+    return sorted(paths, key=lambda path: (len(path.name), path.name))
 
 
 def make_folder(folder: Path) -> None:
@@ -42,7 +53,7 @@ def claim(folder: Path, identity: Mapping[str, Any]) -> None:
     """Write down which run the folder belongs to, or check that it is this one.
 
     Raises:
-        SettingsError: it is another run's, or a file.
+        SettingsError: it is another run's or another program's, or a file.
     """
     text = json.dumps(identity, sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()
@@ -55,5 +66,10 @@ def claim(folder: Path, identity: Mapping[str, Any]) -> None:
                 "delete it or choose another folder"
             )
         return
+    if os.path.lexists(path) or _numbered(folder):
+        raise SettingsError(
+            f"{folder} holds checkpoints, but no {path.name} that says whose they are: choose "
+            "another folder"
+        )
     content = json.dumps({"digest": digest, **json.loads(text)}, indent=1)
     write_atomically(path, content + "\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,12 +10,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from qaprune_lib.cache import DIGESTS, file_digest, is_intact, write_atomically, write_digests
+from qaprune_lib.cache import (
+    DIGESTS,
+    file_digest,
+    is_intact,
+    remove,
+    write_atomically,
+    write_digests,
+)
 from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import RecordError
 from qaprune_lib.models.load import load_model
 from qaprune_lib.models.pruned import QuestionAnsweringModel
 from qaprune_lib.scorers.scores import GateScores
+from qaprune_lib.training.checkpoints import forget_checkpoints
 from study.plan.origin import check_origin, described, files_of, origin_of
 from study.plan.parameters import StageParameters
 from study.records.environment import Environment, environment
@@ -109,13 +116,13 @@ class StageRun(Generic[P]):
         if old.exists() and not target.exists():  # it died between the two renames below
             os.replace(old, target)
         for leftover in (new, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+            remove(leftover)
         model.save_pretrained(new)
         (self.folder / FINISHED).unlink(missing_ok=True)
         if target.exists():
             os.replace(target, old)
         os.replace(new, target)
-        shutil.rmtree(old, ignore_errors=True)
+        remove(old)
 
     def finish(self, metrics: Mapping[str, Any]) -> Path:
         """Drop the checkpoints, mark the folder, and write the record; returns its path."""
@@ -138,7 +145,7 @@ class StageRun(Generic[P]):
             built_on={run: weights for run, weights in upstream.items() if weights},
             **self.made,
         )
-        shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
+        forget_checkpoints(self.folder / CHECKPOINTS)
         if made := [*self.folder.glob("model/*"), *self.folder.glob("scores.json")]:
             write_digests(self.folder, made)
         write_atomically(self.folder / FINISHED, f"{record.id}\n")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import random
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from qaprune_lib.cache import write_digests
+from qaprune_lib.cache import remove, write_digests
 from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import SettingsError
 from qaprune_lib.scorers import GateScores
-from qaprune_lib.training.checkpoints import newest_intact_checkpoint
+from qaprune_lib.training.checkpoints import forget_checkpoints, newest_intact_checkpoint
 from qaprune_lib.training.trainer import SpanTrainer
 from tests.models.hostile import Explosive
 from tests.training.killed import CHECKPOINT_STEPS, STEPS, start
@@ -187,11 +189,13 @@ def test_other_things_with_right_digests_are_refused(
 
 def test_other_folders_are_left_alone(whole: Path, tmp_path: Path) -> None:
     assert newest_intact_checkpoint(tmp_path) is None
-    (tmp_path / "checkpoint-notes").mkdir()
+    others = ["checkpoint-notes", "checkpoint-12-mine", "checkpoint-²", "checkpoint-013"]
+    for name in others:
+        (tmp_path / name).mkdir()
     shutil.copytree(whole / "checkpoint-9", tmp_path / "checkpoint-10")
     shutil.copytree(whole / "checkpoint-9", tmp_path / "checkpoint-9")
     assert newest_intact_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(list(tmp_path.iterdir())) == 2 + len(others)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -205,8 +209,46 @@ def test_a_folder_of_another_run_is_refused(kind: str, tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match="another run"):
             start(kind, tmp_path, max_steps=1)
     for path in (tmp_path / "run.json", tmp_path / "run.json" / "inside"):
-        with pytest.raises(SettingsError, match="a file stands where a folder must be"):
+        with pytest.raises(SettingsError, match=r"a file stands where a folder|Not a direct"):
             start(kind, path, max_steps=1)
+
+
+@pytest.mark.parametrize("what", ["nothing", "folder", "pipe", "link"])
+def test_checkpoints_of_another_program_are_left_alone(what: str, tmp_path: Path) -> None:
+    """As those that the Trainer of transformers leaves in the folder of its output."""
+    theirs = tmp_path / "checkpoint-500" / "model.safetensors"
+    theirs.parent.mkdir()
+    theirs.write_text("theirs")
+    ways: dict[str, Callable[[Path], object]] = {
+        "nothing": lambda _: None,
+        "folder": Path.mkdir,
+        "pipe": os.mkfifo,
+        "link": lambda path: path.symlink_to("nowhere"),
+    }
+    ways[what](tmp_path / "run.json")
+    with pytest.raises(SettingsError, match=r"holds checkpoints, but no run\.json"):
+        start("fine-tune", tmp_path, max_steps=1)
+    assert theirs.read_text() == "theirs"
+
+
+def test_a_kill_while_checkpoints_are_forgotten_leaves_whose_they_are(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [whole]
+    while left[-1].exists():
+        folder = Path(shutil.copytree(whole, tmp_path / str(len(left))))
+        calls = iter(range(len(left) - 1))
+
+        def dying(path: Path, calls: Iterator[int] = calls) -> None:
+            if next(calls, None) is None:
+                raise KeyboardInterrupt
+            remove(path)
+
+        monkeypatch.setattr("qaprune_lib.training.checkpoints.remove", dying)
+        with contextlib.suppress(KeyboardInterrupt):
+            forget_checkpoints(folder)
+        left.append(folder)
+    assert [(path / "run.json").exists() for path in left] == [True] * 4 + [False]
 
 
 def test_checkpoints_of_gates_hold_only_the_gates(tmp_path: Path) -> None:
