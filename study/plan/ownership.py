@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import math
 import os
 import threading
 import time
@@ -19,11 +20,15 @@ from pathlib import Path
 import psutil
 from filelock import LeaseSettingsMismatch, SoftFileLease, Timeout
 
-from qaprune_lib.errors import SettingsError
+from qaprune_lib.errors import SettingsError, short
 from study.command import note
 
 LOCK = ".running"
-STALE = float(os.environ.get("QAPRUNE_STALE_SECONDS", 30))
+_GIVEN = os.environ.get("QAPRUNE_STALE_SECONDS") or "30"
+try:
+    STALE = float(_GIVEN)
+except ValueError:
+    STALE = math.nan  # which `own` names
 """A lease that was not renewed for so long may be taken over, and jobs end. All machines that share
 the folder need the same value."""
 BEAT = STALE / 10
@@ -37,6 +42,10 @@ def own(folders: Sequence[str | os.PathLike[str]]) -> None:
     Waits where a lease may be that of a call that was killed. Should another call take one over
     all the same (after this one has stood still for long), this process ends.
     """
+    if not 1 <= STALE < math.inf:
+        raise SettingsError(
+            f"QAPRUNE_STALE_SECONDS={short(_GIVEN)} must be a number of seconds, 1 or more"
+        )
     locks = sorted({Path(folder).resolve() / LOCK for folder in folders})
     tokens = [_take(lock) for lock in locks]
     os.environ[OWNER] = json.dumps([str(locks[0]), tokens[0]])

@@ -114,6 +114,17 @@ def test_a_job_ends_before_another_call_begins(start: Start) -> None:
     assert not job.is_running() or job.status() == psutil.STATUS_ZOMBIE
 
 
+def test_a_job_ends_without_another_call(start: Start) -> None:
+    spawn = f"job = subprocess.Popen([sys.executable, '-c', {JOB!r}]); print(job.pid, flush=True); "
+    first = start(spawn + HOLD)
+    assert first.stdout is not None
+    job = psutil.Process(int(first.stdout.readline()))
+    assert held(first)
+    first.kill()
+    psutil.wait_procs([job], timeout=5 * STALE)
+    assert not job.is_running() or job.status() == psutil.STATUS_ZOMBIE
+
+
 @pytest.mark.parametrize("what", ["folder", "pipe", "dangling link", "a file for its folder"])
 def test_what_is_no_lock_is_named(what: str, tmp_path: Path) -> None:
     lock = tmp_path / "runs" / LOCK
@@ -143,6 +154,21 @@ def test_a_job_that_waited_too_long_does_nothing(start: Start, tmp_path: Path) -
     )
     assert (process.returncode, process.stdout) == (1, "")
     assert "is no longer held by the call that started this run" in process.stderr
+
+
+@pytest.mark.parametrize("given", ["abc", "0", "-3", "nan", "inf", "1,5", "0.5", "9" * 400])
+def test_what_is_no_time_of_staleness_is_named(given: str, tmp_path: Path) -> None:
+    code = f"from study.plan.ownership import own; own([{str(tmp_path / 'runs')!r}])"
+    process = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "QAPRUNE_STALE_SECONDS": given},
+        capture_output=True,
+        text=True,
+    )
+    said = process.stderr.splitlines()[-1]
+    assert said.startswith("qaprune_lib.errors.SettingsError: QAPRUNE_STALE_SECONDS="), said
+    assert said.endswith("must be a number of seconds, 1 or more")
+    assert not list(tmp_path.iterdir())
 
 
 def test_two_times_of_staleness_are_named(
