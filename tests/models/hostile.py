@@ -183,6 +183,7 @@ class Explosive:
 def fifo(name: str) -> Mutation:
     def edit(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
+        (folder / name).parent.mkdir(exist_ok=True)
         os.mkfifo(folder / name)
 
     return edit
@@ -300,6 +301,7 @@ DAMAGE |= {
     },
     "fifo special_tokens_map": (fifo("special_tokens_map.json"), "not a regular file"),
     "fifo chat_template": (fifo("chat_template.jinja"), "not a regular file"),
+    "fifo another template": (fifo("additional_chat_templates/a.jinja"), "not a regular file"),
     "fifo index": (fifo(INDEX), "not a regular file"),
     **{f"nested {name}": (nested(name), f"{name}: not valid JSON: nested too deeply")
        for name in ("config.json", "tokenizer_config.json", "added_tokens.json")},

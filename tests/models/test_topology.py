@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from qaprune_lib.errors import QapruneError, TopologyError
 from qaprune_lib.gates import Masks
 from qaprune_lib.models import Encoder, ModelShape, Topology, shape_of
+from qaprune_lib.models.saved import MAX_JSON_BYTES
 from qaprune_lib.pruning import prune
 from qaprune_lib.scorers.scores import GateScores
 from tests.models.tiny import TESTED, random_topology, tiny_batch, tiny_model, topologies
@@ -173,6 +175,18 @@ def test_files_that_are_no_topology_are_named(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(TopologyError, match=f"{name}: not a topology"):
             Topology.load(path)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/zero")
+    (tmp_path / "sparse").touch()
+    os.truncate(tmp_path / "sparse", MAX_JSON_BYTES + 1)
+    for name, message in {
+        "pipe": "not a regular file",
+        "device": "not a regular file",
+        "": "not a regular file",
+        "sparse": f"more than the {MAX_JSON_BYTES} that are read",
+    }.items():
+        with pytest.raises(TopologyError, match=message):
+            Topology.load(tmp_path / name)
     with pytest.raises(TopologyError, match="nowhere: no such file"):
         Topology.load(tmp_path / "nowhere")
 

@@ -14,7 +14,7 @@ import yaml
 from bs4 import BeautifulSoup
 from docutils import nodes
 from docutils.core import publish_doctree
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
@@ -27,6 +27,7 @@ from study.figures.controls import controls
 from study.figures.curves import curve_facts, sparsity_curves
 from study.figures.natural_questions import figure4
 from study.figures.speed import table2_figure
+from study.figures.style import Drawing
 from study.frames import curve_points, scored_models
 from study.interactive import choice_pages, picture, slider_pages
 from study.markup import escape, fill
@@ -58,6 +59,9 @@ FRAGMENTS = (
         "γ",
     ),
 )
+EXTENSIONS = yaml.safe_load((REPOSITORY / "_config.yml").read_text())["parse"][
+    "myst_enable_extensions"
+]
 HOSTILE = "a <script>alert(1)</script> | b ``` $(reboot) $x$ {numref}`a` {{ c }} *d* [e](f)\n\n# g"
 TEXT = " ".join(HOSTILE.split())
 texts = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=5), max_size=8).map("".join)
@@ -69,7 +73,7 @@ def one_line(text: str) -> str:
 
 def doctree(myst: str) -> nodes.document:
     """MyST as the book reads it."""
-    quiet = {"report_level": 5, "myst_enable_extensions": ["dollarmath", "colon_fence"]}
+    quiet = {"report_level": 5, "myst_enable_extensions": EXTENSIONS}
     return publish_doctree(myst, parser=Parser(), settings_overrides=quiet)
 
 
@@ -78,6 +82,7 @@ def tags(html: str) -> list[str]:
 
 
 @given(texts)
+@example(" a ".join(FRAGMENTS))
 def test_in_html_it_reads_as_it_stands(text: str) -> None:
     soup = BeautifulSoup(f'<p title="{escape(text)}">{escape(text)}</p>', "html.parser")
     assert [element.name for element in soup.find_all(True)] == ["p"]
@@ -88,6 +93,7 @@ def test_in_html_it_reads_as_it_stands(text: str) -> None:
 
 
 @given(texts)
+@example(" a ".join(FRAGMENTS))
 def test_in_a_pipe_table_it_is_one_cell(text: str) -> None:
     frame = pd.DataFrame({"a": [text, "1"], "b": ["2", text]})
     html = MarkdownIt("commonmark").enable("table").render(markdown(frame))
@@ -101,6 +107,7 @@ def test_in_a_pipe_table_it_is_one_cell(text: str) -> None:
 
 @settings(max_examples=30)
 @given(texts.filter(lambda text: "\0" not in text))
+@example(" a ".join(FRAGMENTS))
 def test_in_myst_it_is_nothing_but_text(text: str) -> None:
     said = fill(
         ":::{table} Of {{ text }}\n:name: a\n\n| x |\n|---|\n| {{ text }} |\n:::", text=text
@@ -110,6 +117,12 @@ def test_in_myst_it_is_nothing_but_text(text: str) -> None:
     assert not list(tree.findall(nodes.system_message))
     words = one_line(text)
     assert one_line(tree.astext()).count(words) >= 5
+
+
+@pytest.mark.parametrize("fence", ["```", "~~~", ":::"])
+def test_no_fence_is_closed_by_a_text(fence: str) -> None:
+    note = doctree(f"{fence}{{note}}\nalt\n{escape(fence)}\nb\n{fence}")
+    assert one_line(note.astext()) == f"alt {fence} b"
 
 
 def test_only_markup_is_markup() -> None:
@@ -157,7 +170,7 @@ def test_a_model_and_questions_of_any_name_on_every_kind_of_page(
     models["gates_from"] = models["gates_from"].where(models["gates_from"] == "", HOSTILE)
     for name, rows in each_model(points.assign(data=HOSTILE), "finetune"):
         page.figure(sparsity_curves(rows, "attn"), name)
-        page.table(pd.DataFrame({HOSTILE: [HOSTILE]}), HOSTILE, curve_facts(rows, "attn"))
+        page.table(pd.DataFrame({HOSTILE: [HOSTILE]}), HOSTILE, curve_facts(rows, "attn"), HOSTILE)
     for drawing in (controls(models), table2_figure(models), figure4(models)):
         page.figure(drawing, HOSTILE)
     page.table(table1(models), "table1", HOSTILE)
@@ -223,6 +236,16 @@ def test_widgets(hostile_sweep: Sweep) -> None:
     box: Any = question_box({HOSTILE: models}, refuse, context=HOSTILE, questions=[HOSTILE])
     box.manual_button.click()
     assert tags(box.result.value) == ["p"]
+
+
+def test_alternative_texts_of_the_book(tmp_path: Path, shown: list[dict[str, str]]) -> None:
+    """They are YAML there."""
+    figure = Figure()
+    figure.subplots().set_title(f"'x': # \"{TEXT}\"")
+    drawing = Drawing(figure, "b")
+    Page(str(tmp_path), str(tmp_path)).figure(drawing, "a")
+    [image] = doctree(shown[0]["text/markdown"]).findall(nodes.image)
+    assert TEXT in image["alt"] == drawing.alt
 
 
 def test_a_picture(hostile_sweep: Sweep) -> None:

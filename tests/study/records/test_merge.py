@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
+import tarfile
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,30 @@ def test_of_damaged_parts_nothing_is_taken_in(
             assert not (Path(root) / "runs").exists()
         else:  # a bit of the header, or of the padding, that says nothing
             assert in_order(read_records(results)) == in_order(read_records(left / "results"))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "target"),
+    [
+        ("../evil", tarfile.REGTYPE, ""),
+        ("results/link", tarfile.SYMTYPE, "/etc/passwd"),
+        ("results/link", tarfile.SYMTYPE, "../../elsewhere"),
+        ("results/hard", tarfile.LNKTYPE, "../../elsewhere"),
+        ("results/pipe", tarfile.FIFOTYPE, ""),
+        ("results/device", tarfile.CHRTYPE, ""),
+    ],
+)
+def test_parts_that_lead_out_are_refused(
+    name: str, kind: bytes, target: str, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    with tarfile.open(tmp_path / "out" / "part-0", "w:gz") as archive:
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = kind, target
+        archive.addfile(member)
+    with pytest.raises(RecordError, match="its parts make no tar file"):
+        merge(tmp_path / "out", tmp_path / "results", tmp_path / "runs")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_parts_that_would_fill_the_disk_are_refused(tmp_path: Path) -> None:

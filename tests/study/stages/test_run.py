@@ -57,6 +57,7 @@ def write_notebook(path: Path, *cells: str, parameters: str | None = "steps = 3"
         (FINETUNE, ["-p", "version", "1.0"], "version: Input should be '1.1' or '2.0'"),
         (FINETUNE, ["-p", "name", "../x"], "name: String should match pattern"),
         (FINETUNE, ["-p", "profile", "$(touch x)"], "profile: String should match pattern"),
+        (FINETUNE, ["-p", "data", "../x"], "data: String should match pattern"),
         (FINETUNE, ["--parameters", "[1]"], "--parameters is not a JSON object: [1]"),
         (FINETUNE, ["--parameters", "{"], "--parameters is not JSON: "),
         (Path("none.ipynb"), [], "none.ipynb: cannot be read: No such file or directory"),
