@@ -93,6 +93,13 @@ def test_python_runs(document: str, few_questions: Path) -> None:
         assert qp.Topology.of(loaded) == names["kept"]
 
 
+@each_document
+def test_no_block_is_passed_over(document: str) -> None:
+    """As one of `bash`, an indented one, or one of ~~~, which `BLOCK` does not find."""
+    fences = re.findall(r"^[ \t>]*(?:```|~~~).*", DOCUMENTS[document], re.MULTILINE)
+    assert not [fence for fence in fences if not re.match(r"```(sh|python|\{[a-z-]+\}.*|)$", fence)]
+
+
 def test_python_is_found() -> None:
     assert len(blocks("README.md", "python")) == 1
     assert len(blocks("book/library.md", "python")) == 3
