@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from qaprune_lib.cache import remove
 from qaprune_lib.errors import RecordError, SettingsError
 from study.plan.parameters import Finetune, Prune, Retrain
 from study.records.record import FINISHED, read_record, read_records
@@ -251,7 +252,7 @@ def test_a_model_is_saved_whole_and_never_less_is_left_than_there_was(
     calls = iter(range(9))
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", dying(os.replace))
-        patch.setattr(shutil, "rmtree", dying(shutil.rmtree))
+        patch.setattr("study.stages.stage_run.remove", dying(remove))
         patch.setattr(Model, "save_pretrained", dying(Model.save_pretrained))
         with pytest.raises(KeyboardInterrupt):
             run.save_model(Model("new"))
