@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from qaprune_lib.errors import SettingsError
+from study.plan import ownership
 from study.plan.ownership import LOCK, own
 from tests.study.plan.graph_folder import REPOSITORY
 
@@ -169,6 +170,29 @@ def test_what_is_no_time_of_staleness_is_named(given: str, tmp_path: Path) -> No
     assert said.startswith("qaprune_lib.errors.SettingsError: QAPRUNE_STALE_SECONDS="), said
     assert said.endswith("must be a number of seconds, 1 or more")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_out_of_reach_for_a_while_ends_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = iter([("token", 1), None, ("token", 2), None, None, ("token", 3), ("another", 4)])
+
+    def look(_: Path) -> tuple[str, int]:
+        if (seen := next(looks)) is None:
+            raise OSError
+        return seen
+
+    class Ended(BaseException):
+        pass
+
+    def end(_: str) -> None:
+        raise Ended
+
+    monkeypatch.setattr(ownership, "_look", look)
+    monkeypatch.setattr(ownership, "_end", end)
+    monkeypatch.setattr(ownership, "STALE", 0.05)
+    monkeypatch.setattr(ownership, "BEAT", 0.01)
+    with pytest.raises(Ended):
+        ownership._watch(Path(LOCK), "token")
+    assert not list(looks)
 
 
 def test_two_times_of_staleness_are_named(
