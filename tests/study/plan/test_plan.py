@@ -230,7 +230,7 @@ def test_without_penalties_and_multiples_nothing_is_selected() -> None:
         *(
             ({part: {name: "/elsewhere"}}, f"small: {name} is no setting of a stage")
             for part in ("finetune", "gates", "retrain", "timing")
-            for name in PLACE
+            for name in sorted(PLACE)
         ),
         ({"scorers": [{"scorer": "gain", "runs": "x"}]}, r"runs is no setting of a stage \(score"),
         ({"tuning": [{"results": "x"}]}, "results is no setting"),
