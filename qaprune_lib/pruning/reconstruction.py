@@ -202,7 +202,10 @@ class _LeastSquares:
         self.square, self.count = 0.0, 0
 
     def add(self, inputs: Tensor, residual: Tensor) -> None:
-        # products of one batch in the model's precision, sums of batches in float64
+        # products of one batch in float32 at least, sums of batches in float64
+        inputs, residual = (
+            each.to(torch.promote_types(each.dtype, torch.float32)) for each in (inputs, residual)
+        )
         x = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], dim=1)
         gram, cross = (x.T @ x).double(), (x.T @ residual).double()
         self.gram = self.gram + gram if self.count else gram

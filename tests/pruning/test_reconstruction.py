@@ -63,6 +63,18 @@ def test_nearer_to_the_full_model_on_other_windows(
     assert any(sublayer.after < sublayer.before for sublayer in found)
 
 
+def test_a_model_that_computes_in_bfloat16_is_mended_too() -> None:
+    model = tiny_model("bert", trained=True)
+    model.compute_dtype = "bfloat16"
+    plain, mended, found = fitted(model, topology_of(model, ("attn", "ff"), seed=1), n_windows=64)
+    assert mended.compute_dtype == plain.compute_dtype == "bfloat16"
+    assert {weights.dtype for weights in mended.parameters()} == {torch.float32}
+    model.compute_dtype = plain.compute_dtype = "float32"
+    _, exact = reconstruct(plain, model, toy_questions(40), windows=WINDOWS, n_windows=64)
+    errors = [[sublayer.after for sublayer in each] for each in (found, exact)]
+    assert errors[0] == pytest.approx(errors[1], rel=0.2, abs=1e-4)
+
+
 def seen_at(
     model: QuestionAnsweringModel, module: torch.nn.Module, batch: dict[str, torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor]:

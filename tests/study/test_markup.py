@@ -241,7 +241,7 @@ def test_widgets(hostile_sweep: Sweep) -> None:
 def test_alternative_texts_of_the_book(tmp_path: Path, shown: list[dict[str, str]]) -> None:
     """They are YAML there."""
     figure = Figure()
-    figure.subplots().set_title(f"'x': # \"{TEXT}\"")
+    figure.subplots().set_ylabel(f"'x': # \"{TEXT}\"")
     drawing = Drawing(figure, "b")
     Page(str(tmp_path), str(tmp_path)).figure(drawing, "a")
     [image] = doctree(shown[0]["text/markdown"]).findall(nodes.image)
