@@ -17,7 +17,6 @@ from pathlib import Path
 from benchmarks.shared import Measured, Row, in_turns, main
 from study.records.lineage import ROOT
 
-WHY = ""
 _LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node")
 _WORK = """
 import json, os, sys
@@ -62,7 +61,6 @@ def measure(
         f"1 process of 2 threads ({model}, batch {batch_size})",
         found.ratios(1),
         least=0.95,
-        why=WHY,
         repeated=found.repeated,
     )
     return Measured([row])

@@ -16,8 +16,6 @@ from qaprune_lib.data.squad.contexts import SQUAD
 from qaprune_lib.data.windows import WindowCutter, Windows
 from qaprune_lib.evaluation.logits import features_for, window_logits
 
-WHY = ""
-
 
 @contextmanager
 def cutting(cutter: WindowCutter, batches: list[dict[str, list[object]]]) -> Iterator[None]:
@@ -61,7 +59,6 @@ def measure(*, model: str = "minilm", questions: int = 96, rounds: int = 7) -> M
         f"the model alone ({model}, {questions} windows)",
         found.ratios(1),
         least=0.95,
-        why=WHY,
         repeated=found.repeated,
     )
     return Measured([row])

@@ -13,8 +13,6 @@ from typing import Any
 import qaprune_lib as qp
 from benchmarks.shared import Measured, Row, in_turns, load, main
 
-WHY = ""
-
 
 def measure(
     *, model: str = "bert-base:4", batch_size: int = 4, steps: int = 1, rounds: int = 5
@@ -40,7 +38,6 @@ def measure(
                 f"fine-tuning step ({model}, batch {batch_size})",
                 found.ratios(number),
                 most=0.60,
-                why=WHY,
                 repeated=found.repeated,
             )
             for number, kind in enumerate(kinds, start=1)

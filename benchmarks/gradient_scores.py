@@ -25,7 +25,6 @@ from qaprune_lib.scorers.gradients import summed_gradients
 from qaprune_lib.training.objectives import CrossEntropy, model_inputs
 
 KINDS = ("attn", "ff")
-WHY_WEIGHTS = ""
 WHY_SINGLE = (
     "a window of some 110 tokens keeps a processor busy by itself: what one pass saves "
     "there is the gradients of the weights, written for each window, not idle units as on a GPU"
@@ -91,7 +90,6 @@ def measure(*, model: str = "bert-base:4", questions: int = 8, rounds: int = 3) 
                 f"forward and backward with weight gradients {of}",
                 found.ratios(number),
                 most=0.80,
-                why=WHY_WEIGHTS,
                 repeated=found.repeated,
             ),
             Row(

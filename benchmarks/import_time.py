@@ -12,7 +12,6 @@ from functools import partial
 from benchmarks.shared import Measured, Row, in_turns, main
 from study.records.lineage import ROOT
 
-WHY_IMPORT = ""
 WHY_LOAD = (
     "import transformers is lazy: its tokenizer and model classes are imported at their first use, "
     "which takes as long again in any program that loads a model (the next row has it)"
@@ -45,7 +44,6 @@ def measure(*, model: str = "embedded-small", rounds: int = 5) -> Measured:
                 "time itself",
                 [row[1] for row in found.seconds],
                 most=0.1,
-                why=WHY_IMPORT,
                 unit=" s",
                 repeated=found.repeated,
             ),

@@ -13,8 +13,6 @@ import torch
 import qaprune_lib as qp
 from benchmarks.shared import Measured, Row, clock, in_turns, load, main
 
-WHY = ""
-
 
 def measure(
     *, model: str = "embedded", questions: int = 96, batch_size: int = 16, rounds: int = 4
@@ -45,7 +43,6 @@ def measure(
         f"the first ({model}, {questions} windows, one epoch)",
         found.ratios(1),
         most=0.75,
-        why=WHY,
         repeated=found.repeated,
     )
     return Measured([row])

@@ -19,9 +19,6 @@ from qaprune_lib.models.pruned import resize
 from qaprune_lib.pruning.latency import LatencyTable, measure_latency
 from qaprune_lib.scorers.scores import GateScores
 
-WHY_TABLE = ""
-WHY_BUDGET = ""
-
 
 def random_topology(shape: ModelShape, seed: int) -> qp.Topology:
     """Each layer keeps a share of its heads and one of its activations, drawn for itself."""
@@ -96,7 +93,6 @@ def measure(
                 errors,
                 least=0.9,
                 most=1.1,
-                why=WHY_TABLE,
                 repeated=repeated,
                 every=True,
             ),
@@ -106,7 +102,6 @@ def measure(
                 [row[0] / row[-1] for row in times],
                 least=0.95 * speedup,
                 most=1.05 * speedup,
-                why=WHY_BUDGET,
                 repeated=repeated,
             ),
         ]

@@ -179,15 +179,12 @@ ARCHITECTURES: Mapping[str, Architecture] = {
                 "position_biased_input": False,
                 "type_vocab_size": 0,
             },
-            per_head=tuple(
-                f"attention.self.{name}"
-                for name in (
-                    "query_proj",
-                    "key_proj",
-                    "value_proj",
-                    "pos_key_proj",
-                    "pos_query_proj",
-                )
+            per_head=(
+                "attention.self.query_proj",
+                "attention.self.key_proj",
+                "attention.self.value_proj",
+                "attention.self.pos_key_proj",
+                "attention.self.pos_query_proj",
             ),
         ),
     )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from qaprune_lib.errors import SettingsError
 from qaprune_lib.models import Encoder, QuestionAnsweringModel, Topology
+from qaprune_lib.models.adopt import check_own
 from qaprune_lib.models.sharing import frozen_copy
 from qaprune_lib.training.objectives import model_inputs
 
@@ -28,9 +29,12 @@ class HiddenStates:
 
     Raises:
         SettingsError: the teacher is no model that the student can have been pruned from.
+        ModelError: one of them is a stock model, or a wrapped one.
     """
 
     def __init__(self, student: QuestionAnsweringModel, teacher: QuestionAnsweringModel) -> None:
+        check_own(student)
+        check_own(teacher)
         ours, theirs = Topology.of(student), Topology.of(teacher)
         same_tokens = student.tokenizer.get_vocab() == teacher.tokenizer.get_vocab()
         if ours.shape != theirs.shape or ours.combine(theirs) != ours or not same_tokens:

@@ -96,13 +96,14 @@ def _train(
     settings: TrainingSettings,
     folder: Path | None,
 ) -> QuestionAnsweringModel:
+    trained, hidden = copy.deepcopy(model), None
+    if teacher is not None and distillation is not None and distillation.hidden:
+        hidden = HiddenStates(trained, teacher)
     training_set = TrainingSet.of(model, dataset, windows, teacher, distillation)
-    trained = copy.deepcopy(model)
     with ExitStack() as stack:
         stack.enter_context(dropout_set(trained, settings.dropout))
-        hidden = None
-        if teacher is not None and distillation is not None and distillation.hidden:
-            hidden = stack.enter_context(HiddenStates(trained, teacher).watched())
+        if hidden is not None:
+            stack.enter_context(hidden.watched())
         trainer = SpanTrainer(trained, training_set, settings, folder, description, hidden=hidden)
         report = trainer.run({"settings": asdict(settings)})
     trained.training_report = report

@@ -11,23 +11,19 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from study.claims.estimate import MARGIN
 from study.compressed import compressions
-from study.figures.style import BLUE, GREEN, ORANGE, VERMILION, Drawing, Look, plot
+from study.figures.style import LOOKS, VERMILION, Drawing, Look, plot
 from study.frames import scored_models
 from study.names import DATA, MODELS, counted
 from study.paper.published import TABLE_2
 from study.records.record import Record
-from study.tables import operating_points
+from study.tables import THEN, operating_points
 
 PICTURE = Path("book/_static/front.svg")
 """The light one; the dark one lies beside it."""
 INK = {"front.svg": "#24292f", "front-dark.svg": "#e6edf3"}
 """Colour of text and of the paper's points, by file; the ground is transparent."""
-METHOD = {
-    "not retrained": Look(ORANGE, "s", "none"),
-    "cross-entropy": Look(BLUE, "o", "none"),
-    "distillation": Look(GREEN, "^", "none"),
-}
 COMPRESS = Look(VERMILION, "D", "none")
 
 
@@ -42,7 +38,7 @@ def front_figure(records: Iterable[Record], ink: str) -> Drawing:
     points = points[points["data"].str.startswith("squad")]
     whole = points[points["then"].eq("fine-tuned")].set_index(["profile", "data", "model"])["f1"]
     ours = points[points["kinds"].eq("both") & points["speedup"].notna()]
-    ours = ours[ours["f1"] > ours["floor"] + 3].copy()
+    ours = ours[ours["f1"] - ours["floor"] >= MARGIN].copy()
     index = pd.MultiIndex.from_frame(ours[["profile", "data", "model"]])
     ours["lost"] = whole.reindex(index).to_numpy() - ours["f1"].to_numpy()
     colours = {"text.color": ink, "axes.labelcolor": ink, "xtick.color": ink, "ytick.color": ink}
@@ -57,11 +53,11 @@ def front_figure(records: Iterable[Record], ink: str) -> Drawing:
             lost = [base.f1 - row.f1 for row in printed]
             label = f"paper: BERT-large, SQuAD 2.0, {name} (published)"
             plot(axes, speed, lost, Look(ink, marker, "none"), label, markerfacecolor="none")
-        for then, look in METHOD.items():
+        for then in THEN[1:]:
             rows = ours[ours["then"].eq(then)]
             if len(rows):
                 label = f"ours: {_of(rows)}, {then}"
-                plot(axes, rows["speedup"], rows["lost"], look, label)
+                plot(axes, rows["speedup"], rows["lost"], LOOKS[then].points, label)
         if len(calls):
             label = f"ours: {_of(calls)}, compress in one call"
             plot(axes, calls["speedup"], calls["unpruned_f1"] - calls["f1"], COMPRESS, label)

@@ -100,12 +100,18 @@ def test_of_several_one_takes_it_over(start: Start, tmp_path: Path) -> None:
     assert sum([held(process) for process in [start() for _ in range(4)]]) == 1
 
 
-def test_a_job_ends_before_another_call_begins(start: Start) -> None:
+def with_a_job(start: Start) -> tuple[subprocess.Popen[str], psutil.Process]:
+    """A call that owns its runs, and a job of it."""
     spawn = f"job = subprocess.Popen([sys.executable, '-c', {JOB!r}]); print(job.pid, flush=True); "
     first = start(spawn + HOLD)
     assert first.stdout is not None
     job = psutil.Process(int(first.stdout.readline()))
     assert held(first)
+    return first, job
+
+
+def test_a_job_ends_before_another_call_begins(start: Start) -> None:
+    first, job = with_a_job(start)
     time.sleep(2 * STALE)
     assert job.is_running()
     first.kill()
@@ -116,11 +122,7 @@ def test_a_job_ends_before_another_call_begins(start: Start) -> None:
 
 
 def test_a_job_ends_without_another_call(start: Start) -> None:
-    spawn = f"job = subprocess.Popen([sys.executable, '-c', {JOB!r}]); print(job.pid, flush=True); "
-    first = start(spawn + HOLD)
-    assert first.stdout is not None
-    job = psutil.Process(int(first.stdout.readline()))
-    assert held(first)
+    first, job = with_a_job(start)
     first.kill()
     psutil.wait_procs([job], timeout=5 * STALE)
     assert not job.is_running() or job.status() == psutil.STATUS_ZOMBIE
