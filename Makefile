@@ -1,6 +1,7 @@
 # Each target sets up all it needs in .venv, from a package registry only.
 PYTHON ?= python3
 JOBS ?= 2
+PROFILE ?= embedded
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -21,8 +22,8 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-reproduce: $(STAMP) ## run the experiments on the generated corpus, then build the book
-	OMP_NUM_THREADS=1 $(RUN) -m study side-by-side profiles/embedded.yml --jobs $(JOBS)
+reproduce: $(STAMP) ## run the experiments on the generated corpus, then the book (PROFILE=embedded-full: all)
+	OMP_NUM_THREADS=1 $(RUN) -m study side-by-side profiles/$(PROFILE).yml --jobs $(JOBS)
 	$(RUN) -m study summary embedded
 	$(RUN) -m study book
 
@@ -34,7 +35,7 @@ links: book ## follow the book's links to other hosts
 		--builder linkcheck --path-output _build/links
 
 status: $(STAMP) ## which runs of the embedded profile there are, and which lack
-	$(RUN) -m study status profiles/embedded.yml
+	$(RUN) -m study status profiles/$(PROFILE).yml
 
 test: lint ## lint, check types, run all tests (JOBS=2 processes)
 	@echo "==> tests"

@@ -18,6 +18,7 @@ NAMES = (
     "decoding",
     "decoding_with_windows",
     "pruned_speed",
+    "serving",
     "latency_budget",
     "compute_dtype",
     "import_time",

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.shared import Measured, Row, clock, in_turns, load, main, random_batch
+from benchmarks.shared import Measured, Row, clock, load, main, random_batch
+from qaprune_lib.evaluation.rounds import in_turns
 from qaprune_lib.gates import HardConcrete, Masks, apply_masks
 from qaprune_lib.models import QuestionAnsweringModel, shape_of
 from qaprune_lib.training.objectives import CrossEntropy, model_inputs

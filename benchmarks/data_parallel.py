@@ -14,7 +14,8 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from benchmarks.shared import Measured, Row, in_turns, main
+from benchmarks.shared import Measured, Row, main
+from qaprune_lib.evaluation.rounds import in_turns
 from study.records.lineage import ROOT
 
 _LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node")

@@ -19,8 +19,9 @@ import torch
 from datasets import Dataset
 
 import qaprune_lib as qp
-from benchmarks.shared import Measured, Row, clock, in_turns, load, main
+from benchmarks.shared import Measured, Row, clock, load, main
 from qaprune_lib.evaluation.logits import features_for
+from qaprune_lib.evaluation.rounds import in_turns
 
 LENGTH, STRIDE, N_BEST, MAX_ANSWER_LENGTH = 384, 128, 20, 30
 

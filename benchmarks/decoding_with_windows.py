@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import qaprune_lib as qp
-from benchmarks.shared import Measured, Row, clock, in_turns, load, main
+from benchmarks.shared import Measured, Row, clock, load, main
 from qaprune_lib.data.squad.contexts import SQUAD
 from qaprune_lib.data.windows import WindowCutter, Windows
 from qaprune_lib.evaluation.logits import features_for, window_logits
+from qaprune_lib.evaluation.rounds import in_turns
 
 
 @contextmanager

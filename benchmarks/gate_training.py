@@ -11,7 +11,8 @@ from functools import partial
 from typing import Any
 
 import qaprune_lib as qp
-from benchmarks.shared import Measured, Row, in_turns, load, main
+from benchmarks.shared import Measured, Row, load, main
+from qaprune_lib.evaluation.rounds import in_turns
 
 
 def measure(

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 import qaprune_lib as qp
-from benchmarks.shared import Measured, Row, clock, in_turns, load, main
+from benchmarks.shared import Measured, Row, clock, load, main
 from qaprune_lib.data.arrow_cache import column
 from qaprune_lib.data.batching import Collator, batches_by_tokens, take_rows
 from qaprune_lib.evaluation.logits import features_for
+from qaprune_lib.evaluation.rounds import in_turns
 from qaprune_lib.gates import Masks, apply_masks
 from qaprune_lib.models import shape_of
 from qaprune_lib.scorers.gradients import summed_gradients

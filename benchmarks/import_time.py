@@ -9,7 +9,8 @@ import subprocess
 import sys
 from functools import partial
 
-from benchmarks.shared import Measured, Row, in_turns, main
+from benchmarks.shared import Measured, Row, main
+from qaprune_lib.evaluation.rounds import in_turns
 from study.records.lineage import ROOT
 
 WHY_LOAD = (

@@ -11,7 +11,8 @@ import tempfile
 import torch
 
 import qaprune_lib as qp
-from benchmarks.shared import Measured, Row, clock, in_turns, load, main
+from benchmarks.shared import Measured, Row, clock, load, main
+from qaprune_lib.evaluation.rounds import in_turns
 
 
 def measure(

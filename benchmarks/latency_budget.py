@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 import qaprune_lib as qp
-from benchmarks.shared import Measured, Row, clock, in_turns, main, random_model, size_of
+from benchmarks.shared import Measured, Row, clock, main, random_model, size_of
+from qaprune_lib.evaluation.rounds import in_turns
 from qaprune_lib.models import ModelShape
 from qaprune_lib.models.pruned import resize
 from qaprune_lib.pruning.latency import LatencyTable, measure_latency

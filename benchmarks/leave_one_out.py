@@ -10,9 +10,10 @@ import torch
 from datasets import Dataset
 
 import qaprune_lib as qp
-from benchmarks.shared import Measured, Row, clock, in_turns, load, main
+from benchmarks.shared import Measured, Row, clock, load, main
 from qaprune_lib.evaluation.decode import decode
 from qaprune_lib.evaluation.logits import features_for, window_logits
+from qaprune_lib.evaluation.rounds import in_turns
 from qaprune_lib.evaluation.squad import score_predictions
 from qaprune_lib.models import shape_of
 

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 import qaprune_lib as qp
-from benchmarks.shared import Measured, Row, clock, in_turns, load, main, random_batch
+from benchmarks.shared import Measured, Row, clock, load, main, random_batch
+from qaprune_lib.evaluation.rounds import in_turns
 
 TARGETS = {1: 0.85, 8: None, 32: 0.95}
 WHY: dict[str, str] = {}
@@ -32,14 +33,13 @@ def in_torch(model: Any, dtype: str) -> Callable[[dict[str, torch.Tensor]], obje
     return run
 
 
-def in_onnxruntime(model: Any, folder: Path) -> Callable[[dict[str, torch.Tensor]], object]:
-    """The same of the exported model."""
+def in_onnxruntime(path: Path) -> Callable[[dict[str, torch.Tensor]], object]:
+    """The same of an exported model."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    path = str(qp.export_onnx(model, folder))
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     wanted = {value.name for value in session.get_inputs()}
 
     def run(batch: dict[str, torch.Tensor]) -> object:
@@ -47,6 +47,13 @@ def in_onnxruntime(model: Any, folder: Path) -> Callable[[dict[str, torch.Tensor
         return session.run(None, given)
 
     return run
+
+
+def batches_of(model: Any, batch_size: int, length: int) -> tuple[dict[str, torch.Tensor], int]:
+    """Inputs of random tokens, and how many such batches hold 32 windows."""
+    batch = random_batch(model, batch_size, length)
+    batch = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    return {**batch, "token_type_ids": torch.zeros_like(batch["input_ids"])}, 32 // batch_size
 
 
 def measure(
@@ -66,16 +73,13 @@ def measure(
     with tempfile.TemporaryDirectory() as folder:
         for runtime in runtimes.split(","):
             runs = [
-                in_onnxruntime(each, Path(folder) / str(number))
+                in_onnxruntime(qp.export_onnx(each, Path(folder) / str(number)))
                 if runtime == "ONNX"
                 else in_torch(each, runtime)
                 for number, each in enumerate(both)
             ]
             for batch_size, least in TARGETS.items():
-                batch = random_batch(whole, batch_size, length)
-                batch = {name: batch[name] for name in ("input_ids", "attention_mask")}
-                batch["token_type_ids"] = torch.zeros_like(batch["input_ids"])
-                times = 32 // batch_size if batch_size < 32 else 1
+                batch, times = batches_of(whole, batch_size, length)
 
                 def decode(run: Any, batch: Any = batch, times: int = times) -> None:
                     for _ in range(times):

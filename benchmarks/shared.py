@@ -1,4 +1,4 @@
-"""What all benchmarks share: rounds in turns, ratios with their spread, records, command lines.
+"""What all benchmarks share: ratios with their spread, records, command lines.
 
 A benchmark is a file with a function `measure`, whose keywords are its options. It returns rows,
 one for each line of the table, and whatever else its record is to hold.
@@ -25,14 +25,8 @@ from qaprune_lib.models import ModelShape, architecture_of, full_class, load_mod
 from study.benchmarks import RECORDS, benchmark_cells
 from study.records.environment import environment
 
-TOLERANCE = 0.10
-"""A round whose ratio is further from the median than this share of it is measured again."""
 
-Clock = Callable[[], float]
-"""Does a piece of work once and returns its seconds."""
-
-
-def clock(work: Callable[[], object]) -> Clock:
+def clock(work: Callable[[], object]) -> Callable[[], float]:
     """Wall time of a function, with all that it gave to a GPU."""
 
     def seconds() -> float:
@@ -43,52 +37,6 @@ def clock(work: Callable[[], object]) -> Clock:
         return time.perf_counter() - begin
 
     return seconds
-
-
-class Rounds(NamedTuple):
-    """Seconds of several clocks in turns.
-
-    seconds: [rounds][clocks]. repeated: how many rounds were measured again.
-    """
-
-    seconds: list[list[float]]
-    repeated: int
-
-    def ratios(self, over: int, under: int = 0) -> list[float]:
-        """Of each round, the time of one clock divided by that of another."""
-        return [row[over] / row[under] for row in self.seconds]
-
-
-def in_turns(clocks: Sequence[Clock], rounds: int, *, warm_up: int = 1) -> Rounds:
-    """Run all clocks in turns (A B C A B C …), so that other work on the machine meets all alike.
-
-    A round that disagrees with the others is measured again, at most as many times as there are
-    rounds. Of one clock alone, its seconds are compared; of several, their ratios to the first.
-    """
-
-    def one_round() -> list[float]:
-        return [each() for each in clocks]
-
-    for _ in range(warm_up):
-        one_round()
-    seconds = [one_round() for _ in range(rounds)]
-    repeated = 0
-    while repeated < rounds and (worst := disagreeing(seconds)) is not None:
-        seconds[worst] = one_round()
-        repeated += 1
-    return Rounds(seconds, repeated)
-
-
-def disagreeing(seconds: Sequence[Sequence[float]]) -> int | None:
-    """The round that is furthest from the median, if it is further than the tolerance."""
-    if len(seconds[0]) == 1:
-        compared = [list(row) for row in seconds]
-    else:
-        compared = [[value / row[0] for value in row[1:]] for row in seconds]
-    medians = [statistics.median(column) for column in zip(*compared, strict=True)]
-    away = [max(abs(v / m - 1) for v, m in zip(row, medians, strict=True)) for row in compared]
-    worst = max(range(len(away)), key=away.__getitem__)
-    return worst if away[worst] > TOLERANCE else None
 
 
 @dataclass(frozen=True)

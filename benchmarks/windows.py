@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import qaprune_lib as qp
-from benchmarks.shared import Measured, Row, clock, in_turns, load, main
+from benchmarks.shared import Measured, Row, clock, load, main
 from qaprune_lib.data.features import make_features
+from qaprune_lib.evaluation.rounds import in_turns
 
 WHY = (
     "a context of some 90 tokens is encoded once for five questions, each of which has arrays of "

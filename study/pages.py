@@ -171,7 +171,7 @@ def profiles_table(results: Path) -> pd.DataFrame:
         source = " --source FOLDER" if None in [d.source for d in profile.data.values()] else ""
         command = f"python -m study graph {shlex.quote(f'profiles/{path.name}')}{source}"
         rows.append(
-            {"profile": profile.name, "recorded runs": state, "what makes the others": command}
+            {"profile": path.stem, "recorded runs": state, "what makes the others": command}
         )
     return pd.DataFrame(rows)
 

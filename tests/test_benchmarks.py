@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from benchmarks.__main__ import NAMES
-from benchmarks.shared import Row, disagreeing, in_turns, record
+from benchmarks.shared import Row, record
+from qaprune_lib.evaluation.rounds import disagreeing, in_turns
 from study.benchmarks import COLUMNS, benchmark_cells, benchmark_places, read_benchmarks
 
 ROOT = Path(__file__).parents[1]
@@ -24,6 +25,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "decoding": {"model": "embedded-small", "questions": 4, "training_steps": 2},
     "decoding_with_windows": {"model": TINY, "questions": 4},
     "pruned_speed": {"model": TINY, "length": 8},
+    "serving": {"model": "embedded-small", "length": 8},
     "latency_budget": {
         "models": "bert-tiny,mpnet-tiny",
         "topologies": 2,

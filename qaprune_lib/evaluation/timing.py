@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,11 @@ from qaprune_lib.data.natural_questions.example import AnswerType
 from qaprune_lib.data.tasks import QuestionData, task_of
 from qaprune_lib.data.tokens import tokenizer_state
 from qaprune_lib.data.windows import Windows
-from qaprune_lib.errors import ModelError, SettingsError, counts
+from qaprune_lib.device import device_name, synchronize
+from qaprune_lib.errors import ModelError, SettingsError, counts, warn
 from qaprune_lib.evaluation.decode import DECODERS
 from qaprune_lib.evaluation.logits import features_for, run, tokenizer_of
+from qaprune_lib.evaluation.rounds import TOLERANCE, disagreeing, in_turns
 from qaprune_lib.models import Encoder, Topology, head_of
 from qaprune_lib.models.sharing import evaluating
 from qaprune_lib.progress import tqdm
@@ -39,6 +42,7 @@ class Timing(BaseModel):
     Attributes:
         seconds: median over the rounds; seconds_min and seconds_max are their extremes.
         rounds: seconds of each round.
+        repeated: how many rounds were measured again.
         speedup: median over the rounds of the first model's time divided by this one's in the same
             round; speedup_low and speedup_high are the extremes.
         macs_ratio: multiply-accumulates of the first model's layers divided by this one's, over
@@ -58,6 +62,7 @@ class Timing(BaseModel):
     seconds_min: float
     seconds_max: float
     rounds: tuple[float, ...]
+    repeated: int = 0
     speedup: float
     speedup_low: float
     speedup_high: float
@@ -76,7 +81,7 @@ def time_decoding(
     *,
     repeats: int = 5,
     batch_size: int = 1,
-    max_questions: int | None = None,
+    max_questions: int | None = 100,
     windows: Windows | None = None,
     max_answer_length: int = 30,
     num_proc: int | None = None,
@@ -89,6 +94,8 @@ def time_decoding(
     whatever else the machine does meets all of them alike. Decoding is the forward pass over every
     window and the search for the best spans, from features that are made already, as in the
     paper's Table 2 (batch 1, median of 5). Batches are of like lengths, padded to their longest.
+    A round that differs from the others by more than a tenth is measured again, at most as often as
+    there are rounds.
 
     Args:
         models: question-answering models with a tokenizer each, all on one device.
@@ -97,7 +104,7 @@ def time_decoding(
         repeats: rounds.
         batch_size: windows decoded at once.
         max_questions: use only so many questions, evenly spaced (of Natural Questions: about so
-            many, drawn at random).
+            many, drawn at random); None: all.
         windows, max_answer_length, num_proc, cache_dir: as for `predict`.
         progress: show a bar.
 
@@ -105,6 +112,9 @@ def time_decoding(
         SettingsError: a number below 1, or no model.
         ModelError: models on several devices, without tokenizer, for another task, or of an
             unsupported architecture.
+
+    Warns:
+        QapruneWarning: rounds still differ by more than a tenth: the machine is busy.
 
     >>> from qaprune_lib import load_model, load_squad
     >>> model, dev = load_model("embedded-small", device="cpu"), load_squad("embedded")["dev"]
@@ -131,7 +141,6 @@ def time_decoding(
             made[key] = _Work.of(features, Collator.of(tokenizer_of(model)), batch_size)
         work.append(made[key])
     macs = [_macs(model, own) for model, own in zip(models, work, strict=True)]
-    seconds: list[list[float]] = [[] for _ in models]
 
     def decode(model: PreTrainedModel, own: _Work, every: int = 1) -> None:
         answers = DECODERS[task.name](
@@ -148,24 +157,32 @@ def time_decoding(
         )
         for model, own in zip(models, work, strict=True):
             decode(model, own, every=-(-len(own.batches) // WARM_UP_BATCHES))
-        for _ in range(repeats):
-            for model, own, rounds in zip(models, work, seconds, strict=True):
-                synchronize(device)
-                start = time.perf_counter()
-                decode(model, own)
-                synchronize(device)
-                rounds.append(time.perf_counter() - start)
-                bar.update()
 
+        def timed(model: PreTrainedModel, own: _Work) -> float:
+            synchronize(device)
+            start = time.perf_counter()
+            decode(model, own)
+            synchronize(device)
+            bar.update()
+            return time.perf_counter() - start
+
+        clocks = [partial(timed, *pair) for pair in zip(models, work, strict=True)]
+        found = in_turns(clocks, repeats, warm_up=0)
+    if disagreeing(found.seconds) is not None:
+        warn(
+            f"rounds differ by more than {100 * TOLERANCE:.0f}%, though {found.repeated} of them "
+            "were measured again: is the machine busy with other work?"
+        )
     timings = []
-    for model, own, rounds, n_macs in zip(models, work, seconds, macs, strict=True):
-        ratios = [first / this for first, this in zip(seconds[0], rounds, strict=True)]
+    for place, (model, own, n_macs) in enumerate(zip(models, work, macs, strict=True)):
+        rounds, ratios = [row[place] for row in found.seconds], found.ratios(0, place)
         timings.append(
             Timing(
                 seconds=statistics.median(rounds),
                 seconds_min=min(rounds),
                 seconds_max=max(rounds),
                 rounds=tuple(rounds),
+                repeated=found.repeated,
                 speedup=statistics.median(ratios),
                 speedup_low=min(ratios),
                 speedup_high=max(ratios),
@@ -216,21 +233,6 @@ class _Work:
 def weights_mib(model: nn.Module) -> float:
     """MiB of a model's weights in their present precision, embeddings included."""
     return sum(w.numel() * w.element_size() for w in model.parameters()) / 2**20
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all that it was given; a CPU always has."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
-
-
-def device_name(device: torch.device) -> str:
-    """Name of a GPU, or "cpu" with its vector instructions."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    if device.type == "cpu":
-        return f"cpu ({torch.backends.cpu.get_cpu_capability()})"
-    return str(device)
 
 
 def _macs(model: PreTrainedModel, work: _Work) -> int:

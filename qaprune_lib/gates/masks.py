@@ -138,10 +138,9 @@ def apply_masks(
     check_unwrapped(model)
     encoder, topology = Encoder(model), Topology.of(model)
     masks.check(topology, values=check_values)
-    relative_norm = encoder.relative_norm()
     if masks.emb is not None:
         encoder.check_embedding_gates()
-        if relative_norm is not None and masks.emb.dim() > 1:
+        if encoder.relative_norm() is not None and masks.emb.dim() > 1:
             raise GateError(
                 "relative positions are the same for all examples of a batch, so embedding gates "
                 "cannot differ by example: run one example at a time"
@@ -188,20 +187,14 @@ def apply_masks(
                 gates = _of_layer(masks.ff[..., layer, :], topology, "ff", layer)
                 module = encoder.module(layer, "output")
                 register(f"ff of layer {layer}", module, _scale_inputs(gates), after=False)
-            if masks.emb is not None:
-                gates = _of_layer(masks.emb, topology, "emb")
-                for name in ("attention_norm", "output_norm"):
-                    hook, module = _gated_norm(gates, embedding_norm), encoder.module(layer, name)
-                    register(f"emb at {name} of layer {layer}", module, hook, after=True)
         if masks.emb is not None:
             gates = _of_layer(masks.emb, topology, "emb")
+            for name, norm in encoder.norms():
+                register(f"emb at {name}", norm, _gated_norm(gates, embedding_norm), after=True)
             module = encoder.embedding_output()
             is_norm = isinstance(module, nn.LayerNorm)
             hook = _gated_norm(gates, embedding_norm) if is_norm else _scale_output(gates)
             register("emb at the embeddings", module, hook, after=True)
-            if relative_norm is not None:
-                hook = _gated_norm(gates, embedding_norm)
-                register("emb at relative positions", relative_norm, hook, after=True)
         # a pass that failed half-way must not count for the next one
         hooks.callback(model.register_forward_pre_hook(clear).remove)
         hooks.callback(model.register_forward_hook(verify).remove)
@@ -270,7 +263,9 @@ def _gated_norm(gates: torch.Tensor, embedding_norm: str) -> Callable[..., Any]:
         total = gamma.sum(-1, keepdim=True)
         mean = (gamma * z).sum(-1, keepdim=True) / total
         variance = (gamma * (z - mean) ** 2).sum(-1, keepdim=True) / total
-        normed = norm.weight * (z - mean) / torch.sqrt(variance + norm.eps) + norm.bias
+        normed = norm.weight * (z - mean) / torch.sqrt(variance + norm.eps)
+        if norm.bias is not None:
+            normed = normed + norm.bias
         return (gamma * normed).to(output.dtype)
 
     return plain if embedding_norm == "plain" else weighted

@@ -51,7 +51,8 @@ def adopt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> Questio
         shared = {k: copy.copy(v) for k, v in vars(model).items() if k.startswith("_")}
         vars(adopted).update({**vars(model), **shared})
     assert isinstance(adopted, QuestionAnsweringModel)
-    n_outputs = adopted.get_parameter("qa_outputs.weight").shape[0]
+    span_layer = architecture_of(model.config).span_layer
+    n_outputs = adopted.get_parameter(f"{span_layer}.weight").shape[0]
     if n_outputs != 2:
         raise ModelError(f"the model's head has {n_outputs} outputs, and a span head has 2")
     check_finite("the model", adopted)

@@ -21,6 +21,8 @@ KINDS = ("attn", "ff", "emb")
 
 PRUNED_PREFIX = "pruned-"
 
+_WHY_NOT = {"albert": "its layers share one set of weights, and pruning cuts each layer's own"}
+
 
 MAX_LAYERS, MAX_GATES = 1000, 10**7
 """Of a model: larger shapes are refused before anything of their size is made."""
@@ -42,6 +44,8 @@ class ModelShape(BaseModel):
     head_size: int = Field(gt=0)
     d_intermediate: int = Field(gt=0)
     d_embedding: int = Field(gt=0, le=MAX_GATES)
+    gated: bool = False
+    """Whether each activation is multiplied by a second one, which has a row of its own."""
 
     @model_validator(mode="after")
     def _check(self) -> ModelShape:
@@ -76,6 +80,7 @@ class Architecture:
             last is the layer from a smaller embedding, if there is one.
         relative_positions: a table that every layer projects as it does hidden states, and the norm
             behind it.
+        final_norm: behind the last layer, where each sublayer's norm stands before it.
         obstacles: modules with which embedding dimensions cannot be gated.
         usual: how pretrained models differ from the configuration's defaults, for timing.
         attention: in a layer (as all that follow), what a layer without heads skips.
@@ -87,7 +92,12 @@ class Architecture:
         activation: what a layer without activations skips.
         per_activation: projections of which each activation has a row.
         output: the projection of which each activation has a column.
-        attention_norm, output_norm: the norms behind the two sums.
+        stacked: how many blocks of a kind's rows stand upon each other in a projection.
+        attention_norm, output_norm: the norms behind the two sums; with a `final_norm`, those
+            before the two sublayers. The first may lack one.
+        span_layer: in the whole model.
+        before_head: in the whole model, what hidden states pass on their way to the head's layers.
+        head_inputs: the layers in it that take them, if the head's do not.
     """
 
     model_type: str
@@ -103,6 +113,7 @@ class Architecture:
     positions: str = "embeddings.position_embeddings"
     embeddings_project: str = "embeddings_project"
     relative_positions: tuple[str, str] | None = None
+    final_norm: str | None = None
     obstacles: tuple[str, ...] = ()
     usual: Mapping[str, Any] = field(default_factory=dict)
     attention: str = "attention.self"
@@ -118,8 +129,12 @@ class Architecture:
     activation: tuple[str, ...] = ("intermediate",)
     per_activation: tuple[str, ...] = ("intermediate.dense",)
     output: str = "output.dense"
+    stacked: Mapping[str, int] = field(default_factory=dict)
     attention_norm: str = "attention.output.LayerNorm"
     output_norm: str = "output.LayerNorm"
+    span_layer: str = "qa_outputs"
+    before_head: tuple[str, ...] = ()
+    head_inputs: tuple[str, ...] = ()
 
     @property
     def projects_inside(self) -> bool:
@@ -187,6 +202,27 @@ ARCHITECTURES: Mapping[str, Architecture] = {
                 "attention.self.pos_query_proj",
             ),
         ),
+        Architecture(
+            "modernbert",
+            "ModernBertForQuestionAnswering",
+            token_types=False,
+            layers="layers",
+            embeddings_norm="embeddings.norm",
+            final_norm="final_norm",
+            usual={f"{name}_token_id": 0 for name in ("pad", "bos", "eos", "cls", "sep")},
+            attention="attn",
+            per_head=("attn.Wqkv",),
+            attention_output="attn.Wo",
+            activation=("mlp",),
+            per_activation=("mlp.Wi",),
+            output="mlp.Wo",
+            stacked={"attn.Wqkv": 3, "mlp.Wi": 2},  # query, key and value; activation and gate
+            attention_norm="attn_norm",
+            output_norm="mlp_norm",
+            span_layer="classifier",
+            before_head=("head", "drop"),
+            head_inputs=("head.dense",),
+        ),
     )
 }
 
@@ -207,8 +243,9 @@ def architecture_of(config: PretrainedConfig | str) -> Architecture:
     row = ARCHITECTURES.get(model_type.removeprefix(PRUNED_PREFIX))
     if row is None:
         raise ModelError(
-            f"architecture {model_type!r} is not supported; supported are "
-            f"{', '.join(ARCHITECTURES)}"
+            f"architecture {model_type!r} is not supported"
+            + (f", as {_WHY_NOT[model_type]}" if model_type in _WHY_NOT else "")
+            + f"; supported are {', '.join(ARCHITECTURES)}"
         )
     return row
 
@@ -228,6 +265,7 @@ def shape_of(config: PretrainedConfig) -> ModelShape:
         head_size=d_embedding // n_heads,
         d_intermediate=getattr(config, names.d_intermediate),
         d_embedding=d_embedding,
+        gated=any(names.stacked.get(path, 1) > 1 for path in names.per_activation),
     )
 
 
@@ -240,12 +278,14 @@ class Part:
         layer: where it stands; 0 outside of the layers.
         rows: kind of its outputs, None if no gate cuts them. A head has `head_size` of them.
         columns: the same of its inputs, or of the width of a table.
+        stacked: how many blocks of such rows stand upon each other.
     """
 
     name: str
     layer: int
     rows: str | None
     columns: str | None
+    stacked: int = 1
 
 
 class Encoder:
@@ -268,6 +308,20 @@ class Encoder:
         is_projected = hasattr(self.base, names.embeddings_project)
         path = names.embeddings_project if is_projected else names.embeddings_norm
         return self.base.get_submodule(path)
+
+    def norms(self) -> Iterator[tuple[str, nn.LayerNorm]]:
+        """All norms of hidden states behind the embeddings, each with its name."""
+        paths = self.architecture
+        for number, layer in enumerate(self.layers):
+            for path in (paths.attention_norm, paths.output_norm):
+                norm = layer.get_submodule(path)
+                if isinstance(norm, nn.LayerNorm):
+                    yield f"{paths.layers}.{number}.{path}", norm
+        if paths.final_norm is not None:
+            yield paths.final_norm, cast(nn.LayerNorm, self.base.get_submodule(paths.final_norm))
+        relative = self.relative_norm()
+        if relative is not None and paths.relative_positions is not None:
+            yield paths.relative_positions[1], cast(nn.LayerNorm, relative)
 
     def relative_norm(self) -> nn.Module | None:
         """The norm behind relative positions, if there is one."""
@@ -305,14 +359,15 @@ class Encoder:
             (paths.attention_output, "emb", "attn"),
             *((path, "ff", "emb") for path in paths.per_activation),
             (paths.output, "emb", "ff"),
-            (paths.attention_norm, "emb", None),
-            (paths.output_norm, "emb", None),
         )
         for layer in range(len(self.layers)):
             for path, rows, columns in of_layer:
                 if path in paths.per_head and not _has(self.layers[layer], path):
                     continue
-                yield Part(f"{prefix}.{paths.layers}.{layer}.{path}", layer, rows, columns)
+                name = f"{prefix}.{paths.layers}.{layer}.{path}"
+                yield Part(name, layer, rows, columns, paths.stacked.get(path, 1))
+        for path, _ in self.norms():
+            yield Part(f"{prefix}.{path}", 0, "emb", None)
         if isinstance(self.embedding_output(), nn.Linear):
             yield Part(f"{prefix}.{paths.embeddings_project}", 0, "emb", None)
         else:
@@ -321,13 +376,21 @@ class Encoder:
             for name, table in self.base.get_submodule(paths.embeddings).named_children():
                 if isinstance(table, nn.Embedding) and table.embedding_dim == width:
                     yield Part(f"{prefix}.{paths.embeddings}.{name}", 0, None, "emb")
-        if paths.relative_positions is not None:
-            table_path, norm = paths.relative_positions
-            for path, which in ((table_path, (None, "emb")), (norm, ("emb", None))):
-                if _has(self.base, path):
-                    yield Part(f"{prefix}.{path}", 0, *which)
-        for name in head_of(self.model).layers:
+        if paths.relative_positions is not None and _has(self.base, paths.relative_positions[0]):
+            yield Part(f"{prefix}.{paths.relative_positions[0]}", 0, None, "emb")
+        for name in paths.head_inputs or head_layers(self.model):
             yield Part(name, 0, None, "emb")
+
+
+def head_layers(model: PreTrainedModel) -> tuple[str, ...]:
+    """The layers that give the logits: of spans, and of what else the head has."""
+    return (architecture_of(model.config).span_layer, *head_of(model).others)
+
+
+def untrained_layers(model: PreTrainedModel) -> list[str]:
+    """Layers of the head whose biases are exactly 0, as they are drawn: one step moves them."""
+    layers = head_layers(model)
+    return [name for name in layers if not model.get_parameter(f"{name}.bias").any()]
 
 
 def _has(module: nn.Module, path: str) -> bool:

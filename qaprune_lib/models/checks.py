@@ -12,7 +12,7 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 from qaprune_lib.errors import ModelError, TopologyError
-from qaprune_lib.models.architecture import architecture_of
+from qaprune_lib.models.architecture import architecture_of, head_layers
 from qaprune_lib.models.heads import Head
 from qaprune_lib.models.pruned import TOPOLOGY_FILE, QuestionAnsweringModel
 from qaprune_lib.models.topology import Topology
@@ -84,8 +84,9 @@ def check_weights(
         ModelError: weights are missing, unexpected, of a wrong shape or not finite.
     """
     missing = sorted(report["missing_keys"])
-    saved_layers = () if saved is None else saved.layers
-    new_layers = [layer for layer in model.head.layers if layer not in saved_layers]
+    spans = architecture_of(model.config).span_layer
+    saved_layers = () if saved is None else (spans, *saved.others)
+    new_layers = [layer for layer in head_layers(model) if layer not in saved_layers]
     new_head = sorted(f"{layer}.{name}" for layer in new_layers for name in ("weight", "bias"))
     if missing and missing != new_head:
         lost = [name for name in missing if name not in new_head] or missing
@@ -96,7 +97,7 @@ def check_weights(
             f"{source}: {len(report['mismatched_keys'])} weights of a wrong shape, the first "
             f"{name}: {list(found)}, where the configuration needs {list(expected)}"
             + " (a span head has 2 outputs)"
-            * (name.split(".")[0] == "qa_outputs")
+            * (name.split(".")[0] == spans)
         )
     # a bare or pretraining checkpoint brings a pooler and a language-model head, which QA drops
     encoder = tuple(f"{name}." for name, _ in model.base_model.named_children())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,14 +27,14 @@ class Head:
     Attributes:
         task: what it answers.
         suffix: how the names of its model classes end.
-        layers: its modules; each takes the hidden size, or what is left of it.
+        others: its layers beside the one for spans; they take what that one takes.
         positions: logits over the tokens of a window, [batch, length].
         classes: logits of a window as a whole, [batch, n_classes].
     """
 
     task: Task
     suffix: str
-    layers: tuple[str, ...]
+    others: tuple[str, ...] = ()
     positions: tuple[str, ...] = ("start_logits", "end_logits")
     classes: tuple[str, ...] = ()
 
@@ -49,11 +49,11 @@ class Head:
 
 
 HEADS: Mapping[Task, Head] = {
-    "squad": Head("squad", _STOCK, ("qa_outputs",)),
+    "squad": Head("squad", _STOCK),
     "natural_questions": Head(
         "natural_questions",
         "ForNaturalQuestions",
-        ("qa_outputs", "answer_type_outputs"),
+        ("answer_type_outputs",),
         classes=("answer_type_logits",),
     ),
 }
@@ -61,13 +61,7 @@ HEADS: Mapping[Task, Head] = {
 
 def head_of(model: PreTrainedModel) -> Head:
     """The head of a model; one that transformers made has the span head alone."""
-    return getattr(model, "head", HEADS["squad"])
-
-
-def untrained_layers(model: PreTrainedModel) -> list[str]:
-    """Layers of the head whose biases are exactly 0, as they are drawn: one step moves them."""
-    layers = head_of(model).layers
-    return [name for name in layers if not model.get_parameter(f"{name}.bias").any()]
+    return getattr(model, "task_head", HEADS["squad"])
 
 
 @dataclass
@@ -84,11 +78,13 @@ class NaturalQuestionsHead(PreTrainedModel):
     classes are those of `AnswerType`, in its order.
     """
 
-    head = HEADS["natural_questions"]
+    task_head = HEADS["natural_questions"]
+    span_layer: ClassVar[str]
+    before_head: ClassVar[tuple[str, ...]]
 
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__(config)
-        spans = cast(nn.Linear, self.qa_outputs)
+        spans = cast(nn.Linear, self.get_submodule(self.span_layer))
         self.answer_type_outputs = nn.Linear(spans.in_features, len(AnswerType))
 
     def forward(
@@ -96,7 +92,9 @@ class NaturalQuestionsHead(PreTrainedModel):
     ) -> NaturalQuestionsOutput:
         """Logits of each window; a loss is not computed here."""
         hidden = self.base_model(input_ids, attention_mask=attention_mask, **inputs)[0]
-        start, end = torch.unbind(cast(nn.Linear, self.qa_outputs)(hidden), dim=-1)
+        for name in self.before_head:
+            hidden = self.get_submodule(name)(hidden)
+        start, end = torch.unbind(self.get_submodule(self.span_layer)(hidden), dim=-1)
         # three axes: ONNX Runtime fails to quantise the Gemm that two of them become
         answer_type = self.answer_type_outputs(hidden[:, :1]).squeeze(1)
         return NaturalQuestionsOutput(

@@ -101,7 +101,7 @@ def load_model(
     ):
         if value not in known:
             raise ModelError(f"{name}={value!r} is unknown; there are {', '.join(known)}")
-    if saved is not None and not set(saved.layers) <= set(HEADS[task].layers):
+    if saved is not None and not set(saved.others) <= set(HEADS[task].others):
         raise ModelError(f"{folder}: a model for {saved.task!r} has no use as one for {task!r}")
     model_class = (pruned_class if is_pruned else full_class)(architecture.model_type, task)
     tokenizer = _read_tokenizer(folder, config)

@@ -48,14 +48,16 @@ class NoHeads(nn.Module):
 
 
 class OnlyBias(nn.Module):
-    """What a linear layer without inputs computes: its bias, at every position."""
+    """What a linear layer without inputs computes: its bias, if it has one, at every position."""
 
-    def __init__(self, d_output: int) -> None:
+    def __init__(self, d_output: int, *, bias: bool) -> None:
         super().__init__()
-        self.bias = nn.Parameter(torch.zeros(d_output))
+        self.bias = nn.Parameter(torch.zeros(d_output)) if bias else None
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Return the bias expanded to the shape [batch, length, d_E] of the hidden states."""
+        if self.bias is None:
+            return torch.zeros_like(hidden_states)
         return self.bias.expand(hidden_states.shape)
 
 
@@ -92,12 +94,17 @@ def resize(model: PreTrainedModel, topology: Topology) -> None:
             None if kind is None else widths[kind][part.layer] for kind in (part.rows, part.columns)
         )
         if rows != 0 and columns != 0:
+            rows = None if rows is None else rows * part.stacked
             model.set_submodule(part.name, _resized(model.get_submodule(part.name), rows, columns))
     layers = zip(encoder.layers, topology.kept("attn"), widths["ff"], strict=True)
     for layer, heads, width in layers:
+        empty = {
+            path: OnlyBias(widths["emb"][0], bias=layer.get_submodule(path).bias is not None)
+            for path in (paths.attention_output, paths.output)
+        }
         if not heads:
             layer.set_submodule(paths.attention, NoHeads())
-            layer.set_submodule(paths.attention_output, OnlyBias(widths["emb"][0]))
+            layer.set_submodule(paths.attention_output, empty[paths.attention_output])
         elif len(heads) < shape.n_heads:
             attention = layer.get_submodule(paths.attention)
             setattr(attention, paths.head_count, len(heads))
@@ -106,8 +113,8 @@ def resize(model: PreTrainedModel, topology: Topology) -> None:
                 attention.register_forward_pre_hook(TakeHeads(paths.shared_bias, heads))
         if not width:
             for path in paths.activation:
-                layer.set_submodule(path, nn.Identity())
-            layer.set_submodule(paths.output, OnlyBias(widths["emb"][0]))
+                layer.set_submodule(path, nn.Sequential())  # hands on, to the bias if it is inside
+            layer.set_submodule(paths.output, empty[paths.output])
 
 
 def _resized(module: Any, rows: int | None, columns: int | None) -> nn.Module:
@@ -117,7 +124,7 @@ def _resized(module: Any, rows: int | None, columns: int | None) -> nn.Module:
     if size == have:
         return module
     if isinstance(module, nn.LayerNorm):
-        return nn.LayerNorm(size, eps=module.eps)
+        return nn.LayerNorm(size, eps=module.eps, bias=module.bias is not None)
     if isinstance(module, nn.Embedding):
         return nn.Embedding(size[0], size[1], module.padding_idx)
     return nn.Linear(size[1], size[0], bias=module.bias is not None)
@@ -134,7 +141,7 @@ class QuestionAnsweringModel(PreTrainedModel):
             stay as they are.
     """
 
-    head: ClassVar[Head] = HEADS["squad"]
+    task_head: ClassVar[Head] = HEADS["squad"]
     compute_dtype: ComputeDtype = "float32"
     tokenizer: PreTrainedTokenizerFast
     training_report: Any  # of the run that trained it, if one did
@@ -204,11 +211,14 @@ def _make_classes(architecture: Architecture) -> dict[Task, _Classes]:
     for task, head in HEADS.items():
         name = head.class_name(architecture.question_answering)
         layers = (NaturalQuestionsHead,) if task == "natural_questions" else ()
-        full = type(name, (*layers, QuestionAnsweringModel, stock), {"__module__": __name__})
+        common: dict[str, Any] = {"__module__": __name__}
+        if layers:
+            common |= {key: getattr(architecture, key) for key in ("span_layer", "before_head")}
+        full = type(name, (*layers, QuestionAnsweringModel, stock), common)
         pruned = type(
             f"Pruned{name}",
             (_Resized, *layers, QuestionAnsweringModel, stock),
-            {"__module__": __name__, "config_class": config_class, "config": None},
+            {**common, "config_class": config_class, "config": None},
         )
         classes[task] = full, pruned
     AutoConfig.register(config_class.model_type, config_class)  # type: ignore[attr-defined]

@@ -180,19 +180,23 @@ class Topology(SavedValue):
         return float(100 * (1 - self.mask(kind).mean()))
 
     def encoder_parameters(self) -> int:
-        """Weights in the encoder's layers: without embeddings and head."""
+        """Weights in the encoder's layers, with BERT's biases: without embeddings and head."""
         (d,) = self.counts("emb")
+        rows = 1 + self.shape.gated  # of an activation in the first projection
         heads = sum(self.counts("attn")) * self.shape.head_size * (4 * d + 3)
-        return heads + sum(self.counts("ff")) * (2 * d + 1) + self.shape.n_layers * 6 * d
+        activations = sum(self.counts("ff")) * (rows * (d + 1) + d)
+        return heads + activations + self.shape.n_layers * 6 * d
 
     def macs(self, length: int) -> int:
         """Multiply-accumulates of the encoder's layers for one sequence of `length` tokens.
 
-        Without those of DeBERTa's relative positions, which every head has too.
+        Without those of DeBERTa's relative positions, which every head has too; ModernBERT's local
+        attention counts as global.
         """
         (d,), size = self.counts("emb"), self.shape.head_size
         per_head = length * 4 * d * size + 2 * length * length * size
-        return sum(self.counts("attn")) * per_head + sum(self.counts("ff")) * 2 * d * length
+        per_activation = (2 + self.shape.gated) * d * length
+        return sum(self.counts("attn")) * per_head + sum(self.counts("ff")) * per_activation
 
     def check_fits(self, shape: ModelShape) -> None:
         """Raise `TopologyError` unless the topology was made for a model of this shape."""

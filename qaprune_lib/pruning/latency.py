@@ -12,8 +12,8 @@ from pydantic import Field, model_validator
 from torch import nn
 from transformers import PreTrainedModel
 
+from qaprune_lib.device import device_name, synchronize
 from qaprune_lib.errors import ModelError, TopologyError, counts
-from qaprune_lib.evaluation.timing import device_name, synchronize
 from qaprune_lib.models.architecture import Encoder, ModelShape, architecture_of
 from qaprune_lib.models.choose import BlockCosts
 from qaprune_lib.models.pruned import full_class, resize

@@ -1,7 +1,7 @@
 """Least-squares correction of what slicing broke, without any training.
 
-After slicing, each sublayer's output projection is solved anew so that the sum before its
-LayerNorm comes as close as it can to the unpruned model's, on a few hundred windows: sublayer by
+After slicing, each sublayer's output projection is solved anew so that its sum with the residual
+stream comes as close as it can to the unpruned model's, on a few hundred windows: sublayer by
 sublayer, each on the inputs that it has in the model that was mended so far, residual stream
 included. The span layer comes last, fitted to the unpruned model's logits. Beyond the paper; after
 Kwon et al. 2022, ZipLM (Kurtic et al. 2023) and K-prune (Park et al. 2024).
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from qaprune_lib.data.arrow_cache import column
 from qaprune_lib.data.batching import Collator, batches_by_tokens, take_rows
@@ -35,9 +36,8 @@ from qaprune_lib.progress import tqdm
 from qaprune_lib.training.objectives import model_inputs
 
 Batch = dict[str, Tensor]
-SUBLAYERS = (("attention_output", "attention_norm"), ("output", "output_norm"))
-"""Names in the architecture table: an output projection, and the LayerNorm behind its sum."""
-SPAN_LAYER = "qa_outputs"
+PROJECTIONS = ("attention_output", "output")
+"""Names in the architecture table of each layer's output projections."""
 _MAX_TOKENS = 2048
 
 
@@ -46,7 +46,7 @@ class Mended:
     """What the correction did to one sublayer, on windows that it was not fitted on.
 
     Attributes:
-        layer, projection: which; the span layer comes after the last layer.
+        layer, projection: which; the span layer, "span_layer", comes after the last layer.
         before, after: mean squared distance per token and dimension to the unpruned model's sum, or
             to its logits.
     """
@@ -127,11 +127,11 @@ def reconstruct(
             for number, batch in enumerate(batches):
                 sums, below_theirs[number] = _sums(theirs, batch, layer, below_theirs[number])
                 goals.append([goal.to(small.device)[..., at] for goal in sums])
-            for which, (projection, norm) in enumerate(SUBLAYERS):
+            for which, projection in enumerate(PROJECTIONS):
                 parts = (
                     _tokens(batch, x, goals[number][which] - total)
                     for number, batch in enumerate(batches)
-                    for x, total in [_inputs(ours, batch, layer, projection, norm, below[number])]
+                    for x, total in [_inputs(ours, batch, layer, projection, below[number])]
                 )
                 errors = _mend(ours.module(layer, projection), parts, n_heldout, ridge)
                 found.append(Mended(layer, projection, *errors))
@@ -144,8 +144,8 @@ def reconstruct(
             for x, logits in [_span_layer(ours, batch, below[number])]
             for _, goal in [_span_layer(theirs, batch, below_theirs[number])]
         )
-        errors = _mend(mended.get_submodule(SPAN_LAYER), parts, n_heldout, ridge)
-        found.append(Mended(depth, SPAN_LAYER, *errors))
+        span_layer = mended.get_submodule(ours.architecture.span_layer)
+        found.append(Mended(depth, "span_layer", *_mend(span_layer, parts, n_heldout, ridge)))
         bar.update()
     return mended, found
 
@@ -184,7 +184,8 @@ def _mend(
 
     The first `n_heldout` parts are those that judge it.
     """
-    fit, test = _LeastSquares(), _LeastSquares()
+    has_bias = module.bias is not None
+    fit, test = _LeastSquares(has_bias), _LeastSquares(has_bias)
     for number, (inputs, residual) in enumerate(parts):
         (test if number < n_heldout else fit).add(inputs, residual)
     change = fit.solve(ridge)
@@ -197,7 +198,8 @@ def _mend(
 class _LeastSquares:
     """The sums of a least-squares problem in float64: x̃ᵀx̃, x̃ᵀr, and the sum of r²."""
 
-    def __init__(self) -> None:
+    def __init__(self, has_bias: bool) -> None:
+        self.has_bias = has_bias
         self.gram, self.cross = torch.zeros(0), torch.zeros(0)
         self.square, self.count = 0.0, 0
 
@@ -206,7 +208,7 @@ class _LeastSquares:
         inputs, residual = (
             each.to(torch.promote_types(each.dtype, torch.float32)) for each in (inputs, residual)
         )
-        x = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], dim=1)
+        x = torch.cat([inputs, inputs.new_ones(len(inputs), int(self.has_bias))], dim=1)
         gram, cross = (x.T @ x).double(), (x.T @ residual).double()
         self.gram = self.gram + gram if self.count else gram
         self.cross = self.cross + cross if self.count else cross
@@ -221,7 +223,7 @@ class _LeastSquares:
         return total / self.count
 
     def solve(self, ridge: float) -> Tensor:
-        """Δ [k + 1, d_embedding], its last row for the bias."""
+        """Δ [k + 1, d_embedding], its last row for the bias; without one, [k, d_embedding]."""
         diagonal = self.gram.diagonal()
         damping = torch.full_like(diagonal, ridge * float(diagonal.mean()))
         return torch.linalg.solve(self.gram + damping.diag(), self.cross)
@@ -229,8 +231,9 @@ class _LeastSquares:
 
 def _add(module: nn.Module, change: Tensor) -> None:
     if isinstance(module, nn.Linear):
-        module.weight += change[:-1].T.to(module.weight)
-    module.bias += change[-1].to(module.bias)  # type: ignore[operator, arg-type]
+        module.weight += change[: module.in_features].T.to(module.weight)
+    if module.bias is not None:
+        module.bias += change[-1].to(module.bias)  # type: ignore[operator, arg-type]
 
 
 class _Stop(Exception):
@@ -238,43 +241,53 @@ class _Stop(Exception):
 
 
 def _sums(encoder: Encoder, batch: Batch, layer: int, below: Any) -> tuple[list[Tensor], Any]:
-    """The sums before both LayerNorms of one layer, and what the layer returns."""
-    seen: dict[str, Tensor] = {}
+    """What the sublayers of one layer make of the residual stream, and what the layer returns."""
+    seen: list[Tensor] = []
     with ExitStack() as hooks:
-        for _, norm in SUBLAYERS:
-
-            def store(_: nn.Module, inputs: tuple[Tensor], name: str = norm) -> None:
-                seen[name] = inputs[0]
-
-            module = encoder.module(layer, norm)
-            hooks.callback(module.register_forward_pre_hook(store).remove)
+        for projection in PROJECTIONS:
+            hooks.callback(_at_sum(encoder, layer, projection, seen.append).remove)
         output = _layer_output(encoder, batch, layer, below)
-    return [seen[norm] for _, norm in SUBLAYERS], output
+    return seen, output
 
 
 def _inputs(
-    encoder: Encoder, batch: Batch, layer: int, projection: str, norm: str, below: Any
+    encoder: Encoder, batch: Batch, layer: int, projection: str, below: Any
 ) -> tuple[Tensor, Tensor]:
-    """What goes into a projection [batch, length, k], and the sum before its LayerNorm."""
+    """What goes into a projection [batch, length, k], and its sum with the residual stream."""
     seen: dict[str, Tensor] = {}
 
     def store_inputs(module: nn.Module, inputs: tuple[Tensor]) -> None:
         width = module.in_features if isinstance(module, nn.Linear) else 0
         seen["inputs"] = inputs[0][..., :width]
 
-    def store_sum(_: nn.Module, inputs: tuple[Tensor]) -> None:
-        seen["sum"] = inputs[0]
+    def store_sum(total: Tensor) -> None:
+        seen["sum"] = total
         raise _Stop
 
     with ExitStack() as hooks:
-        for name, hook in ((projection, store_inputs), (norm, store_sum)):
-            module = encoder.module(layer, name)
-            hooks.callback(module.register_forward_pre_hook(hook).remove)
+        module = encoder.module(layer, projection)
+        hooks.callback(module.register_forward_pre_hook(store_inputs).remove)
+        hooks.callback(_at_sum(encoder, layer, projection, store_sum).remove)
         with _from_layer(encoder, layer, below), suppress(_Stop):
             _run(encoder, batch)
     if "inputs" not in seen:  # no head is left: the block only adds its bias
         seen["inputs"] = seen["sum"][..., :0]
     return seen["inputs"], seen["sum"]
+
+
+def _at_sum(
+    encoder: Encoder, layer: int, projection: str, store: Callable[[Tensor], None]
+) -> RemovableHandle:
+    """Have a projection's sum with the residual stream stored in each forward pass.
+
+    It is what a norm is given or, where norms stand before the sublayers, what a layer returns.
+    """
+    norms_first = encoder.architecture.final_norm is not None
+    if norms_first and projection == "output":
+        return encoder.layers[layer].register_forward_hook(lambda _, __, output: store(output))
+    norm = "output_norm" if norms_first or projection == "output" else "attention_norm"
+    module = encoder.module(layer, norm)
+    return module.register_forward_pre_hook(lambda _, inputs: store(inputs[0]))
 
 
 def _span_layer(encoder: Encoder, batch: Batch, below: Any) -> tuple[Tensor, Tensor]:
@@ -284,7 +297,8 @@ def _span_layer(encoder: Encoder, batch: Batch, below: Any) -> tuple[Tensor, Ten
     def store(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         seen.extend((inputs[0], output))
 
-    handle = encoder.model.get_submodule(SPAN_LAYER).register_forward_hook(store)
+    span_layer = encoder.model.get_submodule(encoder.architecture.span_layer)
+    handle = span_layer.register_forward_hook(store)
     try:
         with _from_layer(encoder, len(encoder.layers), below):
             _run(encoder, batch)

@@ -11,7 +11,7 @@ from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import GateError, warn
 from qaprune_lib.gates.masks import Masks
 from qaprune_lib.models.adopt import check_own
-from qaprune_lib.models.architecture import KINDS, Encoder, architecture_of
+from qaprune_lib.models.architecture import KINDS, Encoder, Part, architecture_of
 from qaprune_lib.models.pruned import QuestionAnsweringModel, pruned_class
 from qaprune_lib.models.topology import Topology
 from qaprune_lib.pruning.reconstruction import reconstruct as fit_projections
@@ -63,7 +63,7 @@ def prune(
     if topology == source and fold is None:
         sizes = [f"{sum(source.counts(kind))} {kind}" for kind in KINDS]
         warn(f"prune removes 0 slices: all that the model has ({', '.join(sizes)}) stay")
-    target_class = pruned_class(architecture_of(model.config).model_type, model.head.task)
+    target_class = pruned_class(architecture_of(model.config).model_type, model.task_head.task)
     config = target_class.config_class(
         **{
             **{k: v for k, v in model.config.to_dict().items() if k != "model_type"},
@@ -103,7 +103,7 @@ def _sliced_weights(
             None if kind is None else positions[kind][part.layer]
             for kind in (part.rows, part.columns)
         )
-        _cut(weights, part.name, rows=rows, columns=columns)
+        _cut(weights, part, rows=rows, columns=columns)
         if part.columns in gates and f"{part.name}.weight" in weights:
             stay = torch.from_numpy(topology.mask(part.columns)[part.layer])
             values = gates[part.columns][part.layer, stay.to(model.device)]
@@ -122,16 +122,20 @@ def _positions(source: Topology, topology: Topology, kind: str) -> list[torch.Te
 
 def _cut(
     weights: dict[str, torch.Tensor],
-    name: str,
+    part: Part,
     *,
     rows: torch.Tensor | None,
     columns: torch.Tensor | None,
 ) -> None:
     """Keep rows (with the bias) and columns of a linear layer or norm; drop it if nothing stays."""
+    name = part.name
     matrix = weights.pop(f"{name}.weight", None)
     bias = weights.pop(f"{name}.bias", None)
     if rows is not None and not len(rows):
         return
+    if matrix is not None and rows is not None:
+        block = len(matrix) // part.stacked
+        rows = torch.cat([rows + block * number for number in range(part.stacked)])
     if matrix is not None and (columns is None or len(columns)):
         matrix = matrix if rows is None else matrix[rows]
         weights[f"{name}.weight"] = matrix if columns is None else matrix[:, columns]

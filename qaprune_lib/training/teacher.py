@@ -56,7 +56,7 @@ def with_teacher_logits(
         ModelError: the teacher is one for another task, or gives logits that are not finite.
         SettingsError: windows that are too long for the teacher's tokenizer.
     """
-    head, task = teacher.head, task_of(data)
+    head, task = teacher.task_head, task_of(data)
     if head.task != task.name:
         raise ModelError(f"the teacher is one for {head.task!r}, the questions for {task.name!r}")
     is_aligned = student.get_vocab() != teacher.tokenizer.get_vocab()

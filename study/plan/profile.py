@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -231,14 +232,38 @@ def check_windows(data: str, model: str, recipe: Recipe) -> None:
         )
 
 
-def read_profile(path: str | Path, *, source: str | None = None) -> Profile:
-    """Read and check a profile; all questions are in `source` that the file gives no source for."""
+def profile_content(path: str | Path) -> Any:
+    """What a profile's file says; where it says `extends: NAME`, beside what NAME.yml says."""
+    content = _parsed(path)
+    if not isinstance(content, dict) or "extends" not in content:
+        return content
+    name = content.pop("extends")
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
+        raise SettingsError(f"{path}: extends: {name!r:.80} is not the name of a profile")
+    extended = _parsed(Path(path).with_name(f"{name}.yml"))
+    if isinstance(extended, dict) and "extends" in extended:
+        raise SettingsError(f"{path}: extends: {name} extends another profile itself")
+    return _merged(extended, content)
+
+
+def _parsed(path: str | Path) -> Any:
     try:
-        content = read_yaml(read_text(Path(path), LARGEST))
+        return read_yaml(read_text(Path(path), LARGEST))
     except OSError as error:
         raise SettingsError(f"{path}: no such profile ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise SettingsError(f"{path}: not YAML: {error}") from error
+
+
+def _merged(base: Any, more: Any) -> Any:
+    if not (isinstance(base, dict) and isinstance(more, dict)):
+        return more
+    return {**base, **{k: _merged(base.get(k), value) for k, value in more.items()}}
+
+
+def read_profile(path: str | Path, *, source: str | None = None) -> Profile:
+    """Read and check a profile; all questions are in `source` that the file gives no source for."""
+    content = profile_content(path)
     try:
         profile = Profile.model_validate(content)
     except ValidationError as error:

@@ -7,14 +7,14 @@ import os
 import platform
 from contextlib import suppress
 from importlib import metadata
-from pathlib import Path
 from typing import TypedDict
 
+from qaprune_lib.device import processor_name
 from study.records.lineage import commit
 
 PACKAGES = (
-    *("accelerate", "datasets", "numpy", "onnxruntime", "safetensors", "tokenizers"),
-    *("torch", "transformers"),
+    *("accelerate", "datasets", "numpy", "onnxruntime", "openvino", "safetensors"),
+    *("tokenizers", "torch", "transformers"),
 )
 AT_ONCE = "QAPRUNE_RUNS_AT_ONCE"
 """Environment variable: how many runs share the device, where it is more than one."""
@@ -37,7 +37,7 @@ def environment() -> Environment:
 
 def device() -> str:
     """The GPU if torch sees one, else the processor with its cores; and how many runs share it."""
-    name = f"{_processor()}, {os.cpu_count()} cores"
+    name = f"{processor_name()}, {os.cpu_count()} cores"
     if importlib.util.find_spec("torch") is not None:
         import torch
 
@@ -52,10 +52,3 @@ def packages() -> dict[str, str]:
         with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
     return versions
-
-
-def _processor() -> str:
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

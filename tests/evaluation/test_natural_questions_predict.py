@@ -41,7 +41,7 @@ def literally(model: QuestionAnsweringModel, examples: NaturalQuestions) -> list
     for inputs, _ in single_pages(model, features):
         with torch.no_grad():
             output = model(**inputs)
-        rows.append([output[name][0].numpy() for name in model.head.logits])
+        rows.append([output[name][0].numpy() for name in model.task_head.logits])
     return list(decode_natural_questions(examples, features, rows))
 
 

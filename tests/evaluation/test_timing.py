@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +23,7 @@ from transformers import AutoTokenizer, BertConfig, PreTrainedTokenizerFast
 
 from qaprune_lib.data.features import make_features
 from qaprune_lib.data.windows import Windows
-from qaprune_lib.errors import ModelError, SettingsError
+from qaprune_lib.errors import ModelError, QapruneWarning, SettingsError
 from qaprune_lib.evaluation import timing
 from qaprune_lib.evaluation.decode import decode
 from qaprune_lib.evaluation.predict import predict
@@ -126,23 +127,35 @@ def test_turns_and_arithmetic(
         for value in (1000.0, *rounds):
             yield from [value / n_batches] * n_batches
 
-    clock.attach("full", model, seconds(8, 4, 9))
-    clock.attach("small", small, seconds(2, 4, 3))
+    clock.attach("full", model, seconds(8, 4, 9, 6.2))
+    clock.attach("small", small, seconds(2.6, 4, 3, 2))
     first, second = time_decoding(
         [model, small], dataset, repeats=3, batch_size=2, cache_dir=tmp_path, **SIZES
     )
     turns = [name for name, _ in clock.calls[::n_batches]]
-    assert turns == ["full", "small"] * 4
-    assert first.rounds == pytest.approx((8, 4, 9))
-    assert (first.seconds, first.seconds_min, first.seconds_max) == pytest.approx((8, 4, 9))
+    assert turns == ["full", "small"] * 5
+    # 8/2.6, 4/4 and 9/3, each within its round; the second is measured again, as 6.2/2
+    assert first.repeated == second.repeated == 1
+    assert first.rounds == pytest.approx((8, 6.2, 9))
+    assert (first.seconds, first.seconds_min, first.seconds_max) == pytest.approx((8, 6.2, 9))
     assert (first.speedup, first.speedup_low, first.speedup_high) == (1, 1, 1)
-    assert (second.seconds, second.seconds_min, second.seconds_max) == pytest.approx((3, 2, 4))
-    # 8/2, 4/4 and 9/3, each within its round
+    assert (second.seconds, second.seconds_min, second.seconds_max) == pytest.approx((2.6, 2, 3))
     ratios = (second.speedup, second.speedup_low, second.speedup_high)
-    assert ratios == pytest.approx((3, 1, 4))
+    assert ratios == pytest.approx((8 / 2.6, 3, 3.1))
     assert (second.windows, second.batch_size) == (n_windows, 2)
     assert second.threads == torch.get_num_threads()
     assert second.device.startswith("cpu")
+
+
+def test_rounds_that_go_on_to_differ_are_said(
+    clock: Clock, model: QuestionAnsweringModel, dataset: Dataset, tmp_path: Path
+) -> None:
+    clock.attach("one", model, (2.0**n for n in itertools.count()))
+    with pytest.warns(QapruneWarning, match=r"more than 10%, though 2 of them .* busy"):
+        (found,) = time_decoding(
+            [model], dataset, repeats=2, batch_size=8, cache_dir=tmp_path, **SIZES
+        )
+    assert (found.repeated, len(found.rounds)) == (2, 2)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])

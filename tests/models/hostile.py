@@ -98,7 +98,10 @@ DAMAGE: dict[str, tuple[Mutation, str]] = {
     "config a list": (write("config.json", b"[]"), "config.json: not a JSON object"),
     "config empty": (write("config.json", b"{}"), "model_type"),
     "unknown type": (edit_config(model_type="foo"), "'foo' is not supported; .*bert"),
-    "unsupported": (edit_config(model_type="albert"), "'albert' is not supported; .*bert"),
+    "unsupported": (
+        edit_config(model_type="albert"),
+        "'albert' is not supported, as its layers share .*; .*bert",
+    ),
     "text for a number": (edit_config(num_hidden_layers="three"), "num_hidden_layers"),
     "no heads": (edit_config(num_attention_heads=0), "config.json"),
     "no layers": (edit_config(num_hidden_layers=0), "n_layers"),
@@ -143,7 +146,7 @@ STOCK_DAMAGE: dict[str, tuple[Mutation, str]] = {
 }
 PRUNED_DAMAGE: dict[str, tuple[Mutation, str]] = {
     "no topology": (remove("topology.json"), "topology.json is missing"),
-    "topology not JSON": (cut("topology.json", 5), "topology.json: not valid JSON: .*line 19"),
+    "topology not JSON": (cut("topology.json", 5), "topology.json: not valid JSON: .*line 20"),
     "topology edited": (edit_topology(both=False, emb="0-31"), "topology.json and .* differ"),
     "config without it": (edit_config(topology=None), "config.json holds no topology"),
     "topology a text": (edit_config(topology="all"), "malformed topology"),

@@ -17,6 +17,7 @@ from qaprune_lib.models import (
     pruned_class,
     shape_of,
 )
+from qaprune_lib.models.architecture import head_layers
 from qaprune_lib.pruning import prune
 from tests.models.tiny import TESTED, TINY, random_topology, tiny_model
 
@@ -27,18 +28,23 @@ def test_every_row_is_tested() -> None:
     assert {name.removesuffix("-projected") for name in TINY} == set(ARCHITECTURES)
 
 
+def shape_for(architecture: str) -> ModelShape:
+    return SHAPE.model_copy(update={"gated": architecture == "modernbert"})
+
+
 @pytest.mark.parametrize("architecture", TINY)
 def test_the_table_names_modules_of_the_right_sizes(architecture: str) -> None:
     model = tiny_model(architecture)
     assert type(model) is full_class(architecture.removesuffix("-projected"))
     encoder = Encoder(model)
-    assert encoder.shape == shape_of(model.config) == SHAPE
+    assert encoder.shape == shape_of(model.config) == shape_for(architecture)
     assert len(encoder.layers) == 3
     sizes = {"attn": 32, "ff": 22, "emb": 32, None: None}
     linear = []
     for part in encoder.parts():
         module = model.get_submodule(part.name)
         rows, columns = sizes[part.rows], sizes[part.columns]
+        rows = None if rows is None else rows * part.stacked
         if isinstance(module, nn.Linear):
             linear.append(module)
             assert (rows, columns) in {
@@ -53,7 +59,8 @@ def test_the_table_names_modules_of_the_right_sizes(architecture: str) -> None:
             assert ((rows,), columns) == (module.normalized_shape, None)
     # of the layers and the head nothing is left out, and nothing is named twice
     of_layers = [m for layer in encoder.layers for m in layer.modules() if isinstance(m, nn.Linear)]
-    heads = [model.get_submodule(name) for name in model.head.layers]
+    inputs = encoder.architecture.head_inputs or head_layers(model)
+    heads = [model.get_submodule(name) for name in inputs]
     projected = [m for m in [encoder.embedding_output()] if isinstance(m, nn.Linear)]
     assert len(set(linear)) == len(linear)
     assert set(linear) == {*of_layers, *heads, *projected}
@@ -69,10 +76,11 @@ def test_other_architectures_are_refused_with_a_list_of_those_supported() -> Non
 @pytest.mark.parametrize("architecture", TESTED)
 def test_a_pruned_model_knows_its_original_sizes_and_what_is_kept(architecture: str) -> None:
     model = tiny_model(architecture)
-    assert Topology.of(model) == Topology.of(model.config) == Topology.full(SHAPE)
-    topology = random_topology(SHAPE, 0)
+    shape = shape_for(architecture)
+    assert Topology.of(model) == Topology.of(model.config) == Topology.full(shape)
+    topology = random_topology(shape, 0)
     small = prune(model, topology)
     assert type(small) is pruned_class(small.config.model_type.removeprefix("pruned-"))
-    assert Encoder(small).shape == SHAPE
+    assert Encoder(small).shape == shape
     assert Encoder(small).architecture == Encoder(model).architecture
     assert Topology.of(small) == Topology.of(small.config) == topology

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 from hypothesis import strategies as st
-from tokenizers import ByteLevelBPETokenizer
+from tokenizers import ByteLevelBPETokenizer, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     BertTokenizer,
     DistilBertTokenizer,
@@ -73,6 +74,26 @@ def _of_roberta() -> PreTrainedTokenizerFast:
     return RobertaTokenizer(vocab=_byte_pairs()["vocab"], merges=merges)
 
 
+def _of_modernbert() -> PreTrainedTokenizerFast:
+    """The same pieces in a tokenizer without a class of its own, with BERT's special tokens."""
+    own = {"<s>": "[CLS]", "<pad>": "[PAD]", "</s>": "[SEP]", "<unk>": "[UNK]", "<mask>": "[MASK]"}
+    vocabulary = {own.get(piece, piece): index for piece, index in _byte_pairs()["vocab"].items()}
+    merges: Any = [tuple(pair) for pair in _byte_pairs()["merges"]]
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
+    tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    tokenizer.post_processor = TemplateProcessing(  # type: ignore[assignment]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B [SEP]",
+        special_tokens=[(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]",
+        sep_token="[SEP]", mask_token="[MASK]",
+        model_input_names=["input_ids", "attention_mask"],
+    )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Tiny:
     """What the tests need to know of an architecture, beside the library's own table."""
@@ -101,6 +122,11 @@ TINY = {
         attentions=("eager",),
         tasks=("squad",),
         config={**ARCHITECTURES["deberta-v2"].usual, "position_buckets": 8},
+    ),
+    # the first layer looks at all tokens, the others at 8 to either side
+    "modernbert": Tiny(
+        _of_modernbert,
+        config={**ARCHITECTURES["modernbert"].usual, "pad_token_id": 1, "local_attention": 16},
     ),
 }
 # the other two differ from RoBERTa by name alone
@@ -172,7 +198,7 @@ def _train(model: QuestionAnsweringModel, steps: int = 4) -> None:
         output = model(**batch)
         losses = [
             torch.nn.functional.cross_entropy(output[name], labels)
-            for name, labels in zip(model.head.logits, targets, strict=False)
+            for name, labels in zip(model.task_head.logits, targets, strict=False)
         ]
         torch.stack(losses).mean().backward()
         optimizer.step()

@@ -58,7 +58,7 @@ def test_nearer_to_the_full_model_on_other_windows(
     assert mended.training == plain.training
     assert Topology.of(mended) == topology
     sublayers = ["attention_output", "output"] * (len(found) // 2)
-    assert [s.projection for s in found] == [*sublayers, "qa_outputs"]
+    assert [s.projection for s in found] == [*sublayers, "span_layer"]
     assert all(sublayer.after <= sublayer.before for sublayer in found)
     assert any(sublayer.after < sublayer.before for sublayer in found)
 

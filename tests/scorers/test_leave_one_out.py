@@ -45,7 +45,8 @@ def literal_scores(model: QuestionAnsweringModel, questions: Any) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "case", ["bert", "roberta eager", "electra", "mpnet", "bert pruned", "mpnet pruned"]
+    "case",
+    ["bert", "roberta eager", "electra", "mpnet", "bert pruned", "mpnet pruned", "modernbert"],
 )
 def test_scores_equal_those_of_explicit_masks(case: str) -> None:
     model = tiny_model(case.split()[0], attention="eager" if "eager" in case else None)

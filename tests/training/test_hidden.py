@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 import qaprune_lib as qp
 from qaprune_lib.errors import SettingsError
-from qaprune_lib.models import ARCHITECTURES, QuestionAnsweringModel
+from qaprune_lib.models import ARCHITECTURES, QuestionAnsweringModel, architecture_of
 from qaprune_lib.training.hidden import HiddenStates
 from tests.models.tiny import random_topology, tiny_batch, tiny_model
 from tests.training.toy import WINDOWS, small_bert, toy_questions
@@ -36,6 +37,19 @@ def distance(
         return hidden.distance(batch)
 
 
+def states(model: QuestionAnsweringModel, batch: dict[str, Any]) -> list[torch.Tensor]:
+    """What the layers return: transformers' hidden states, but for a norm behind the last."""
+    last: list[torch.Tensor] = []
+    path = architecture_of(model.config).final_norm
+    with ExitStack() as hooks, torch.no_grad():
+        if path is not None:
+            norm = model.base_model.get_submodule(path)
+            hook = norm.register_forward_pre_hook(lambda _, inputs: last.append(inputs[0]))
+            hooks.callback(hook.remove)
+        found = list(model(**batch, output_hidden_states=True).hidden_states[1:])
+    return [*found[: len(found) - len(last)], *last]
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_distance_is_that_of_the_models_own_hidden_states(architecture: str) -> None:
     teacher, student = pair(architecture)
@@ -47,11 +61,7 @@ def test_the_distance_is_that_of_the_models_own_hidden_states(architecture: str)
         alone: dict[str, Any] = {
             name: values[row : row + 1, :length] for name, values in padded.items()
         }
-        with torch.no_grad():
-            ours, theirs = (
-                model(**alone, output_hidden_states=True).hidden_states[1:]
-                for model in (student, teacher)
-            )
+        ours, theirs = (states(model, alone) for model in (student, teacher))
         shares = [
             ((a - b[..., kept]) ** 2).sum() / (b[..., kept] ** 2).sum()
             for a, b in zip(ours, theirs, strict=True)

@@ -129,6 +129,38 @@ def test_a_missing_profile_is_named(tmp_path: Path, name: str) -> None:
         read_profile(tmp_path / name)
 
 
+def test_a_profile_adds_to_the_one_that_it_extends(
+    read: Callable[..., Profile], tmp_path: Path
+) -> None:
+    read({"others": {"minilm": {"data": ["squad2"]}}})
+    more = {"extends": "p", "others": {"mpnet-base": {}}, "max_loss": 3.0}
+    (tmp_path / "more.yml").write_text(json.dumps(more))
+    profile = read_profile(tmp_path / "more.yml")
+    assert profile == read(
+        {"others": {"minilm": {"data": ["squad2"]}, "mpnet-base": {}}, "max_loss": 3.0}
+    )
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ("../p", "'../p' is not the name of a profile"),
+        (3, "3 is not the name"),
+        ("again", "again extends another profile itself"),
+        ("none", "no such profile"),
+        ("further", "further extends another profile itself"),
+    ],
+)
+def test_what_cannot_be_extended_is_named(
+    read: Callable[..., Profile], named: Any, message: str, tmp_path: Path
+) -> None:
+    read({})
+    (tmp_path / "further.yml").write_text("extends: p")
+    (tmp_path / "again.yml").write_text(json.dumps({"extends": named}))
+    with pytest.raises(SettingsError, match=message):
+        read_profile(tmp_path / "again.yml")
+
+
 @pytest.mark.parametrize("written", ["1.1", "'1.1'", '"1.1"'])
 def test_a_version_may_be_written_as_a_number(read: Callable[..., Profile], written: str) -> None:
     data = f"{{squad2: {{source: embedded, version: {written}}}}}"

@@ -10,8 +10,7 @@ import pytest
 
 from study.plan.parameters import STAGES, ScoreGates, StageParameters
 from study.plan.plan import Planner
-from study.plan.profile import Profile
-from study.plan.strict_yaml import read_yaml
+from study.plan.profile import Profile, profile_content
 from study.records.record import read_record
 from study.stages.side_by_side import execute
 from tests.models.tiny import tiny_model
@@ -75,7 +74,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planner]:
         sizes = {"max_position_embeddings": 520, "num_hidden_layers": 2 + ("large" in name)}
         tiny_model(name.partition("-")[0], **sizes).save_pretrained(folder / name)
         models[name] = str(folder / name)
-    content = small(read_yaml((ROOT / "profiles" / "paper.yml").read_text()), models)
+    content = small(profile_content(ROOT / "profiles" / "paper.yml"), models)
     content["data"]["squad2"]["recipe"]["compress"] = [{"macs": 0.7}]  # as other profiles have
     profile = Profile.model_validate(content).located(None)
     with pytest.MonkeyPatch.context() as patch:
@@ -108,7 +107,7 @@ def one_of_each(plan: Planner) -> list[StageParameters]:
 @pytest.mark.parametrize("name", OTHERS)
 def test_the_papers_profile_has_all_kinds_of_runs(plan: Planner, name: str) -> None:
     """So what is executed below covers the other profiles too."""
-    content = read_yaml((ROOT / "profiles" / f"{name}.yml").read_text())
+    content = profile_content(ROOT / "profiles" / f"{name}.yml")
     for data in content["data"].values():
         for of_files in ("origin", "folder", "version", "train_files", "dev_files"):
             data.pop(of_files, None)

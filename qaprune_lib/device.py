@@ -1,0 +1,37 @@
+"""The device at hand: what it is called, and when it has done its work."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+def processor_name() -> str:
+    """The model of the CPU, as its system calls it."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def device_name(device: torch.device) -> str:
+    """Name of a GPU, or "cpu" with its model and vector instructions."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "cpu":
+        return f"cpu ({processor_name()}, {torch.backends.cpu.get_cpu_capability()})"
+    return str(device)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done all that it was given; a CPU always has."""
+    import torch
+
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
