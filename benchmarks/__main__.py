@@ -20,10 +20,12 @@ NAMES = (
     "pruned_speed",
     "serving",
     "latency_budget",
+    "sizes",
     "compute_dtype",
     "import_time",
     "kept_teacher",
     "data_parallel",
+    "growth",
 )
 """In the order of the table."""
 

@@ -33,8 +33,8 @@ _NAME = "benchmarks.natural_questions_memory"
 _RAW_SHARE = 10  # the bare tokenizer is timed on every tenth document
 
 
-def generate(path: Path, megabytes: float, seed: int = 0) -> int:
-    """Write about that many megabytes of examples in the simplified format; returns how many."""
+def generate(path: Path, megabytes: float, seed: int = 0, *, examples: int = sys.maxsize) -> int:
+    """Write so many megabytes of examples in the simplified format; returns their number."""
     from transformers import AutoTokenizer
 
     rng = random.Random(seed)
@@ -46,7 +46,7 @@ def generate(path: Path, megabytes: float, seed: int = 0) -> int:
     frequencies = list(accumulate(1 / (rank + 20) for rank in range(len(vocabulary))))
     number = written = 0
     with path.open("w", encoding="utf-8") as file:
-        while written < megabytes * 1e6:
+        while written < megabytes * 1e6 and number < examples:
             example = _example(rng, number, vocabulary, frequencies)
             written += file.write(json.dumps(example) + "\n")
             number += 1
@@ -104,12 +104,12 @@ def read(path: Path, null_rate: float) -> dict[str, float]:
 
     tokenizer = AutoTokenizer.from_pretrained(MINILM)
     (examples,) = load_natural_questions(path).values()
-    before = _peak()
+    before = peak()
     begin = time.perf_counter()
     windows = Windows(512, null_rate=null_rate)
     features = make_features(examples, tokenizer, windows, training=True, cache_dir=path.parent)
     seconds = time.perf_counter() - begin
-    peak = _peak()
+    most = peak()
 
     bare = tokenizer.backend_tokenizer
     bare.no_truncation()
@@ -129,7 +129,7 @@ def read(path: Path, null_rate: float) -> dict[str, float]:
         "examples": examples.n_examples,
         "windows": len(features),
         "seconds": seconds,
-        "peak_gib": peak,
+        "peak_gib": most,
         "peak_before_gib": before,
         "text_megabytes_per_second": n_characters / 1e6 / seconds,
         "tokenizer_megabytes_per_second": raw_rate,
@@ -137,7 +137,8 @@ def read(path: Path, null_rate: float) -> dict[str, float]:
     }
 
 
-def _peak() -> float:
+def peak() -> float:
+    """GiB of resident memory that this process has had at most."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts KiB
 
 

@@ -20,6 +20,7 @@ import qaprune_lib as qp
 from benchmarks.pruned_speed import batches_of, in_onnxruntime, in_torch
 from benchmarks.shared import Measured, Row, clock, load, main
 from qaprune_lib.evaluation.rounds import in_turns
+from qaprune_lib.pruning.export import INT8_FILE
 
 Run = Callable[[dict[str, torch.Tensor]], object]
 
@@ -40,7 +41,7 @@ def in_openvino(path: Path) -> Run:
 
 def ways(model: Any, folder: Path) -> Iterator[tuple[str, Run]]:
     """Each way to serve a model, by name."""
-    whole, small = qp.export_onnx(model, folder, int8=True), folder / "model_int8.onnx"
+    whole, small = qp.export_onnx(model, folder, int8=True), folder / INT8_FILE
     for dtype in ("float32", "bfloat16"):
         yield f"torch {dtype}", in_torch(model, dtype)
     yield "ONNX Runtime float32", in_onnxruntime(whole)

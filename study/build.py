@@ -169,8 +169,14 @@ def _jupyter_book(root: Path, output: Path) -> None:
     command += [str(root), "--path-output", str(output), "--all", "-W", "-n", "--keep-going"]
     html = output / "_build" / "html"
     shutil.rmtree(html, ignore_errors=True)  # no page of an earlier book may stay
-    if subprocess.run(command, check=False).returncode:
-        raise BookError("Jupyter Book failed; what it says above names the page and the line")
+    log = output / "_build" / "book.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w", encoding="utf-8") as file:
+        done = subprocess.run(command, check=False, stdout=file, stderr=subprocess.STDOUT)
+    if done.returncode:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        told = [line for line in lines if "WARNING" in line or "ERROR" in line] or lines[-20:]
+        raise BookError("\n".join(["Jupyter Book failed:", *told, f"All that it said: {log}"]))
 
 
 def foreign_loads(html: Path) -> list[str]:

@@ -13,6 +13,8 @@ from benchmarks.__main__ import NAMES
 from benchmarks.shared import Row, record
 from qaprune_lib.evaluation.rounds import disagreeing, in_turns
 from study.benchmarks import COLUMNS, benchmark_cells, benchmark_places, read_benchmarks
+from study.figures.growth import NAMES as GROWTH_NAMES
+from study.figures.growth import growth_figure
 
 ROOT = Path(__file__).parents[1]
 TINY = "bert-tiny"
@@ -33,9 +35,11 @@ SMALL: dict[str, dict[str, Any]] = {
         "speedup": 1.1,
     },
     "compute_dtype": {"model": TINY, "batch_size": 2, "length": 8},
+    "sizes": {"model": "bert-tiny:1", "widths": 1, "length": 8},
     "import_time": {},
     "kept_teacher": {"model": TINY, "questions": 4, "batch_size": 2},
     "data_parallel": {"model": TINY, "batch_size": 4, "steps": 1},
+    "growth": {"model": TINY, "questions": 1},
 }
 
 
@@ -64,6 +68,9 @@ def test_benchmark_runs_and_its_record_has_the_fields(
     assert list(cells.columns) == list(COLUMNS)
     assert len(cells) == len(read["rows"])
     assert benchmark_places([read])[0].startswith(name)
+    if name == "growth":
+        drawn = growth_figure(read)
+        assert all(said in drawn.alt for said in ("seconds", "MiB", *GROWTH_NAMES.values()))
 
 
 def test_clocks_take_turns_and_a_round_that_disagrees_is_measured_again() -> None:

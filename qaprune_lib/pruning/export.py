@@ -120,6 +120,8 @@ def export_onnx(
 def _write(model: QuestionAnsweringModel, folder: Path, *, int8: bool, opset: int | None) -> None:
     whole = copy.deepcopy(model)
     whole.compute_dtype = "float32"
+    # sdpa leaves out masks that the traced inputs do not need, as ModernBERT's of short windows
+    whole.config._attn_implementation = "eager"
     reference = _Logits(whole).to(device="cpu", dtype=torch.float32).eval()
     batches = _batches(model)
     path = folder / MODEL_FILE
