@@ -175,7 +175,7 @@ def _jupyter_book(root: Path, output: Path) -> None:
         done = subprocess.run(command, check=False, stdout=file, stderr=subprocess.STDOUT)
     if done.returncode:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        told = [line for line in lines if "WARNING" in line or "ERROR" in line] or lines[-20:]
+        told = [line for line in lines if re.search("warning|error", line, re.IGNORECASE)]
         raise BookError("\n".join(["Jupyter Book failed:", *told, f"All that it said: {log}"]))
 
 

@@ -103,11 +103,15 @@ class Page:
 
 
 def each_model(frame: pd.DataFrame, *more: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The rows of each model by itself, with a name for labels and files; measured ones first."""
+    """The rows of each model by itself, with a name for labels and files.
+
+    Measured ones come first, and among those the ones with the most rows.
+    """
     seen: Counter[str] = Counter()
     for provenance in PROVENANCES:
         rows = frame[frame["provenance"] == provenance]
-        for _, part in rows.groupby([*SERIES, *more], sort=False):
+        parts = [part for _, part in rows.groupby([*SERIES, *more], sort=False)]
+        for part in sorted(parts, key=len, reverse=True):
             name = "-".join(str(part[column].iloc[0]) for column in ("profile", "data", "model"))
             name = slug(name)
             seen[name] += 1

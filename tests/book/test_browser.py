@@ -35,7 +35,6 @@ pytestmark = [
 ]
 
 HARMLESS = (
-    "THEBE_JS_URL",  # sphinx-thebe declares it twice
     "processLuminoMessage",  # ipywidgets announces a method that it has renamed
 )
 """What console messages may say."""

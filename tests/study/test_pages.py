@@ -71,7 +71,7 @@ def test_notebooks_are_kept_without_outputs(name: str) -> None:
     assert 'output = "book/_generated"' in tagged[0].source
     for cell in cells:
         if cell is not tagged[0]:
-            assert "hide-input" in cell.metadata.tags
+            assert {"hide-input", "remove-input"} & set(cell.metadata.tags)
             assert cell.metadata.mystnb == {"markdown_format": "myst"}
 
 
