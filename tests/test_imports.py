@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LIBRARY = (
-    *("errors", "progress", "cache"),
+    *("errors", "device", "progress", "cache"),
     *("data", "models", "gates", "evaluation", "training", "scorers", "pruning"),
     *("__init__", "cli"),
 )

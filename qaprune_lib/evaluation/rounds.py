@@ -31,9 +31,9 @@ def in_turns(clocks: Sequence[Callable[[], float]], rounds: int, *, warm_up: int
     others is measured again, at most as many times as there are rounds. Of one clock alone, its
     seconds are compared; of several, their ratios to the first.
 
-    >>> seconds = iter([1.0, 1.1, 3.0, 1.0])
+    >>> seconds = iter([1.0, 1.05, 3.0, 1.0])
     >>> in_turns([lambda: next(seconds)], 3, warm_up=0)
-    Rounds(seconds=[[1.0], [1.1], [1.0]], repeated=1)
+    Rounds(seconds=[[1.0], [1.05], [1.0]], repeated=1)
     """
 
     def one_round() -> list[float]:

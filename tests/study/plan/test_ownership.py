@@ -32,7 +32,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
 
     def of(then: str = HOLD) -> subprocess.Popen[str]:
-        code = f"import sys, time, subprocess; FOLDER = {str(tmp_path)!r}; {OWN}{then}"
+        # started in the background, a process would ignore the key that interrupts
+        code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        code += f"import sys, time, subprocess; FOLDER = {str(tmp_path)!r}; {OWN}{then}"
         environment = {"PYTHONPATH": str(REPOSITORY), "QAPRUNE_STALE_SECONDS": str(STALE)}
         process = subprocess.Popen(
             [sys.executable, "-c", code],
