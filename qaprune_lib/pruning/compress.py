@@ -156,10 +156,12 @@ def compress(
         n_training = int((deadline - time.monotonic() - 2 * seconds_of_judging) / each)
         if n_training >= FEWEST_STEPS:
             what = f"distilled in {n_training} steps"
+            # the teacher reads all that is handed over before the first step
+            taught = _some(questions["train"], n_training * BATCH_SIZE)
             tried, step = work.step(
                 what,
                 lambda: retrain(
-                    small, questions["train"], teacher=model, windows=windows, dropout=False,
+                    small, taught, teacher=model, windows=windows, dropout=False,
                     epochs=1000, max_steps=n_training, batch_size=BATCH_SIZE,
                     learning_rate=LEARNING_RATE, seed=seed,
                 ),
