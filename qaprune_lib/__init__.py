@@ -7,12 +7,7 @@ without torch.
 from __future__ import annotations
 
 import importlib
-import os
 from typing import TYPE_CHECKING, Any
-
-# oneDNN compiles a kernel for each shape of a bfloat16 product. A pruned model has shapes of its
-# own in each layer, times each length of text: more than the 1,024 kernels that it keeps.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16384")
 
 if TYPE_CHECKING:
     from qaprune_lib import scorers

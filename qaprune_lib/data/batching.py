@@ -26,16 +26,20 @@ class Collator:
     Attributes:
         pad_token_id: fills ``input_ids``.
         token_type_ids: whether the model takes them.
+        multiple_of: of which the length of a batch is one, if that is not over `longest`.
+        longest: how many tokens the model takes.
     """
 
     pad_token_id: int
     token_type_ids: bool
+    multiple_of: int = 1
+    longest: int = 0
 
     @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerBase) -> Collator:
+    def of(cls, tokenizer: PreTrainedTokenizerBase, **more: int) -> Collator:
         """The collator that pads as a tokenizer does."""
         takes_types = "token_type_ids" in tokenizer.model_input_names
-        return cls(cast(int, tokenizer.pad_token_id), takes_types)
+        return cls(cast(int, tokenizer.pad_token_id), takes_types, **more)
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """A batch.
@@ -48,18 +52,22 @@ class Collator:
             at the dtype's minimum. Columns that a model does not take are left out.
         """
         lengths = torch.tensor([len(row["input_ids"]) for row in rows])
+        longest = int(lengths.max())
+        rounded = -(-longest // self.multiple_of) * self.multiple_of
+        width = max(longest, min(rounded, self.longest))
         batch = {
-            "input_ids": _pad(rows, "input_ids", self.pad_token_id, torch.int64),
-            "attention_mask": (torch.arange(int(lengths.max())) < lengths[:, None]).long(),
+            "input_ids": _pad(rows, "input_ids", self.pad_token_id, torch.int64, width),
+            "attention_mask": (torch.arange(width) < lengths[:, None]).long(),
         }
         if self.token_type_ids:
-            batch["token_type_ids"] = _pad(rows, "token_type_ids", 0, torch.int64)
+            batch["token_type_ids"] = _pad(rows, "token_type_ids", 0, torch.int64, width)
         for name in rows[0]:
             if name in LABELS:
                 batch[f"{name}s"] = torch.tensor([int(row[name]) for row in rows])
             elif name.endswith("_logits"):
                 minimum = torch.finfo(torch.float32).min
-                batch[name] = _pad(rows, name, minimum, torch.float32)
+                of_window = name.removesuffix("_logits").endswith("answer_type")
+                batch[name] = _pad(rows, name, minimum, torch.float32, 0 if of_window else width)
         return batch
 
 
@@ -109,6 +117,9 @@ def batches_by_tokens(lengths: Sequence[int] | np.ndarray, max_tokens: int) -> l
     return batches
 
 
-def _pad(rows: Sequence[Mapping[str, Any]], name: str, value: float, dtype: torch.dtype) -> Tensor:
+def _pad(
+    rows: Sequence[Mapping[str, Any]], name: str, value: float, dtype: torch.dtype, width: int
+) -> Tensor:
     tensors = [torch.as_tensor(row[name], dtype=dtype) for row in rows]
-    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)
+    padded = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)
+    return torch.nn.functional.pad(padded, (0, max(0, width - padded.shape[1])), value=value)

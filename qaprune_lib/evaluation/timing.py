@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from qaprune_lib.data.windows import Windows
 from qaprune_lib.device import device_name, synchronize
 from qaprune_lib.errors import ModelError, SettingsError, counts, warn
 from qaprune_lib.evaluation.decode import DECODERS
-from qaprune_lib.evaluation.logits import features_for, run, tokenizer_of
+from qaprune_lib.evaluation.logits import collator_of, features_for, run, tokenizer_of
 from qaprune_lib.evaluation.rounds import TOLERANCE, disagreeing, in_turns
 from qaprune_lib.models import Encoder, Topology, head_of
 from qaprune_lib.models.sharing import evaluating
@@ -132,13 +133,14 @@ def time_decoding(
     if max_questions is not None:
         dataset = task.some(dataset, max_questions)
     questions = task.held(dataset)
-    made: dict[tuple[str, bool], _Work] = {}  # models with the same tokenizer share their windows
+    # models with the same tokenizer and precision share their windows
+    made: dict[tuple[Any, ...], _Work] = {}
     work = []
     for model in models:
-        key = tokenizer_state(tokenizer_of(model))
+        key = (*tokenizer_state(tokenizer_of(model)), collator_of(model))
         if key not in made:
             features = features_for(model, dataset, windows, num_proc=num_proc, cache_dir=cache_dir)
-            made[key] = _Work.of(features, Collator.of(tokenizer_of(model)), batch_size)
+            made[key] = _Work.of(features, collator_of(model), batch_size)
         work.append(made[key])
     macs = [_macs(model, own) for model, own in zip(models, work, strict=True)]
 

@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from qaprune_lib.data.arrow_cache import column
-from qaprune_lib.data.batching import Collator, batches_by_tokens, take_rows
+from qaprune_lib.data.batching import batches_by_tokens, take_rows
 from qaprune_lib.data.tasks import QuestionData, task_of
 from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import DataError, SettingsError, TopologyError, counts, real, short
-from qaprune_lib.evaluation.logits import features_for
+from qaprune_lib.evaluation.logits import collator_of, features_for
 from qaprune_lib.models.adopt import check_own
 from qaprune_lib.models.architecture import Encoder
 from qaprune_lib.models.pruned import QuestionAnsweringModel
@@ -163,7 +163,7 @@ def _draw(
     generator = np.random.default_rng(seed)
     chosen = generator.permutation(len(features))[:n_windows]
     features = features.select(np.sort(chosen))
-    collator = Collator.of(model.tokenizer)
+    collator = collator_of(model)
     lengths = column(features, "length")
     # enough batches that some can be held out
     groups = batches_by_tokens(lengths, max(1, min(_MAX_TOKENS, int(np.sum(lengths)) // 8)))

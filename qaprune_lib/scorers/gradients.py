@@ -15,7 +15,8 @@ from datasets import Dataset
 from torch import Tensor
 
 from qaprune_lib.data.arrow_cache import column
-from qaprune_lib.data.batching import LABELS, Collator, batches_by_tokens, take_rows
+from qaprune_lib.data.batching import LABELS, batches_by_tokens, take_rows
+from qaprune_lib.evaluation.logits import collator_of
 from qaprune_lib.gates.masks import Masks, apply_masks
 from qaprune_lib.models import QuestionAnsweringModel, shape_of
 from qaprune_lib.models.sharing import frozen_copy
@@ -64,7 +65,7 @@ def gate_gradients(
         For each batch and kind a tensor [batch, ...gates of the kind].
     """
     objective, shape = CrossEntropy(), shape_of(model.config)
-    dtype, collator = next(model.parameters()).dtype, Collator.of(model.tokenizer)
+    dtype, collator = next(model.parameters()).dtype, collator_of(model)
     inputs = features.select_columns([name for name in _COLUMNS if name in features.column_names])
     bar = tqdm(total=len(features), desc=description, unit="window", mininterval=1.0)
     model = frozen_copy(model)

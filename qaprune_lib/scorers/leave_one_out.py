@@ -12,12 +12,12 @@ from datasets import Dataset
 from torch import Tensor, nn
 
 from qaprune_lib.data.arrow_cache import column
-from qaprune_lib.data.batching import Collator, batches_by_tokens, take_rows
+from qaprune_lib.data.batching import batches_by_tokens, take_rows
 from qaprune_lib.data.tasks import task_of
 from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import DataError, GateError
 from qaprune_lib.evaluation.decode import decode
-from qaprune_lib.evaluation.logits import WindowLogits, features_for, run
+from qaprune_lib.evaluation.logits import WindowLogits, collator_of, features_for, run
 from qaprune_lib.evaluation.squad import score_predictions
 from qaprune_lib.models import Encoder, QuestionAnsweringModel, Topology
 from qaprune_lib.models.sharing import frozen_copy
@@ -74,7 +74,7 @@ def _logits_without(
     max_tokens: int,
 ) -> list[list[WindowLogits]]:
     """Logits of all windows: of the whole model, then without each of the heads."""
-    collator = Collator.of(model.tokenizer)
+    collator = collator_of(model)
     results: list[list[WindowLogits]] = [[()] * len(features) for _ in range(len(heads) + 1)]
     inputs = features.select_columns(["input_ids", "token_type_ids"])
     batches = batches_by_tokens(column(features, "length"), max_tokens)

@@ -12,7 +12,7 @@ from qaprune_lib.data.batching import Collator
 from qaprune_lib.data.tasks import QuestionData, task_of
 from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import SettingsError
-from qaprune_lib.evaluation.logits import features_for, tokenizer_of, windows_for
+from qaprune_lib.evaluation.logits import collator_of, features_for, tokenizer_of, windows_for
 from qaprune_lib.models import QuestionAnsweringModel, weights_digest
 from qaprune_lib.training.objectives import CrossEntropy, Distillation
 from qaprune_lib.training.teacher import with_teacher_logits
@@ -67,4 +67,4 @@ class TrainingSet:
         }
         if teacher is not None:
             features = with_teacher_logits(features, dataset, model.tokenizer, teacher)
-        return cls(features, Collator.of(model.tokenizer), objective, identity)
+        return cls(features, collator_of(model), objective, identity)

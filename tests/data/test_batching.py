@@ -143,3 +143,27 @@ def test_sizes_below_one_are_refused() -> None:
         length_grouped_order([1], 0, seed=0, epoch=0)
     with pytest.raises(SettingsError, match="max_tokens=0"):
         batches_by_tokens([1], 0)
+
+
+def test_batches_of_few_lengths_hold_the_same_values() -> None:
+    rows = [
+        {
+            "input_ids": list(range(5, 5 + length)),
+            "token_type_ids": [1] * length,
+            "start_position": 1,
+            "start_logits": np.arange(length, dtype=np.float32),
+            "answer_type_logits": np.arange(5, dtype=np.float32),
+        }
+        for length in (3, 7)
+    ]
+    plain = Collator(77, token_type_ids=True)(rows)
+    for longest, width in ((100, 16), (12, 12), (0, 7)):
+        batch = Collator(77, token_type_ids=True, multiple_of=16, longest=longest)(rows)
+        for name, values in plain.items():
+            of_tokens = values.dim() == 2 and name != "answer_type_logits"
+            assert batch[name].shape == ((2, width) if of_tokens else values.shape)
+            assert torch.equal(batch[name][..., : values.shape[-1]], values)
+        rest = slice(7, None)
+        assert not batch["attention_mask"][:, rest].any()
+        assert (batch["input_ids"][:, rest] == 77).all()
+        assert (batch["start_logits"][:, rest] == torch.finfo(torch.float32).min).all()

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 import torch
 
+from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import ModelError
+from qaprune_lib.evaluation.predict import ask
 from qaprune_lib.gates import Masks, apply_masks
-from qaprune_lib.models import QuestionAnsweringModel, load_model, shape_of, weights_digest
+from qaprune_lib.models import Encoder, QuestionAnsweringModel, load_model, shape_of, weights_digest
 from qaprune_lib.pruning import prune
 from qaprune_lib.scorers import l0
 from qaprune_lib.training import finetune
-from tests.models.tiny import TASKED, logits, random_topology, tiny_batch, tiny_model
+from tests.models.tiny import TASKED, TESTED, logits, random_topology, tiny_batch, tiny_model
 from tests.training.toy import WINDOWS, small_bert, toy_questions
 
 PRECISION = 2**-8  # of a bfloat16
@@ -35,6 +37,24 @@ def test_logits_are_close_and_weights_stay(architecture: str, attention: str, ta
     # a handful of roundings, each of one part in 256
     assert (coarse - exact).abs().max() < 16 * PRECISION * exact.abs().max()
     assert {weights.dtype for weights in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("architecture", TESTED)
+def test_batches_have_few_lengths_that_the_model_takes(architecture: str) -> None:
+    model = in_bfloat16(tiny_model(architecture))
+    longest = Encoder(model).longest_input()
+    seen: set[int] = set()
+
+    def note(_: Any, __: Any, inputs: dict[str, torch.Tensor]) -> None:
+        seen.add(inputs["input_ids"].shape[1])
+
+    hook = model.register_forward_pre_hook(note, with_kwargs=True)
+    for length in range(longest - 20, longest + 1):
+        assert ask(model, "Where?", "Ann was born in Rome. " * 20, windows=Windows(length, 20))
+    hook.remove()
+    assert all(length % 16 == 0 or length == longest for length in seen)
+    assert max(seen) == longest
+    assert len(seen) <= longest // 16 + 1
 
 
 def test_a_model_without_it_leaves_autocast_to_its_caller() -> None:
