@@ -1,8 +1,8 @@
 """What pruning adds to the ways in which models are served: each over the unpruned one in torch.
 
 Half of the heads and half of the activations are gone, at random. torch in float32 and bfloat16,
-ONNX Runtime and OpenVINO on the exported files, also with weights in 8 bits. All runs of one batch
-size take turns. OpenVINO is measured where it is installed.
+ONNX Runtime and OpenVINO on the exported files, also with weights in 8 bits, quantised as ONNX
+Runtime does. All runs of one batch size take turns.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +45,8 @@ def ways(model: Any, folder: Path) -> Iterator[tuple[str, Run]]:
         yield f"torch {dtype}", in_torch(model, dtype)
     yield "ONNX Runtime float32", in_onnxruntime(whole)
     yield "ONNX Runtime int8", in_onnxruntime(small)
-    if find_spec("openvino"):
-        yield "OpenVINO float32", in_openvino(whole)
-        yield "OpenVINO int8", in_openvino(small)
+    yield "OpenVINO float32", in_openvino(whole)
+    yield "OpenVINO int8", in_openvino(small)
 
 
 def measure(

@@ -18,8 +18,8 @@
       icon.setAttribute("aria-hidden", "true");
     }
     for (const handle of document.querySelectorAll(".noUi-handle")) {
-      const label = handle.closest(".widget-hslider").querySelector(".widget-label");
-      handle.setAttribute("aria-label", label.textContent);
+      const label = handle.closest(".widget-slider")?.querySelector(".widget-label");
+      handle.setAttribute("aria-label", label?.textContent || "slider");
     }
     for (const box of document.querySelectorAll(".widget-subarea .widget-box")) {
       box.setAttribute("tabindex", "0");

@@ -26,8 +26,8 @@ class Collator:
     Attributes:
         pad_token_id: fills ``input_ids``.
         token_type_ids: whether the model takes them.
-        multiple_of: of which the length of a batch is one, if that is not over `longest`.
-        longest: how many tokens the model takes.
+        multiple_of: a batch's length in tokens is rounded up to one, but not beyond `longest`.
+        longest: how many tokens the model takes; 0: batches are as long as their longest row.
     """
 
     pad_token_id: int
@@ -36,10 +36,10 @@ class Collator:
     longest: int = 0
 
     @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerBase, **more: int) -> Collator:
+    def of(cls, tokenizer: PreTrainedTokenizerBase) -> Collator:
         """The collator that pads as a tokenizer does."""
         takes_types = "token_type_ids" in tokenizer.model_input_names
-        return cls(cast(int, tokenizer.pad_token_id), takes_types, **more)
+        return cls(cast(int, tokenizer.pad_token_id), takes_types)
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """A batch.
@@ -66,8 +66,8 @@ class Collator:
                 batch[f"{name}s"] = torch.tensor([int(row[name]) for row in rows])
             elif name.endswith("_logits"):
                 minimum = torch.finfo(torch.float32).min
-                of_window = name.removesuffix("_logits").endswith("answer_type")
-                batch[name] = _pad(rows, name, minimum, torch.float32, 0 if of_window else width)
+                size = 0 if name == "answer_type_logits" else width  # classes are no positions
+                batch[name] = _pad(rows, name, minimum, torch.float32, size)
         return batch
 
 

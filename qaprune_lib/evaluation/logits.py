@@ -101,6 +101,7 @@ def window_logits(
 
 
 _FEW_LENGTHS = 16
+"""Tokens between the lengths of batches in bfloat16 on a CPU."""
 
 
 def collator_of(model: PreTrainedModel) -> Collator:
@@ -108,13 +109,15 @@ def collator_of(model: PreTrainedModel) -> Collator:
 
     In bfloat16 on a CPU their lengths are multiples of 16: oneDNN compiles a kernel for each shape
     of a product, keeps 1,024 of them, and the layers of a pruned model have shapes of their own.
+
+    Raises:
+        ModelError: the model carries no tokenizer.
     """
-    tokenizer = tokenizer_of(model)
+    plain = Collator.of(tokenizer_of(model))
     on_cpu = next(model.parameters()).device.type == "cpu"
     if getattr(model, "compute_dtype", "float32") == "float32" or not on_cpu:
-        return Collator.of(tokenizer)
-    longest = Encoder(model).longest_input()
-    return Collator.of(tokenizer, multiple_of=_FEW_LENGTHS, longest=longest)
+        return plain
+    return replace(plain, multiple_of=_FEW_LENGTHS, longest=Encoder(model).longest_input())
 
 
 def stream_logits(

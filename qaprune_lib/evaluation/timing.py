@@ -165,8 +165,9 @@ def time_decoding(
             start = time.perf_counter()
             decode(model, own)
             synchronize(device)
+            seconds = time.perf_counter() - start
             bar.update()
-            return time.perf_counter() - start
+            return seconds
 
         clocks = [partial(timed, *pair) for pair in zip(models, work, strict=True)]
         found = in_turns(clocks, repeats, warm_up=0)
