@@ -66,7 +66,8 @@ class Collator:
                 batch[f"{name}s"] = torch.tensor([int(row[name]) for row in rows])
             elif name.endswith("_logits"):
                 minimum = torch.finfo(torch.float32).min
-                size = 0 if name == "answer_type_logits" else width  # classes are no positions
+                # of classes, not of positions; a teacher's are called `teacher_…`
+                size = 0 if name.endswith("answer_type_logits") else width
                 batch[name] = _pad(rows, name, minimum, torch.float32, size)
         return batch
 

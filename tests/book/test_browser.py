@@ -40,7 +40,7 @@ HARMLESS = (
 """What console messages may say."""
 
 SERIOUS = ("SEVERE", "WARNING")
-LOCAL = ("file:", "data:", "blob:", "about:", "chrome:", "devtools:")
+LOCAL = ("file:", "data:", "blob:", "about:", "chrome:", "chrome-untrusted:", "devtools:")
 
 
 @pytest.fixture(scope="module")

@@ -151,8 +151,8 @@ def test_batches_of_few_lengths_hold_the_same_values() -> None:
             "input_ids": list(range(5, 5 + length)),
             "token_type_ids": [1] * length,
             "start_position": 1,
-            "start_logits": np.arange(length, dtype=np.float32),
-            "answer_type_logits": np.arange(5, dtype=np.float32),
+            "teacher_start_logits": np.arange(length, dtype=np.float32),
+            "teacher_answer_type_logits": np.arange(5, dtype=np.float32),
         }
         for length in (3, 7)
     ]
@@ -160,10 +160,10 @@ def test_batches_of_few_lengths_hold_the_same_values() -> None:
     for longest, width in ((100, 16), (12, 12), (0, 7)):
         batch = Collator(77, token_type_ids=True, multiple_of=16, longest=longest)(rows)
         for name, values in plain.items():
-            of_tokens = values.dim() == 2 and name != "answer_type_logits"
+            of_tokens = values.dim() == 2 and name != "teacher_answer_type_logits"
             assert batch[name].shape == ((2, width) if of_tokens else values.shape)
             assert torch.equal(batch[name][..., : values.shape[-1]], values)
         rest = slice(7, None)
         assert not batch["attention_mask"][:, rest].any()
         assert (batch["input_ids"][:, rest] == 77).all()
-        assert (batch["start_logits"][:, rest] == torch.finfo(torch.float32).min).all()
+        assert (batch["teacher_start_logits"][:, rest] == torch.finfo(torch.float32).min).all()
