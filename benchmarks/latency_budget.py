@@ -7,6 +7,7 @@ the speed-up that was asked for.
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import qaprune_lib as qp
 from benchmarks.shared import Measured, Row, clock, main, random_model, size_of
 from qaprune_lib.evaluation.rounds import in_turns
 from qaprune_lib.models import ModelShape
-from qaprune_lib.models.pruned import resize
+from qaprune_lib.models.pruned import ComputeDtype, resize
 from qaprune_lib.pruning.latency import LatencyTable, measure_latency
 from qaprune_lib.scorers.scores import GateScores
 
@@ -31,22 +32,30 @@ def random_topology(shape: ModelShape, seed: int) -> qp.Topology:
     return qp.Topology.from_masks(shape, masks)
 
 
-def model_of(model_type: str, topology: qp.Topology, length: int) -> Any:
+def model_of(
+    model_type: str, topology: qp.Topology, length: int, compute_dtype: ComputeDtype
+) -> Any:
     """A model of random weights with a small vocabulary, which costs no time."""
     model = random_model(
         model_type, topology.shape, vocab_size=1000, max_position_embeddings=length + 2
     )
     device = model.device
     resize(model, topology)
+    model.compute_dtype = compute_dtype
     return model.to(device).eval()
 
 
 def milliseconds(
-    model_type: str, topologies: list[qp.Topology], length: int, batch_size: int, rounds: int
+    model_type: str,
+    topologies: list[qp.Topology],
+    length: int,
+    batch_size: int,
+    compute_dtype: ComputeDtype,
+    rounds: int,
 ) -> tuple[list[list[float]], int]:
     """[rounds][models], the first being the unpruned one, and how many rounds were repeated."""
     models = [
-        model_of(model_type, each, length)
+        model_of(model_type, each, length, compute_dtype)
         for each in (qp.Topology.full(topologies[0].shape), *topologies)
     ]
     ids = torch.randint(5, 1000, (batch_size, length)).to(models[0].device)
@@ -64,6 +73,7 @@ def milliseconds(
 def measure(
     *,
     models: str = "bert-base,mpnet-base",
+    compute_dtypes: str = "float32,bfloat16",
     topologies: int = 10,
     length: int = 128,
     batch_size: int = 1,
@@ -72,21 +82,24 @@ def measure(
 ) -> Measured:
     """Of each model the table's milliseconds over the measured ones, and the speed-up."""
     rows, tables = [], {}
-    for name in models.split(","):
+    for name, compute_dtype in product(models.split(","), compute_dtypes.split(",")):
         model_type, shape = size_of(name)
-        table = measure_latency(
-            shape, model_type=model_type, batch_size=batch_size, length=length, progress=False
-        )
+        sizes: dict[str, Any] = {
+            "batch_size": batch_size,
+            "length": length,
+            "compute_dtype": compute_dtype,
+        }
+        table = measure_latency(shape, model_type=model_type, progress=False, **sizes)
         drawn = [random_topology(shape, seed) for seed in range(topologies)]
         rng = np.random.default_rng(0)
         scores = {kind: rng.random(shape.gates(kind)) for kind in ("attn", "ff")}
-        full = model_of(model_type, qp.Topology.full(shape), length)
-        budget = qp.Speedup(speedup, batch_size=batch_size, length=length, table=table)
+        full = model_of(model_type, qp.Topology.full(shape), length, "float32")
+        budget = qp.Speedup(speedup, table=table, **sizes)
         halved = qp.Topology.from_scores(GateScores.of("random", full, scores), budget=budget)
-        times, repeated = milliseconds(model_type, [*drawn, halved], length, batch_size, rounds)
-        tables[name] = _compared(table, drawn, times)
-        errors = [of["predicted"] / of["measured"] for of in tables[name]]
-        of = f"({name}, {batch_size} × {length} tokens)"
+        times, repeated = milliseconds(model_type, [*drawn, halved], rounds=rounds, **sizes)
+        tables[f"{name} {compute_dtype}"] = _compared(table, drawn, times)
+        errors = [of["predicted"] / of["measured"] for of in tables[f"{name} {compute_dtype}"]]
+        of = f"({name}, {compute_dtype}, {batch_size} × {length} tokens)"
         rows += [
             Row(
                 f"the latency table, {topologies} random topologies",

@@ -14,6 +14,7 @@ import numpy as np
 
 from qaprune_lib.errors import TopologyError, counts, real
 from qaprune_lib.models.choose import BlockCosts
+from qaprune_lib.models.pruned import ComputeDtype
 from qaprune_lib.models.topology import Topology
 from qaprune_lib.pruning.latency import LatencyTable, measure_latency
 
@@ -67,6 +68,7 @@ class Speedup:
         table: measured latencies; by default they are measured now, at `batch_size` x `length`,
             of the architecture that was scored. Of a model that lost embedding dimensions those at
             what it kept are measured too.
+        compute_dtype: that the model will compute in, as in `load_model`.
 
     >>> from qaprune_lib.models import ModelShape
     >>> shape = ModelShape(n_layers=2, n_heads=4, head_size=8, d_intermediate=6, d_embedding=32)
@@ -80,6 +82,7 @@ class Speedup:
     batch_size: int = 1
     length: int = 384
     table: LatencyTable | None = None
+    compute_dtype: ComputeDtype = "float32"
 
     @property
     def share(self) -> float:
@@ -106,6 +109,7 @@ class Speedup:
                 embedding=embedding,
                 batch_size=sizes.batch_size,
                 length=sizes.length,
+                compute_dtype=sizes.compute_dtype,
             )
         return table.costs(topology)
 

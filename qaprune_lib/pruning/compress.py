@@ -269,6 +269,7 @@ def _with_latencies(
         batch_size=target.batch_size,
         length=length,
         device=model.device,
+        compute_dtype=model.compute_dtype,
     )
     return replace(target, length=length, table=table)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -13,10 +13,10 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from qaprune_lib.device import device_name, synchronize
-from qaprune_lib.errors import ModelError, TopologyError, counts
+from qaprune_lib.errors import ModelError, SettingsError, TopologyError, counts
 from qaprune_lib.models.architecture import Encoder, ModelShape, architecture_of
 from qaprune_lib.models.choose import BlockCosts
-from qaprune_lib.models.pruned import full_class, resize
+from qaprune_lib.models.pruned import ComputeDtype, full_class, resize
 from qaprune_lib.models.saved import SavedValue
 from qaprune_lib.models.topology import Topology
 from qaprune_lib.progress import tqdm
@@ -40,6 +40,7 @@ class LatencyTable(SavedValue):
         batch_size, length: of the inputs, in sequences and tokens.
         device: name of the device.
         threads: CPU threads of torch.
+        compute_dtype: what matrix products were computed in.
         attn: [n_heads + 1], by the number of heads that stay; non-decreasing from 0.
         ff_widths: ascending widths from 0 to d_intermediate.
         ff: milliseconds at these widths, linear in between; non-decreasing from 0.
@@ -55,6 +56,7 @@ class LatencyTable(SavedValue):
     length: int = Field(gt=0)
     device: str
     threads: int = Field(gt=0)
+    compute_dtype: ComputeDtype = "float32"
     attn: tuple[float, ...]
     ff_widths: tuple[int, ...]
     ff: tuple[float, ...]
@@ -111,6 +113,7 @@ def measure_latency(
     batch_size: int = 1,
     length: int = 384,
     device: str | torch.device | None = None,
+    compute_dtype: ComputeDtype = "float32",
     repeats: int = 20,
     progress: bool = True,
 ) -> LatencyTable:
@@ -127,13 +130,18 @@ def measure_latency(
         embedding: how many embedding dimensions it keeps; by default all.
         batch_size, length: of the inputs, in sequences and tokens.
         device: by default the GPU if there is one.
+        compute_dtype: of the matrix products, as in `load_model`.
         repeats: turns.
         progress: show a bar.
 
     Raises:
         ModelError: an unsupported architecture, or a head size that it cannot have.
-        SettingsError: a number below 1.
+        SettingsError: a number below 1, or an unknown precision.
     """
+    if compute_dtype not in (known := get_args(ComputeDtype)):
+        raise SettingsError(
+            f"compute_dtype={compute_dtype!r} is unknown; there are {', '.join(known)}"
+        )
     embedding = shape.d_embedding if embedding is None else embedding
     batch_size, length, repeats, embedding = counts(
         batch_size=batch_size, length=length, repeats=repeats, embedding=embedding
@@ -143,14 +151,16 @@ def measure_latency(
     widths = sorted({1, *grid.tolist()})
     with torch.random.fork_rng(devices=[]):
         ids = torch.randint(5, 1000, (batch_size, length)).to(device)
-        whole = _resized(shape, model_type, {"emb": embedding}, length)
+        whole: Any = _resized(shape, model_type, {"emb": embedding}, length)
+        whole.compute_dtype = compute_dtype
         inputs, output = _around_layer(whole, ids)
         Encoder(whole).layers[0].forward = lambda *_, **__: output
         runs = [_whole_model(whole, ids)]
         sizes = [(n, 0) for n in range(shape.n_heads + 1)] + [(0, n) for n in widths[1:]]
         for heads, width in sizes:
             kept = {"attn": heads, "ff": width, "emb": embedding}
-            runs.append(_layer(_resized(shape, model_type, kept, 1), inputs, device))
+            layer = _layer(_resized(shape, model_type, kept, 1), inputs, device)
+            runs.append(_as_a_model(layer, device, compute_dtype))
     # other work on the machine only ever adds time, so that the least is the least noisy
     least = _in_turns(runs, device, repeats, progress).min(axis=0)
     rest, empty = least[:2]
@@ -163,6 +173,7 @@ def measure_latency(
         length=length,
         device=device_name(device),
         threads=torch.get_num_threads(),
+        compute_dtype=compute_dtype,
         attn=tuple(attn.tolist()),
         ff_widths=tuple(widths),
         ff=tuple(ff.tolist()),
@@ -253,3 +264,17 @@ def _layer(model: PreTrainedModel, inputs: Inputs, device: torch.device) -> Call
     args, kwargs = inputs
     layer = Encoder(model).layers[0].to(device)
     return lambda: layer(*args, **kwargs)
+
+
+def _as_a_model(
+    run: Callable[[], object], device: torch.device, compute_dtype: ComputeDtype
+) -> Callable[[], object]:
+    """Within an autocast of its own: weights are cast anew in each forward pass."""
+    if compute_dtype == "float32":
+        return run
+
+    def cast() -> object:
+        with torch.autocast(device.type, torch.bfloat16):
+            return run()
+
+    return cast

@@ -215,7 +215,7 @@ def test_speedup_measures_the_scored_architecture_at_what_it_kept(
     asked = []
 
     def measure(shape: ModelShape, **sizes: Any) -> LatencyTable:
-        asked.append((sizes["model_type"], sizes["embedding"]))
+        asked.append((sizes["model_type"], sizes["embedding"], sizes["compute_dtype"]))
         slower = sizes["embedding"] / 12
         times = {"attn": (0.0, slower, 2 * slower, 3 * slower), "ff": (0.0, slower, 2 * slower)}
         return TABLE.model_copy(update={**sizes, **times, "fixed": 0.0})
@@ -225,8 +225,8 @@ def test_speedup_measures_the_scored_architecture_at_what_it_kept(
     ranks = {"attn": np.arange(6.0).reshape(2, 3), "ff": 10 + np.arange(10.0).reshape(2, 5)}
     scores = make_scores(**ranks, had=half, additive=False, model_type="mpnet")
     with pytest.warns(QapruneWarning, match=r"is met already: .* share of 0.500 of the unpruned"):
-        assert Topology.from_scores(scores, budget=Speedup(1.9)) == half
-    assert asked == [("mpnet", 6), ("mpnet", 12)]
+        assert Topology.from_scores(scores, budget=Speedup(1.9, compute_dtype="bfloat16")) == half
+    assert asked == [("mpnet", 6, "bfloat16"), ("mpnet", 12, "bfloat16")]
     # 10 ms unpruned, 5 ms at half the embedding, of which each head takes half a millisecond
     assert Topology.from_scores(scores, budget=Speedup(2.5)).counts("attn") == (1, 3)
 

@@ -83,6 +83,21 @@ def test_a_speedup_that_is_not_reached_is_aimed_at_again(
     assert report.steps[-1].what == "pruned again, as 1.60x was measured"
 
 
+def test_latencies_are_those_of_the_models_precision(
+    model: QuestionAnsweringModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def measured(*shape: Any, **sizes: Any) -> Any:
+        asked.append(sizes["compute_dtype"])
+        return measure_latency(*shape, **sizes, repeats=1, progress=False)
+
+    monkeypatch.setattr(module, "measure_latency", measured)
+    model.compute_dtype = "bfloat16"
+    compressed(model, target=qp.Speedup(1.2))
+    assert asked == ["bfloat16"]
+
+
 @pytest.mark.parametrize("helps", [True, False])
 def test_distillation_stays_only_where_it_helps(
     model: QuestionAnsweringModel, helps: bool, monkeypatch: pytest.MonkeyPatch

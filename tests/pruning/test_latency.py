@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -12,11 +12,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from torch import nn
 from transformers import BertConfig
 
 from qaprune_lib.errors import ModelError, SettingsError, TopologyError
 from qaprune_lib.models.architecture import ARCHITECTURES, Encoder, ModelShape
-from qaprune_lib.models.pruned import QuestionAnsweringModel, full_class
+from qaprune_lib.models.pruned import ComputeDtype, QuestionAnsweringModel, full_class
 from qaprune_lib.models.topology import Topology
 from qaprune_lib.pruning import latency
 from qaprune_lib.pruning.budget import Speedup
@@ -143,6 +144,27 @@ def test_measures_every_architecture(model_type: str) -> None:
     assert narrow.predict(keep) > 0
 
 
+@pytest.mark.parametrize("compute_dtype", get_args(ComputeDtype))
+def test_measures_in_the_precision_that_is_asked_for(
+    compute_dtype: ComputeDtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each product, of the whole model and of every layer, as a model's forward pass has it."""
+    computed = set()
+    plain = nn.Linear.forward
+
+    def forward(self: nn.Linear, values: torch.Tensor) -> torch.Tensor:
+        found = plain(self, values)
+        computed.add(str(found.dtype).removeprefix("torch."))
+        return found
+
+    monkeypatch.setattr(nn.Linear, "forward", forward)
+    table = measure_latency(
+        SHAPE, length=16, device="cpu", compute_dtype=compute_dtype, repeats=1, progress=False
+    )
+    assert computed == {compute_dtype}
+    assert table.compute_dtype == compute_dtype
+
+
 def test_layers_are_timed_with_all_that_their_model_gives_them() -> None:
     """MPNet's layers take a bias of each head, computed once, beside the hidden states."""
     ids = torch.randint(5, 1000, (2, 7))
@@ -162,6 +184,8 @@ def test_layers_are_timed_with_all_that_their_model_gives_them() -> None:
 def test_what_cannot_be_measured_is_refused() -> None:
     with pytest.raises(ModelError, match="supported are bert"):
         measure_latency(SHAPE, model_type="gpt2", progress=False)
+    with pytest.raises(SettingsError, match="'float16' is unknown; there are float32, bfloat16"):
+        measure_latency(SHAPE, compute_dtype="float16", progress=False)  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="do not add up"):
         measure_latency(SHAPE.model_copy(update={"head_size": 5}), progress=False)
     for name in ("batch_size", "length", "repeats", "embedding"):
