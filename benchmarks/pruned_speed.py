@@ -18,6 +18,8 @@ import torch
 import qaprune_lib as qp
 from benchmarks.shared import Measured, Row, clock, load, main, random_batch
 from qaprune_lib.evaluation.rounds import in_turns
+from qaprune_lib.models.heads import head_of
+from qaprune_lib.pruning.runtimes import open_file
 
 TARGETS = {"1": 0.85, "1, 128 lengths": 0.85, "8": None, "32": 0.95}
 WHY: dict[str, str] = {}
@@ -34,20 +36,9 @@ def in_torch(model: Any, dtype: str) -> Callable[[dict[str, torch.Tensor]], obje
     return run
 
 
-def in_onnxruntime(path: Path) -> Callable[[dict[str, torch.Tensor]], object]:
-    """The same of an exported model."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    wanted = {value.name for value in session.get_inputs()}
-
-    def run(batch: dict[str, torch.Tensor]) -> object:
-        given = {name: values.cpu().numpy() for name, values in batch.items() if name in wanted}
-        return session.run(None, given)
-
-    return run
+def in_onnx(model: Any, folder: Path) -> Callable[[dict[str, torch.Tensor]], object]:
+    """The same of the exported model."""
+    return open_file(qp.export_onnx(model, folder), head_of(model).logits, "onnxruntime")
 
 
 def batches_of(model: Any, batch_size: int, length: int) -> tuple[dict[str, torch.Tensor], int]:
@@ -74,7 +65,7 @@ def measure(
     with tempfile.TemporaryDirectory() as folder:
         for runtime in runtimes.split(","):
             runs = [
-                in_onnxruntime(qp.export_onnx(each, Path(folder) / str(number)))
+                in_onnx(each, Path(folder) / str(number))
                 if runtime == "ONNX"
                 else in_torch(each, runtime)
                 for number, each in enumerate(both)

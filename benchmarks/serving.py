@@ -16,26 +16,14 @@ from typing import Any
 import torch
 
 import qaprune_lib as qp
-from benchmarks.pruned_speed import batches_of, in_onnxruntime, in_torch
+from benchmarks.pruned_speed import batches_of, in_torch
 from benchmarks.shared import Measured, Row, clock, load, main
 from qaprune_lib.evaluation.rounds import in_turns
+from qaprune_lib.models.heads import head_of
 from qaprune_lib.pruning.export import INT8_FILE
+from qaprune_lib.pruning.runtimes import open_file
 
 Run = Callable[[dict[str, torch.Tensor]], object]
-
-
-def in_openvino(path: Path) -> Run:
-    """A function that runs a batch through an ONNX file, in float32 as it says."""
-    import openvino
-
-    settings = {
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
-    }
-    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
-    names = [value.get_any_name() for value in compiled.inputs]
-    return lambda batch: compiled({name: batch[name].cpu().numpy() for name in names})
 
 
 def ways(model: Any, folder: Path) -> Iterator[tuple[str, Run]]:
@@ -43,10 +31,10 @@ def ways(model: Any, folder: Path) -> Iterator[tuple[str, Run]]:
     whole, small = qp.export_onnx(model, folder, int8=True), folder / INT8_FILE
     for dtype in ("float32", "bfloat16"):
         yield f"torch {dtype}", in_torch(model, dtype)
-    yield "ONNX Runtime float32", in_onnxruntime(whole)
-    yield "ONNX Runtime int8", in_onnxruntime(small)
-    yield "OpenVINO float32", in_openvino(whole)
-    yield "OpenVINO int8", in_openvino(small)
+    names = head_of(model).logits
+    for title, runtime in (("ONNX Runtime", "onnxruntime"), ("OpenVINO", "openvino")):
+        yield f"{title} float32", open_file(whole, names, runtime)
+        yield f"{title} int8", open_file(small, names, runtime)
 
 
 def measure(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from qaprune_lib.pruning.budget import MACs, Parameters, Speedup
     from qaprune_lib.pruning.compress import compress
     from qaprune_lib.pruning.export import export_onnx
+    from qaprune_lib.pruning.runtimes import in_runtime
     from qaprune_lib.pruning.slicing import prune
     from qaprune_lib.scorers.scores import GateScores
     from qaprune_lib.training.objectives import Distillation
@@ -53,6 +54,7 @@ _HOME = {
     "evaluate_natural_questions": "evaluation.predict",
     "export_onnx": "pruning.export",
     "finetune": "training.train",
+    "in_runtime": "pruning.runtimes",
     "load_model": "models.load",
     "load_natural_questions": "data.natural_questions.stream",
     "load_squad": "data.squad.questions",
@@ -80,6 +82,7 @@ __all__ = [
     "evaluate_natural_questions",
     "export_onnx",
     "finetune",
+    "in_runtime",
     "load_model",
     "load_natural_questions",
     "load_squad",

@@ -79,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="a new folder, or that of a call that was killed",
     )
+    compress.add_argument(
+        "--export", action="store_true", help="also as ONNX, in 8 bits too, scored and timed"
+    )
     compress.set_defaults(run=_compress)
 
     export = commands.add_parser("export", parents=[model], help="write ONNX files")
@@ -161,6 +164,7 @@ def _compress(options: argparse.Namespace) -> None:
         target=target,
         budget=options.budget,
         folder=options.out,
+        export=options.export,
         windows=_windows(options),
     )
     with open(os.path.join(options.out, "README.md"), encoding="utf-8") as card:

@@ -18,7 +18,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from qaprune_lib.errors import GateError
-from qaprune_lib.models.adopt import check_unwrapped
+from qaprune_lib.models.adopt import check_in_torch, check_unwrapped
 from qaprune_lib.models.architecture import KINDS, Encoder, ModelShape
 from qaprune_lib.models.topology import Topology
 
@@ -131,11 +131,12 @@ def apply_masks(
     Raises:
         GateError: a mask of a wrong shape or value, or, after a forward pass, one that was not
             used.
-        ModelError: a wrapped model.
+        ModelError: a wrapped model, or one of `in_runtime`.
     """
     if embedding_norm not in ("weighted", "plain"):
         raise GateError(f"embedding_norm={embedding_norm!r} must be 'weighted' or 'plain'")
     check_unwrapped(model)
+    check_in_torch(model)
     encoder, topology = Encoder(model), Topology.of(model)
     masks.check(topology, values=check_values)
     if masks.emb is not None:

@@ -96,6 +96,17 @@ def check_own(model: Any) -> None:
     check_unwrapped(model)
     if not isinstance(model, QuestionAnsweringModel):
         raise ModelError(f"a {type(model).__name__} of transformers: {ADOPT}")
+    check_in_torch(model)
+
+
+def check_in_torch(model: Any) -> None:
+    """Refuse a model whose logits come from an exported file, which knows no gates or gradients.
+
+    Raises:
+        ModelError: such a model.
+    """
+    if (file := getattr(model, "exported_file", None)) is not None:
+        raise ModelError(f"{file} computes this model's logits: pass the model that was exported")
 
 
 ADOPT = "pass qaprune_lib.adopt(model, tokenizer), or a model of load_model"

@@ -18,6 +18,7 @@ from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFas
 from transformers.utils import logging
 
 from qaprune_lib.data.sources import first_error
+from qaprune_lib.device import device_name, has_bfloat16
 from qaprune_lib.errors import ModelError, SettingsError, counts, integer, short, warn
 from qaprune_lib.models.architecture import PRUNED_PREFIX, Architecture, architecture_of, shape_of
 from qaprune_lib.models.checks import check_tokenizer, check_topology, check_weights
@@ -66,7 +67,7 @@ def load_model(
         head_seed: seed of all weights that the source lacks: of a head, or of markup tokens.
         compute_dtype: "float32", or "bfloat16": matrix products are computed in it, in training
             too, while weights, losses and what is saved stay in float32. Faster where the device
-            has instructions for it (most GPUs, a CPU with AMX).
+            has instructions for it (most GPUs, a CPU with AMX or AVX512_BF16), slower elsewhere.
         device: by default the GPU if there is one.
 
     Raises:
@@ -76,7 +77,8 @@ def load_model(
             tokenizer that is not the model's.
 
     Warns:
-        QapruneWarning: the head is new, or weights were left out: their names and number.
+        QapruneWarning: the head is new, or weights were left out: their names and number; or the
+            device has no instructions for bfloat16.
     """
     if not isinstance(source, str | os.PathLike):
         raise ModelError(f"a model is loaded from a folder or by a name, not from {source!r:.80}")
@@ -136,6 +138,11 @@ def load_model(
         _keep_layers(model, layers)
     model.tokenizer, model.compute_dtype = tokenizer, compute_dtype
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if compute_dtype == "bfloat16" and not has_bfloat16(model.device):
+        warn(
+            f"{device_name(model.device)} has no instructions for bfloat16, so that it is several "
+            'times slower than compute_dtype="float32": without AVX-512 twelve times in training'
+        )
     return cast(QuestionAnsweringModel, model.eval())
 
 

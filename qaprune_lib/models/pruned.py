@@ -139,10 +139,12 @@ class QuestionAnsweringModel(PreTrainedModel):
     Attributes:
         compute_dtype: what matrix products are computed in; for "bfloat16" by autocast, and weights
             stay as they are.
+        exported_file: computes the logits in the model's stead; None of a model in torch.
     """
 
     task_head: ClassVar[Head] = HEADS["squad"]
     compute_dtype: ComputeDtype = "float32"
+    exported_file: str | None = None
     tokenizer: PreTrainedTokenizerFast
     training_report: Any  # of the run that trained it, if one did
     config_class: type[PretrainedConfig]

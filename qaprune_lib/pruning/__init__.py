@@ -4,6 +4,7 @@ from qaprune_lib.pruning.budget import MACs, Parameters, Speedup
 from qaprune_lib.pruning.export import ExportReport, export_onnx
 from qaprune_lib.pruning.latency import LatencyTable, measure_latency
 from qaprune_lib.pruning.reconstruction import Mended, reconstruct
+from qaprune_lib.pruning.runtimes import in_runtime
 from qaprune_lib.pruning.slicing import prune
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Parameters",
     "Speedup",
     "export_onnx",
+    "in_runtime",
     "measure_latency",
     "prune",
     "reconstruct",

@@ -28,6 +28,19 @@ best span by more than {{ "%.3f" % steps[chosen].threshold }}. Times are of deco
 {{ times[1].windows }} windows in batches of {{ times[1].batch_size }} on {{ times[1].device }},
 {{ times[1].threads }} threads.
 
+{% if served %}
+## How to serve it
+
+The folder `onnx` holds the model for other software. On a CPU, in batches of {{ times[1].batch_size }}; F1 is
+on held-out questions, times are over the unpruned model in torch:
+
+| | F1 | ms a window | times as fast | MiB |
+| --- | ---: | ---: | ---: | ---: |
+{% for way in served -%}
+| {{ way.way }} | {{ "%.1f" % way.f1 }} | {{ "%.1f" % way.milliseconds }} | \
+{{ "%.2f" % way.speedup }} ({{ "%.2f" % way.speedup_low }} to {{ "%.2f" % way.speedup_high }}) | \
+{{ "%.1f" % way.mib }} |
+{% endfor %}{% endif %}
 ## How it was made
 
 `qaprune_lib.compress`, target {{ target }}, seed {{ seed }}, {{ "%.0f" % seconds }} seconds.

@@ -32,9 +32,11 @@ from qaprune_lib.models.adopt import check_own
 from qaprune_lib.progress import one_bar
 from qaprune_lib.pruning.budget import MACs, Parameters, Speedup
 from qaprune_lib.pruning.card import model_card
+from qaprune_lib.pruning.export import export_onnx, require_onnx
 from qaprune_lib.pruning.latency import measure_latency
 from qaprune_lib.pruning.reconstruction import reconstruct
 from qaprune_lib.pruning.report import Compression, Step
+from qaprune_lib.pruning.serving import Served, ways_to_serve
 from qaprune_lib.pruning.slicing import prune
 from qaprune_lib.scorers import fisher
 from qaprune_lib.training.checkpoints import claim
@@ -65,6 +67,7 @@ def compress(
     target: Target | None = None,
     budget: str = "10min",
     folder: str | Path | None = None,
+    export: bool = False,
     windows: Windows | None = None,
     seed: int = 0,
 ) -> Compressed:
@@ -79,6 +82,8 @@ def compress(
             and goes on beyond it rather than stop half-way; distillation gets what is left.
         folder: the result is written there, with a model card; until then it holds what is done,
             so that a call that was killed goes on from there.
+        export: write `onnx` in it too (`export_onnx`, also in 8 bits), and score and time on the
+            CPU what ONNX Runtime and, if it is installed, OpenVINO make of it.
         windows: sizes.
         seed: of all that is drawn.
 
@@ -87,7 +92,9 @@ def compress(
 
     Raises:
         DataError: no questions to train on, none held out, or questions of another task.
-        SettingsError: a budget that is no time, a target that is none, or a folder in use.
+        SettingsError: a budget that is no time, a target that is none, a folder in use, or none to
+            export to.
+        ModelError: packages for exporting are not installed.
 
     >>> from qaprune_lib import load_model, load_squad
     >>> model, squad = load_model("embedded-small", device="cpu"), load_squad("embedded")
@@ -102,6 +109,10 @@ def compress(
     if not isinstance(target, Target) or not 0 < target.share <= 1:
         raise SettingsError(f"target={target!r} must be such as Speedup(2.0) or MACs(0.5)")
     deadline = started + _seconds(budget)
+    if export:
+        require_onnx()
+        if folder is None:
+            raise SettingsError("export=True writes files: say where, with folder=")
     (seed,) = counts(least=0, most=2**32 - 1, seed=seed)
     if not isinstance(questions, Mapping) or not {"train", "heldout"} <= set(questions):
         given = list(questions) if isinstance(questions, Mapping) else type(questions).__name__
@@ -153,7 +164,9 @@ def compress(
         chosen = len(steps) - 1
         # forward passes of the teacher, and about three of the student's size
         each = BATCH_SIZE * seconds_of_judging / len(heldout) * (1 + 3 * target.share)
-        n_training = int((deadline - time.monotonic() - 2 * seconds_of_judging) / each)
+        # both models' scores and, of an export, six ways to serve it
+        to_come = (2 + 6 * export) * seconds_of_judging
+        n_training = int((deadline - time.monotonic() - to_come) / each)
         if n_training >= FEWEST_STEPS:
             what = f"distilled in {n_training} steps"
             # the teacher reads all that is handed over before the first step
@@ -182,10 +195,23 @@ def compress(
         )
         assert before is not None
         assert after is not None
+        served: tuple[Served, ...] = ()
+        if work.folder is not None and export:
+            file = export_onnx(small, work.folder / "onnx", int8=True)
+            served = ways_to_serve(
+                model,
+                small,
+                file.parent,
+                heldout,
+                thresholds=(first.threshold, steps[chosen].threshold),
+                timed=TIMED,
+                batch_size=times[1].batch_size,
+                windows=windows,
+            )
         bar.update()
     report = Compression(
         **asked, budget=budget, steps=tuple(steps), chosen=chosen, scored_on=split, before=before,
-        after=after, times=times, seconds=time.monotonic() - started,
+        after=after, times=times, served=served, seconds=time.monotonic() - started,
     )  # fmt: skip
     work.finish(small, report)
     return Compressed(small, report)

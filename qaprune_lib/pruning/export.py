@@ -25,10 +25,9 @@ from qaprune_lib.models.adopt import check_own
 from qaprune_lib.models.architecture import Encoder
 from qaprune_lib.models.folder import replace_folder
 from qaprune_lib.models.heads import Head, head_of
+from qaprune_lib.pruning.runtimes import open_file
 
 if TYPE_CHECKING:
-    import onnxruntime
-
     from qaprune_lib.models.pruned import QuestionAnsweringModel
 
 MODEL_FILE = "model.onnx"
@@ -99,7 +98,7 @@ def export_onnx(
     >>> export_onnx(load_model("embedded"), "onnx")  # doctest: +SKIP
     PosixPath('onnx/model.onnx')
     """
-    _require("onnx", "onnxscript", "onnxruntime")
+    require_onnx()
     tokenizer_of(model)
     check_own(model)
     _check_opset(opset)
@@ -242,17 +241,8 @@ Outputs = list[list[np.ndarray]]  # of each batch, in the order of the model's l
 
 
 def _run(path: Path, batches: list[Batch], names: tuple[str, ...]) -> Outputs:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session: onnxruntime.InferenceSession = onnxruntime.InferenceSession(
-        path, options, providers=["CPUExecutionProvider"]
-    )
-    return [
-        session.run(list(names), {name: t.numpy() for name, t in batch.items()})
-        for batch in batches
-    ]
+    run = open_file(path, names, "onnxruntime")
+    return [run(batch) for batch in batches]
 
 
 def _deviation(found: Outputs, expected: Outputs) -> float:
@@ -297,7 +287,13 @@ def _check_opset(opset: int | None) -> None:
         ) from error
 
 
-def _require(*packages: str) -> None:
+def require_onnx() -> None:
+    """Refuse to go on without the packages that exporting takes.
+
+    Raises:
+        ModelError: their names.
+    """
+    packages = ("onnx", "onnxscript", "onnxruntime")
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
         raise ModelError(

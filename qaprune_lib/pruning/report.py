@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from qaprune_lib.evaluation.squad import Scores
 from qaprune_lib.evaluation.timing import Timing
+from qaprune_lib.pruning.serving import Served
 
 
 class Step(BaseModel):
@@ -39,6 +40,8 @@ class Compression(BaseModel):
         scored_on: "dev", or "heldout" where there is no dev set.
         before, after: scores there, at the thresholds of the steps.
         times: of both models, decoding held-out questions in turns.
+        served: ways to serve the result, the unpruned model in torch first; none if it was not
+            exported.
         questions: digest of each split.
         windows, seed: what they say.
         seconds: of this call.
@@ -54,6 +57,7 @@ class Compression(BaseModel):
     before: Scores
     after: Scores
     times: tuple[Timing, Timing]
+    served: tuple[Served, ...] = ()
     questions: dict[str, str]
     windows: str
     seed: int

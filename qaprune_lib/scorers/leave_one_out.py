@@ -20,6 +20,7 @@ from qaprune_lib.evaluation.decode import decode
 from qaprune_lib.evaluation.logits import WindowLogits, collator_of, features_for, run
 from qaprune_lib.evaluation.squad import score_predictions
 from qaprune_lib.models import Encoder, QuestionAnsweringModel, Topology
+from qaprune_lib.models.adopt import check_in_torch
 from qaprune_lib.models.sharing import frozen_copy
 from qaprune_lib.progress import tqdm
 from qaprune_lib.scorers.registry import scorer
@@ -50,6 +51,7 @@ def leave_one_out(
     if task_of(dataset).name != "squad":
         raise DataError("leave-one-out scores heads by F1 on questions of SQuAD's form alone")
     features = features_for(model, dataset, windows)
+    check_in_torch(model)
     warn_if_untrained(model)
     whole = frozen_copy(model)
     encoder = Encoder(whole)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 import torch
 
 from qaprune_lib.data.windows import Windows
-from qaprune_lib.errors import ModelError
+from qaprune_lib.errors import ModelError, QapruneWarning
 from qaprune_lib.evaluation.predict import ask
 from qaprune_lib.gates import Masks, apply_masks
 from qaprune_lib.models import Encoder, QuestionAnsweringModel, load_model, shape_of, weights_digest
@@ -76,6 +78,20 @@ def test_it_is_a_setting_of_loading_and_not_saved(tmp_path: Path) -> None:
     assert weights_digest(again) == weights_digest(tiny_model("bert")) != weights_digest(model)
     with pytest.raises(ModelError, match="'float16' is unknown; there are float32, bfloat16"):
         load_model(tmp_path / "whole", compute_dtype="float16", device="cpu")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("has_instructions", [True, False])
+def test_a_device_without_instructions_is_warned_of(
+    has_instructions: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_instructions)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    tiny_model("bert").save_pretrained(tmp_path)
+    for compute_dtype, is_slow in (("float32", False), ("bfloat16", not has_instructions)):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always", QapruneWarning)
+            load_model(tmp_path, compute_dtype=compute_dtype, device="cpu")  # type: ignore[arg-type]
+        assert is_slow == any("no instructions for bfloat16" in str(each.message) for each in said)
 
 
 def test_pruned_as_masked() -> None:

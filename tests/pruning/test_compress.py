@@ -12,6 +12,7 @@ from huggingface_hub import ModelCard
 
 import qaprune_lib as qp
 from qaprune_lib.errors import DataError, QapruneError, SettingsError
+from qaprune_lib.evaluation.squad import score_predictions
 from qaprune_lib.models import QuestionAnsweringModel, Topology, shape_of, weights_digest
 from qaprune_lib.pruning import compress as module
 from qaprune_lib.pruning import measure_latency
@@ -164,9 +165,40 @@ def test_a_killed_call_goes_on(
         compressed(model, folder=folder)
 
 
+@pytest.mark.slow
+def test_ways_to_serve_are_scored_and_timed(
+    model: QuestionAnsweringModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qaprune_lib.pruning.serving.has_bfloat16", lambda _: True)
+    small, report = compressed(model, folder=tmp_path / "small", export=True)
+    first, *ways = report.served
+    f1 = {way.way: way.f1 for way in ways}
+    assert list(f1) == [
+        *("torch float32", "torch bfloat16", "ONNX Runtime float32", "ONNX Runtime int8"),
+        "OpenVINO float32",
+    ]
+    assert (first.way, first.speedup, first.f1) == (
+        "unpruned, torch float32",
+        1,
+        report.steps[0].f1,
+    )
+    threshold = report.steps[report.chosen].threshold
+    eight = qp.in_runtime(small, tmp_path / "small" / "onnx" / "model.int8.onnx")
+    for way, each in (("torch float32", small), ("ONNX Runtime int8", eight)):
+        found = qp.predict(each, QUESTIONS["heldout"], windows=WINDOWS)
+        scores = score_predictions(QUESTIONS["heldout"], found, threshold=threshold)
+        assert f1[way] == scores.f1
+    assert f1["ONNX Runtime float32"] == f1["OpenVINO float32"] == f1["torch float32"]
+    card = (tmp_path / "small" / "README.md").read_text()
+    table = card.partition("## How to serve it")[2].partition("##")[0].strip().splitlines()
+    assert [line.split(" |")[0][2:] for line in table[-6:]] == [first.way, *f1]
+    assert not (tmp_path / "small" / "unfinished").exists()
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"export": True}, "say where, with folder="),
         ({"budget": "ten minutes"}, "must be a time"),
         ({"target": 2.0}, "must be such as"),
         ({"target": qp.Speedup(0.5)}, "must be such as"),

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-import openvino
 import pytest
 import torch
 from transformers import AutoConfig, AutoTokenizer
@@ -97,25 +96,6 @@ def test_bert_by_sdpa(exported: Path, bert: QuestionAnsweringModel) -> None:
     for value in values:
         axes = [dimension.dim_param for dimension in value.type.tensor_type.shape.dim]
         assert axes == ["batch", "length"]
-
-
-@pytest.mark.parametrize("architecture", ["bert", "mpnet", "modernbert"])
-def test_openvino_runs_the_same_file(architecture: str, tmp_path: Path) -> None:
-    model = pruned(architecture, TINY[architecture].attentions[-1])
-    path = export_onnx(model, tmp_path / "onnx")
-    in_float32 = {"INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.Core().compile_model(str(path), "CPU", in_float32)
-    names = [value.get_any_name() for value in compiled.inputs]
-    for padding in (0, 4):
-        batch = tiny_batch(model, padding=padding)
-        with torch.no_grad():
-            output = model(**batch)
-        found = compiled({name: batch[name].numpy() for name in names})
-        real = batch["attention_mask"].bool().numpy()  # beside them it may say anything
-        for place, name in enumerate(head_of(model).logits):
-            expected = output[name].numpy()[real]
-            deviation = np.abs(found[place][real] - expected).max()
-            assert deviation <= 1e-4 * max(1, np.abs(expected).max())
 
 
 def test_an_older_operator_set(tmp_path: Path) -> None:
