@@ -31,8 +31,8 @@ best span by more than {{ "%.3f" % steps[chosen].threshold }}. Times are of deco
 {% if served %}
 ## How to serve it
 
-The folder `onnx` holds the model for other software. On a CPU, in batches of {{ times[1].batch_size }}; F1 is
-on held-out questions, times are over the unpruned model in torch:
+The folder `onnx` holds the model for other software. On a CPU, in batches of
+{{ times[1].batch_size }}; F1 is on held-out questions, times are over the unpruned model in torch:
 
 | | F1 | ms a window | times as fast | MiB |
 | --- | ---: | ---: | ---: | ---: |
