@@ -39,7 +39,8 @@ class Questions:
     def load(cls, parameters: StageParameters) -> Questions:
         """Open the data and draw as many questions as the parameters ask for."""
         if parameters.task == "natural_questions":
-            train, dev, *others = _natural_questions(parameters)
+            files = (parameters.train_files, parameters.dev_files)
+            train, dev, *others = natural_questions(parameters.source, *map(tuple, files))
             count = parameters.dev_questions
             names = parameters.other_dev_sets
             return cls(
@@ -102,23 +103,26 @@ def size(questions: Dataset | NaturalQuestions) -> int:
     return len(questions)
 
 
-def _natural_questions(parameters: StageParameters) -> list[NaturalQuestions]:
-    """Train and dev, and further dev sets."""
-    if not parameters.dev_files:
-        splits = load_natural_questions(parameters.source)
+@lru_cache(maxsize=4)
+def natural_questions(
+    source: str, train_files: tuple[str, ...], dev_files: tuple[str, ...]
+) -> list[NaturalQuestions]:
+    """Train and dev, and further dev sets, once in a process: what a pass counted is kept."""
+    if not dev_files:
+        splits = load_natural_questions(source)
         for name in ("train", "dev"):
             if name not in splits:
-                raise DataError(f"{parameters.source}: no {name} questions there")
+                raise DataError(f"{source}: no {name} questions there")
         return [splits["train"], splits["dev"]]
-    folder = Path(parameters.source)
-    train = load_natural_questions([folder / name for name in parameters.train_files])
+    folder = Path(source)
+    train = load_natural_questions([folder / name for name in train_files])
     if set(train) != {"train"}:
         raise DataError(
-            f"{folder}: train_files={parameters.train_files} are, by their names, questions of "
+            f"{folder}: train_files={list(train_files)} are, by their names, questions of "
             f"{' and '.join(train)}: name those of train"
         )
     found = [train["train"]]
-    for name in parameters.dev_files:
+    for name in dev_files:
         found += load_natural_questions(folder / name).values()
     return found
 

@@ -147,14 +147,16 @@ def tiny_model(
     trained: bool = False,
     attention: str | None = None,
     seed: int = 0,
+    tokenizer: PreTrainedTokenizerFast | None = None,
     **sizes: Any,
 ) -> QuestionAnsweringModel:
     """A model of random weights far from their initial scale, or after a few optimiser steps.
 
-    Attention is by sdpa, where the architecture has it and nothing else is asked for.
+    Attention is by sdpa, where the architecture has it and nothing else is asked for. The tokenizer
+    is one of letters, if there is no other.
     """
     tiny, model_type = TINY[architecture], architecture.removesuffix("-projected")
-    tokenizer = tiny.tokenizer()
+    tokenizer = tokenizer or tiny.tokenizer()
     if task == "natural_questions":
         tokenizer.add_tokens(list(MARKUP))
     names = architecture_of(model_type)

@@ -13,7 +13,7 @@ from qaprune_lib.data.natural_questions.stream import NaturalQuestions
 from study.plan.parameters import DecodeTime, Finetune, Prune, Retrain, ScoreGates
 from study.records.record import Record
 from study.stages.questions import Questions, size
-from tests.study.stages.test_stage_notebooks import SCORED, Chain, check_training
+from tests.study.stages.test_stage_notebooks import SCORED, Chain, check_training, saved_model
 
 NQ: dict[str, Any] = {
     "data": "nq",
@@ -61,7 +61,7 @@ def test_from_squad_to_natural_questions(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     chain = Chain(tmp_path, kernels=False)
     training: dict[str, Any] = {"max_steps": 3, "batch_size": 4}
-    squad, _ = chain.run(Finetune, **training)
+    squad, _ = chain.run(Finetune, model=saved_model(tmp_path / "model"), **training)
     metrics: Any
 
     tuned, record = chain.run(Finetune, model=squad, **training, **NQ)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from datasets import Dataset
 
+from qaprune_lib import load_model
 from study.plan.parameters import (
     STAGES,
     Compress,
@@ -28,6 +29,7 @@ from study.records.record import FINISHED, Record, read_record
 from study.stages.questions import Questions
 from study.stages.run import run_notebook
 from study.stages.side_by_side import execute
+from tests.models.tiny import tiny_model
 
 NOTEBOOKS = Path(__file__).parents[3] / "notebooks"
 TINY: dict[str, Any] = {
@@ -44,7 +46,21 @@ DEV = {
 }
 SCORED = {"dev", "heldout", "parameters", "encoder_parameters", "weights"}
 TRAINING = {"steps", "seconds", "seconds_per_step", "final_loss", "losses"}
-N_LAYERS, N_HEADS, D_INTERMEDIATE = 4, 12, 1536
+N_LAYERS, N_HEADS, HEAD_SIZE, D_INTERMEDIATE, D_EMBEDDING = 3, 12, 4, 24, 48
+
+
+def saved_model(folder: Path) -> str:
+    """A small model of random weights that reads words; its name for a stage."""
+    model = tiny_model(
+        "bert",
+        tokenizer=load_model("embedded-small", device="cpu").tokenizer,
+        max_position_embeddings=512,
+        num_attention_heads=N_HEADS,
+        hidden_size=D_EMBEDDING,
+        intermediate_size=D_INTERMEDIATE,
+    )
+    model.save_pretrained(folder)
+    return str(folder)
 
 
 class Chain:
@@ -140,7 +156,8 @@ def test_the_stages_one_after_the_other(tmp_path: Path, monkeypatch: pytest.Monk
     metrics: Any
     questions = Questions.load(Finetune.checked(chain.place))
 
-    tuned, record = chain.run(Finetune, max_steps=3, batch_size=4)
+    model = saved_model(tmp_path / "model")
+    tuned, record = chain.run(Finetune, model=model, max_steps=3, batch_size=4)
     metrics = record.metrics
     assert set(metrics) == {*SCORED, "training", "shape"}
     check_training(metrics["training"], 3)
@@ -185,9 +202,10 @@ def test_the_stages_one_after_the_other(tmp_path: Path, monkeypatch: pytest.Monk
     check_scores(record, questions, chain.artifacts(pruned))
     assert metrics["kept"] == {"attn": kept, "ff": [D_INTERMEDIATE] * N_LAYERS}
     assert metrics["removed"] == {"attn": pytest.approx(share), "ff": 0}
-    # a head of 32: three matrices of 384 columns with bias, and its columns of the output matrix
+    # of a head three matrices with bias, and its columns of the output matrix
     heads_gone = N_LAYERS * N_HEADS - sum(kept)
-    assert whole - metrics["encoder_parameters"] == heads_gone * 32 * (3 * 385 + 384)
+    each = HEAD_SIZE * (3 * (D_EMBEDDING + 1) + D_EMBEDDING)
+    assert whole - metrics["encoder_parameters"] == heads_gone * each
     smaller = metrics["parameters"]
 
     retrained, record = chain.run(
