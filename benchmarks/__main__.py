@@ -20,6 +20,7 @@ NAMES = (
     "pruned_speed",
     "serving",
     "latency_budget",
+    "rivals",
     "sizes",
     "compute_dtype",
     "import_time",

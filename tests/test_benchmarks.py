@@ -35,6 +35,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "speedup": 1.1,
     },
     "compute_dtype": {"model": TINY, "batch_size": 2, "length": 8},
+    "rivals": {"model": "embedded-small", "training_steps": 2, "scored": 4, "judged": 6},
     "sizes": {"model": "bert-tiny:1", "widths": 1, "length": 8},
     "import_time": {},
     "kept_teacher": {"model": TINY, "questions": 4, "batch_size": 2},
