@@ -22,7 +22,7 @@ from datasets import Dataset
 from qaprune_lib.cache import output_path, write_atomically
 from qaprune_lib.data.tasks import task_of
 from qaprune_lib.data.windows import Windows
-from qaprune_lib.errors import DataError, SettingsError, counts
+from qaprune_lib.errors import DataError, SettingsError, counts, warn
 from qaprune_lib.evaluation.logits import features_for
 from qaprune_lib.evaluation.predict import predict
 from qaprune_lib.evaluation.squad import fit_threshold, score_predictions
@@ -34,7 +34,7 @@ from qaprune_lib.pruning.budget import MACs, Parameters, Speedup
 from qaprune_lib.pruning.card import model_card
 from qaprune_lib.pruning.export import export_onnx, require_onnx
 from qaprune_lib.pruning.latency import measure_latency
-from qaprune_lib.pruning.reconstruction import reconstruct
+from qaprune_lib.pruning.reconstruction import RECONSTRUCTED, reconstruct
 from qaprune_lib.pruning.report import Compression, Step
 from qaprune_lib.pruning.serving import Served, ways_to_serve
 from qaprune_lib.pruning.slicing import prune
@@ -45,8 +45,10 @@ from qaprune_lib.training.train import retrain
 Target = Speedup | MACs | Parameters
 LARGEST_STEP = 0.7
 """What one step of pruning leaves, at least, of the cost that the model has."""
-SCORED, JUDGED, TIMED = 1000, 1000, 100
-"""Questions for Fisher information, held-out ones that steps are judged on, and timed ones."""
+JUDGED, TIMED = 1000, 100
+"""Held-out questions that steps are judged on, and timed ones."""
+SCORED = (1000, 500, 250)
+"""Questions for Fisher information: as many as leave half of the time for distillation."""
 TOLERANCE = 0.03
 """A speed-up that falls short by a larger share is aimed at once more, from what was measured."""
 FEWEST_STEPS, BATCH_SIZE, LEARNING_RATE = 50, 16, 1e-4
@@ -78,8 +80,8 @@ def compress(
         questions: splits as `load_squad` gives them: "train" and "heldout", and "dev" if the
             result is to be scored on it.
         target: by default twice as fast on this device: `Speedup(2.0)`.
-        budget: about how long it may take, such as "90s", "10min" or "2h". Pruning comes first,
-            and goes on beyond it rather than stop half-way; distillation gets what is left.
+        budget: about how long it may take, such as "90s", "10min" or "2h". Pruning comes first, and
+            goes on beyond it rather than stop half-way; distillation gets what is left.
         folder: the result is written there, with a model card; until then it holds what is done,
             so that a call that was killed goes on from there.
         export: write `onnx` in it too (`export_onnx`, also in 8 bits), and score and time on the
@@ -95,6 +97,9 @@ def compress(
         SettingsError: a budget that is no time, a target that is none, a folder in use, or none to
             export to.
         ModelError: packages for exporting are not installed.
+
+    Warns:
+        QapruneWarning: the budget is too short even for pruning: how long that may take.
 
     >>> from qaprune_lib import load_model, load_squad
     >>> model, squad = load_model("embedded-small", device="cpu"), load_squad("embedded")
@@ -127,7 +132,8 @@ def compress(
     asked = {"target": str(target), "windows": str(windows), "seed": seed, "questions": digests}
     work = _Work(folder, {**asked, "model": weights_digest(model)})
     heldout = _some(questions["heldout"], JUDGED)
-    scored = _some(questions["train"], SCORED)
+    split = "dev" if "dev" in questions else "heldout"
+    rows = questions["dev"] if split == "dev" else heldout
     n_steps = max(1, math.ceil(math.log(target.share) / math.log(LARGEST_STEP)))
 
     def judge(what: str, made: QuestionAnsweringModel, began: float) -> Step:
@@ -145,7 +151,11 @@ def compress(
 
     with one_bar(n_steps + 3, "compress") as bar:
         small, first = work.step("unpruned", lambda: model, judge)
-        steps, seconds_of_judging = [first], first.seconds
+        steps, a_pass = [first], first.seconds / len(heldout)
+        # both models' scores and, of an export, six ways to serve it
+        to_come = a_pass * (2 * len(rows) + 6 * export * len(heldout))
+        left = deadline - time.monotonic() - to_come
+        scored = _some(questions["train"], _fitting(left, n_steps * a_pass, len(heldout), budget))
         bar.update()
         to = _with_latencies(target, model, heldout, windows)
         for number in range(1, n_steps + 1):
@@ -163,9 +173,7 @@ def compress(
                 steps.append(step)
         chosen = len(steps) - 1
         # forward passes of the teacher, and about three of the student's size
-        each = BATCH_SIZE * seconds_of_judging / len(heldout) * (1 + 3 * target.share)
-        # both models' scores and, of an export, six ways to serve it
-        to_come = (2 + 6 * export) * seconds_of_judging
+        each = BATCH_SIZE * a_pass * (1 + 3 * target.share)
         n_training = int((deadline - time.monotonic() - to_come) / each)
         if n_training >= FEWEST_STEPS:
             what = f"distilled in {n_training} steps"
@@ -185,8 +193,6 @@ def compress(
                 small, chosen = tried, len(steps) - 1
         bar.update()
         times = _time(model, small, heldout, getattr(target, "batch_size", 1), windows)
-        split = "dev" if "dev" in questions else "heldout"
-        rows = questions["dev"] if split == "dev" else heldout
         before, after = (
             score_predictions(
                 rows, predict(each_model, rows, windows=windows), threshold=steps[at].threshold
@@ -211,7 +217,8 @@ def compress(
         bar.update()
     report = Compression(
         **asked, budget=budget, steps=tuple(steps), chosen=chosen, scored_on=split, before=before,
-        after=after, times=times, served=served, seconds=time.monotonic() - started,
+        after=after, times=times, served=served, scored=len(scored),
+        seconds=time.monotonic() - started,
     )  # fmt: skip
     work.finish(small, report)
     return Compressed(small, report)
@@ -268,6 +275,18 @@ def _seconds(budget: str) -> float:
     if found is None:
         raise SettingsError(f'budget={budget!r} must be a time, such as "90s", "10min" or "2h"')
     return float(found[1]) * {"s": 1, "min": 60, "h": 3600}[found[2]]
+
+
+def _fitting(left: float, a_pass: float, judged: int, budget: str) -> int:
+    """How many questions' Fisher information, taken in all steps, leaves half of the time."""
+    # three passes of a question, and about three that reconstruction makes of its windows
+    seconds = {count: a_pass * (3 * count + 3 * RECONSTRUCTED + judged) for count in SCORED}
+    if seconds[SCORED[-1]] > left:
+        warn(
+            f"budget={budget!r} is short: on this device pruning takes about "
+            f"{max(1, round(seconds[SCORED[-1]] / 60))} min, and nothing is left for distillation"
+        )
+    return next((count for count in SCORED if seconds[count] <= left / 2), SCORED[-1])
 
 
 def _some(rows: Dataset, count: int) -> Dataset:

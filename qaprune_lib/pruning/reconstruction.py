@@ -38,6 +38,8 @@ from qaprune_lib.training.objectives import model_inputs
 Batch = dict[str, Tensor]
 PROJECTIONS = ("attention_output", "output")
 """Names in the architecture table of each layer's output projections."""
+RECONSTRUCTED = 384
+"""Windows, by default."""
 _MAX_TOKENS = 2048
 
 
@@ -63,7 +65,7 @@ def reconstruct(
     questions: QuestionData,
     *,
     windows: Windows | None = None,
-    n_windows: int = 384,
+    n_windows: int = RECONSTRUCTED,
     ridge: float = 1e-2,
     heldout: float = 0.2,
     seed: int = 0,

@@ -44,6 +44,7 @@ class Compression(BaseModel):
             exported.
         questions: digest of each split.
         windows, seed: what they say.
+        scored: training questions that Fisher information was taken of.
         seconds: of this call.
     """
 
@@ -61,4 +62,5 @@ class Compression(BaseModel):
     questions: dict[str, str]
     windows: str
     seed: int
+    scored: int
     seconds: float

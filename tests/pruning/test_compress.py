@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 from datasets import Dataset
 from huggingface_hub import ModelCard
+from hypothesis import given
+from hypothesis import strategies as st
 
 import qaprune_lib as qp
-from qaprune_lib.errors import DataError, QapruneError, SettingsError
+from qaprune_lib.errors import DataError, QapruneError, QapruneWarning, SettingsError
 from qaprune_lib.evaluation.squad import score_predictions
 from qaprune_lib.models import QuestionAnsweringModel, Topology, shape_of, weights_digest
 from qaprune_lib.pruning import compress as module
@@ -97,6 +100,26 @@ def test_latencies_are_those_of_the_models_precision(
     model.compute_dtype = "bfloat16"
     compressed(model, target=qp.Speedup(1.2))
     assert asked == ["bfloat16"]
+
+
+@given(left=st.floats(-1e3, 1e5), a_pass=st.floats(1e-3, 10))
+def test_pruning_leaves_half_of_the_time_where_it_can(left: float, a_pass: float) -> None:
+    def seconds(count: int) -> float:
+        return a_pass * (3 * count + 3 * 384 + 100)
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", QapruneWarning)
+        found = module._fitting(left, a_pass, 100, "1min")
+    fewest = min(module.SCORED)
+    assert found == fewest or seconds(found) <= left / 2
+    assert all(seconds(more) > left / 2 for more in module.SCORED if more > found)
+    assert bool(said) == (seconds(fewest) > left)
+
+
+def test_a_budget_that_is_too_short_is_warned_of(model: QuestionAnsweringModel) -> None:
+    with pytest.warns(QapruneWarning, match="budget='0s' is short: .* pruning takes about 1 min"):
+        _, report = compressed(model)
+    assert report.scored == len(QUESTIONS["train"])
 
 
 @pytest.mark.parametrize("helps", [True, False])
