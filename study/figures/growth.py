@@ -23,12 +23,13 @@ def growth_figure(record: dict[str, Any]) -> Drawing:
                 # less than a page of memory cannot be drawn
                 drawn = [max(one, 0.1) for one in each]
                 style.plot(panel, counts, drawn, style.nth(place), NAMES.get(what, what))
-        for panel, label in zip(axes, ("seconds", "memory over one question's (MiB)"), strict=True):
+        for panel, label in zip(axes, ("seconds", "added memory (MiB)"), strict=True):
             panel.set(xscale="log", yscale="log", ylabel=label)
             panel.set_xlabel("questions, or pages")
     caption = (
-        f"Time and peak memory of the library's parts at 1, 10 and 100 times as many questions "
-        f"({record['options']['model']}, {record['device']}; medians of {rounds} rounds, each a "
-        "process of its own). Memory of less than 0.1 MiB is drawn there."
+        "Time, and peak memory over that of one question, of the library's parts at 1, 10 and 100 "
+        f"times as many questions ({record['options']['model']}, {record['device']}; medians of "
+        f"{rounds} rounds, each a process of its own). Less than 0.1 MiB is drawn there. "
+        "Decoding holds 2,048 windows at most, reading one page."
     )
     return Drawing(figure, caption)
