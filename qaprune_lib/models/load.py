@@ -17,6 +17,7 @@ from torch import nn
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
 from transformers.utils import logging
 
+from qaprune_lib.cache import file_digest
 from qaprune_lib.data.sources import first_error
 from qaprune_lib.device import device_name, has_bfloat16
 from qaprune_lib.errors import ModelError, SettingsError, counts, integer, short, warn
@@ -293,13 +294,15 @@ def _keep_layers(model: QuestionAnsweringModel, layers: int | Sequence[int]) -> 
 def weights_digest(model: nn.Module) -> str:
     """A sha256 over names, shapes and values of all weights: the identity of a teacher.
 
-    A model that computes in bfloat16 is another one.
+    A model that computes in bfloat16 is another one, and so is one that an exported file computes.
     """
     is_exact = getattr(model, "compute_dtype", "float32") == "float32"
     digest = hashlib.sha256(b"" if is_exact else b"bfloat16")
     for name, weights in sorted(model.state_dict().items()):
         digest.update(f"{name}{tuple(weights.shape)}".encode())
         digest.update(weights.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    if (exported := getattr(model, "exported_file", None)) is not None:
+        digest.update(file_digest(Path(exported)).encode())
     return digest.hexdigest()
 
 

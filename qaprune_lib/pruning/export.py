@@ -25,14 +25,14 @@ from qaprune_lib.models.adopt import check_own
 from qaprune_lib.models.architecture import Encoder
 from qaprune_lib.models.folder import replace_folder
 from qaprune_lib.models.heads import Head, head_of
-from qaprune_lib.pruning.runtimes import open_file
+from qaprune_lib.models.load import weights_digest
+from qaprune_lib.pruning.runtimes import REPORT_FILE, open_file
 
 if TYPE_CHECKING:
     from qaprune_lib.models.pruned import QuestionAnsweringModel
 
 MODEL_FILE = "model.onnx"
 INT8_FILE = "model.int8.onnx"
-REPORT_FILE = "export.json"
 TOLERANCE = 1e-4
 LARGEST_FILE = 2**31 - 2**26  # bytes of weights; one protobuf message holds less than 2 GiB
 CHECKED = ((1, 384), (1, 3), (2, 17), (5, 33))  # batch sizes and lengths, these as far as they fit
@@ -49,6 +49,7 @@ class ExportReport(BaseModel):
         int8_deviation: the same of the int8 file, which is lossy; None without one.
         int8_same_argmax: share of sequences and of their logits (start, end, answer type) whose
             largest is at the same token or class in int8.
+        weights: digest of the model's, by `weights_digest`.
         opset: ONNX operator set.
         torch, onnxruntime: versions.
     """
@@ -59,6 +60,7 @@ class ExportReport(BaseModel):
     largest_logit: float
     int8_deviation: float | None = None
     int8_same_argmax: float | None = None
+    weights: str
     opset: int
     torch: str
     onnxruntime: str
@@ -150,6 +152,7 @@ def _write(model: QuestionAnsweringModel, folder: Path, *, int8: bool, opset: in
         largest_logit=largest,
         int8_deviation=int8_deviation,
         int8_same_argmax=int8_same_argmax,
+        weights=weights_digest(whole),
         opset=used_opset,
         torch=torch.__version__,
         onnxruntime=onnxruntime.__version__,

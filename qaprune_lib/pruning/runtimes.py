@@ -16,6 +16,8 @@ from torch import Tensor
 from qaprune_lib.errors import ModelError, SettingsError
 from qaprune_lib.models.adopt import check_own
 from qaprune_lib.models.heads import head_of
+from qaprune_lib.models.load import weights_digest
+from qaprune_lib.models.saved import read_json
 from qaprune_lib.models.sharing import frozen_copy
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 Runtime = Literal["onnxruntime", "openvino"]
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
+REPORT_FILE = "export.json"
 EXTRAS = {"onnxruntime": "onnx"}
 """The extra of this package that installs a runtime, where that has another name."""
 
@@ -44,7 +47,7 @@ def in_runtime(
 
     Raises:
         ModelError: the runtime is not installed, no such file, one that the runtime cannot read,
-            or one with other logits than the model's.
+            one with other logits than the model's, or one of other weights, by its `export.json`.
         SettingsError: an unknown runtime.
 
     >>> from qaprune_lib import ask, load_model
@@ -57,6 +60,8 @@ def in_runtime(
     run = open_file(file, names, runtime)
     served: Any = frozen_copy(model).to("cpu")  # type: ignore[arg-type]
     served.compute_dtype = "float32"
+    if _exported_weights(Path(file)) not in (None, weights_digest(served)):
+        raise ModelError(f"{file}: was exported from a model of other weights than this one")
     served.exported_file = os.fspath(file)
 
     def forward(**inputs: Tensor) -> SimpleNamespace:
@@ -66,6 +71,17 @@ def in_runtime(
 
     served.forward = forward
     return cast("QuestionAnsweringModel", served)
+
+
+def _exported_weights(file: Path) -> str | None:
+    """Digest of the weights that a file was exported from, if a report beside it says so."""
+    report = file.with_name(REPORT_FILE)
+    if not report.exists():
+        return None
+    try:
+        return str(read_json(report)["weights"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{report}: not a report of export_onnx: {error}") from error
 
 
 def is_installed(runtime: str) -> bool:

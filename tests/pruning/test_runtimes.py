@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 import qaprune_lib as qp
 from qaprune_lib.errors import ModelError, SettingsError
 from qaprune_lib.gates import Masks, apply_masks
-from qaprune_lib.models import QuestionAnsweringModel, head_of, shape_of
+from qaprune_lib.models import QuestionAnsweringModel, head_of, shape_of, weights_digest
 from qaprune_lib.pruning import export_onnx, in_runtime
 from qaprune_lib.pruning.export import INT8_FILE
 from qaprune_lib.pruning.runtimes import RUNTIMES, Runtime
@@ -80,6 +81,8 @@ def test_it_is_scored_asked_and_timed_as_the_model(
 
 def test_eight_bits_are_those_of_the_file(model: QuestionAnsweringModel, file: Path) -> None:
     whole, eight = (in_runtime(model, path) for path in (file, file.with_name(INT8_FILE)))
+    # three teachers, whose logits are kept by this
+    assert len({weights_digest(each) for each in (model, whole, eight)}) == 3
     batch = tiny_batch(model)
     with torch.inference_mode():
         exact, coarse = (each(**batch).start_logits for each in (whole, eight))
@@ -115,6 +118,8 @@ def test_what_cannot_run_is_refused(
     damaged = tmp_path / "model.onnx"
     damaged.write_bytes(file.read_bytes()[:1000])
     questions = tiny_model("bert", task="natural_questions")
+    with pytest.raises(ModelError, match="from a model of other weights"):
+        in_runtime(tiny_model("bert"), file)
     for runtime in RUNTIMES:
         with pytest.raises(ModelError, match=r"none\.onnx: no such file"):
             in_runtime(model, tmp_path / "none.onnx", runtime)
@@ -122,6 +127,14 @@ def test_what_cannot_run_is_refused(
             in_runtime(model, damaged, runtime)
         with pytest.raises(ModelError, match="it gives start_logits, end_logits, and the model"):
             in_runtime(questions, file, runtime)
+    whole = tmp_path / "whole"
+    shutil.copytree(file.parent, whole)
+    for text in ("{", "[]", "{}"):
+        (whole / "export.json").write_text(text)
+        with pytest.raises(ModelError, match=r"export\.json: not a report of export_onnx"):
+            in_runtime(model, whole / "model.onnx")
+    (whole / "export.json").unlink()
+    in_runtime(model, whole / "model.onnx")
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ModelError, match=r"onnxruntime is not installed .*qaprune\[onnx\]"):
         in_runtime(model, file)
