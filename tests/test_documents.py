@@ -145,7 +145,7 @@ def test_make_has_the_targets(document: str) -> None:
 
 def test_commands_are_found() -> None:
     assert {name for name, _ in calls("README.md", "make")} >= {"reproduce", "test"}
-    assert {name for name, _ in calls("README.md", "qaprune")} == {"ask", "evaluate", "export"}
+    assert {name for name, _ in calls("README.md", "qaprune")} == {"ask", "evaluate", "compress"}
     found = dict(calls("README.md", "python3? -m study"))
     assert found.keys() == {"run", "graph", "status", "bundle"}
     assert found["bundle"] == ["--source", "--to"]
