@@ -79,6 +79,28 @@ def compression_cells(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def rival_cells(record: dict[str, Any]) -> pd.DataFrame:
+    """Models at one share of the arithmetic, from the record of the benchmark `rivals`."""
+    import pandas as pd
+
+    models: dict[str, dict[str, Any]] = record["models"]
+    speeds = {row["what"]: row for row in record["rows"] if row["what"].startswith("speed: ")}
+    cells = []
+    for (name, model), row in zip(models.items(), speeds.values(), strict=True):
+        low, middle, high = (number(row[field], 2) for field in ("low", "median", "high"))
+        cells.append(
+            {
+                "pruned by": name,
+                "% attn removed": number(model["attn"], 1),
+                "% ff removed": number(model["ff"], 1),
+                "F1": number(model["f1"], 1),
+                "F1 lost": number(record["f1"] - model["f1"], 1),
+                "speed-up": f"{middle} ({low}–{high})",
+            }
+        )
+    return pd.DataFrame(cells)
+
+
 def step_cells(steps: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """The steps of one run as text cells."""
     import pandas as pd

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from study.compressed import compression_cells, compressions, step_cells
+from study.compressed import compression_cells, compressions, rival_cells, step_cells
 from study.figures.speed import compress_figure
 from study.plan.parameters import Compress
 from tests.study.synthetic import UNPRUNED_F1, dev, sweep
@@ -46,6 +46,27 @@ def test_a_row_tells_the_model_that_was_kept() -> None:
     [steps] = rows["steps"]
     assert step_cells(steps)["F1, held-out"].tolist() == ["80.0", "78.0", "77.0"]
     assert rows["model"].iloc[0] == "minilm"
+
+
+def test_rivals_are_compared_with_the_unpruned_model() -> None:
+    models = {
+        "theirs": {"macs": 0.5, "f1": 51.4, "attn": 50.0, "ff": 50.03},
+        "ours": {"macs": 0.49, "f1": 67.66, "attn": 29.17, "ff": 63.0},
+    }
+    speeds = [{"what": f"speed: {name}", "low": 1.5, "median": 1.6, "high": 1.7} for name in models]
+    losses = [{"what": f"F1 lost: {name}"} for name in models]
+    rows = [row for pair in zip(losses, speeds, strict=True) for row in pair]
+    cells = rival_cells({"f1": 72.05, "models": models, "rows": rows})
+    assert cells["pruned by"].tolist() == ["theirs", "ours"]
+    assert cells["F1 lost"].tolist() == ["20.6", "4.4"]
+    assert cells.iloc[1].to_dict() == {
+        "pruned by": "ours",
+        "% attn removed": "29.2",
+        "% ff removed": "63.0",
+        "F1": "67.7",
+        "F1 lost": "4.4",
+        "speed-up": "1.60 (1.50–1.70)",
+    }
 
 
 def test_without_runs_there_are_no_rows() -> None:
