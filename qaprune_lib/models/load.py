@@ -142,7 +142,7 @@ def load_model(
     if compute_dtype == "bfloat16" and not has_bfloat16(model.device):
         warn(
             f"{device_name(model.device)} has no instructions for bfloat16, so that it is several "
-            'times slower than compute_dtype="float32": without AVX-512 twelve times in training'
+            'times slower than compute_dtype="float32"'
         )
     return cast(QuestionAnsweringModel, model.eval())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import logging
 import os
 import warnings
@@ -26,7 +25,7 @@ from qaprune_lib.models.architecture import Encoder
 from qaprune_lib.models.folder import replace_folder
 from qaprune_lib.models.heads import Head, head_of
 from qaprune_lib.models.load import weights_digest
-from qaprune_lib.pruning.runtimes import REPORT_FILE, open_file
+from qaprune_lib.pruning.runtimes import REPORT_FILE, is_installed, open_file
 
 if TYPE_CHECKING:
     from qaprune_lib.models.pruned import QuestionAnsweringModel
@@ -297,7 +296,7 @@ def require_onnx() -> None:
         ModelError: their names.
     """
     packages = ("onnx", "onnxscript", "onnxruntime")
-    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    missing = [name for name in packages if not is_installed(name)]
     if missing:
         raise ModelError(
             f"exporting needs {' and '.join(missing)}, not installed here: "

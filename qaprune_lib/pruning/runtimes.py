@@ -84,9 +84,9 @@ def _exported_weights(file: Path) -> str | None:
         raise ModelError(f"{report}: not a report of export_onnx: {error}") from error
 
 
-def is_installed(runtime: str) -> bool:
-    """Whether a runtime can be imported."""
-    return importlib.util.find_spec(runtime) is not None
+def is_installed(package: str) -> bool:
+    """Whether a package can be imported."""
+    return importlib.util.find_spec(package) is not None
 
 
 def open_file(file: str | os.PathLike[str], names: tuple[str, ...], runtime: str) -> Run:
