@@ -15,6 +15,7 @@ from qaprune_lib.scorers.leave_one_out import leave_one_out
 from qaprune_lib.scorers.random import random
 from qaprune_lib.scorers.registry import SCORERS, Scorer, scorer
 from qaprune_lib.scorers.scores import GateScores
+from qaprune_lib.scorers.surgeon import surgeon
 
 __all__ = [
     "SCORERS",
@@ -27,6 +28,7 @@ __all__ = [
     "leave_one_out",
     "random",
     "scorer",
+    "surgeon",
 ]
 
 for _module in iter_modules(__path__):

@@ -111,6 +111,19 @@ class Distillation:
         return self.temperature**2 * terms.sum(-1)
 
 
+def drawn_labels(
+    outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor], generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Labels of each window [batch], drawn from the probabilities that a model gives them."""
+    drawn = {}
+    for name in _given(outputs):
+        logits = _prepared(name, outputs[name].detach(), batch)
+        # the largest of logits with Gumbel noise: such draws have the softmax's probabilities
+        noise = -torch.empty_like(logits).exponential_(generator=generator).log()
+        drawn[TARGETS[name]] = (logits + noise).argmax(-1)
+    return drawn
+
+
 def _given(outputs: Mapping[str, Tensor]) -> list[str]:
     return [name for name in TARGETS if name in outputs]
 
