@@ -126,7 +126,7 @@ def _curvatures(
     model: QuestionAnsweringModel, features: Dataset, kinds: Sequence[str], seed: int
 ) -> dict[tuple[str, int], _Curvature]:
     """By kind and layer, of all projections that have slices left."""
-    generator = torch.Generator(model.device).manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     collator, objective = collator_of(model), CrossEntropy()
     frozen = frozen_copy(model)
     encoder = Encoder(frozen)

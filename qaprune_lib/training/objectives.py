@@ -118,9 +118,10 @@ def drawn_labels(
     drawn = {}
     for name in _given(outputs):
         logits = _prepared(name, outputs[name].detach(), batch)
-        # the largest of logits with Gumbel noise: such draws have the softmax's probabilities
-        noise = -torch.empty_like(logits).exponential_(generator=generator).log()
-        drawn[TARGETS[name]] = (logits + noise).argmax(-1)
+        # the largest of logits with Gumbel noise: such draws have the softmax's probabilities, and
+        # noise of the generator's device is the same on every device
+        noise = -torch.empty(logits.shape).exponential_(generator=generator).log()
+        drawn[TARGETS[name]] = (logits + noise.to(logits)).argmax(-1)
     return drawn
 
 

@@ -203,6 +203,7 @@ CALLS: dict[str, Callable[[Any, Any], Any]] = {
     "fit_threshold": lambda _, data: fit_threshold(data, []),
     "gain": qp.scorers.gain,
     "fisher": qp.scorers.fisher,
+    "surgeon": qp.scorers.surgeon,
     "leave_one_out": qp.scorers.leave_one_out,
     "l0": lambda model, data: qp.scorers.l0(model, data, penalty={"attn": 1.0}),
 }

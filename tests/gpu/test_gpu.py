@@ -19,7 +19,7 @@ from qaprune_lib.gates import Masks, apply_masks
 from qaprune_lib.models import QuestionAnsweringModel, Task, shape_of
 from qaprune_lib.models.architecture import KINDS
 from qaprune_lib.models.pruned import ComputeDtype
-from qaprune_lib.scorers import GateScores, fisher, gain, l0, leave_one_out, random
+from qaprune_lib.scorers import GateScores, fisher, gain, l0, leave_one_out, random, surgeon
 from qaprune_lib.training.trainer import SpanTrainer
 from tests.models.tiny import TASKED, assert_agree, logits, random_topology, tiny_batch, tiny_model
 from tests.training.killed import CHECKPOINT_STEPS, STEPS, start
@@ -42,6 +42,7 @@ SCORERS: dict[str, Callable[[QuestionAnsweringModel], GateScores]] = {
     "gain": lambda m: gain(m, QUESTIONS, kinds=KINDS, **SIZES),
     "gain at 0": lambda m: gain(m, QUESTIONS, kinds=["attn"], at=0, **SIZES),
     "fisher": lambda m: fisher(m, QUESTIONS, kinds=KINDS, **SIZES),
+    "surgeon": lambda m: surgeon(m, QUESTIONS, **SIZES),
     "leave one out": lambda m: leave_one_out(m, answered_by(m, QUESTIONS), **SIZES),
     "l0": lambda m: l0(m, QUESTIONS, **{**GATES, "penalty": dict.fromkeys(KINDS, 0.01)}),
 }

@@ -143,6 +143,7 @@ ENTRIES: dict[str, Callable[[Any, Any], Any]] = {
     "random": lambda m, _: qp.scorers.random(m),
     "gain": qp.scorers.gain,
     "fisher": qp.scorers.fisher,
+    "surgeon": qp.scorers.surgeon,
     "leave_one_out": qp.scorers.leave_one_out,
     "l0": _l0,
     "finetune": lambda m, rows: qp.finetune(m, rows, max_steps=1),

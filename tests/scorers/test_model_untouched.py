@@ -13,7 +13,7 @@ from qaprune_lib.evaluation.predict import predict
 from qaprune_lib.models import QuestionAnsweringModel, Topology
 from qaprune_lib.pruning.reconstruction import reconstruct
 from qaprune_lib.pruning.slicing import prune
-from qaprune_lib.scorers import fisher, gain, l0, leave_one_out, random
+from qaprune_lib.scorers import fisher, gain, l0, leave_one_out, random, surgeon
 from qaprune_lib.scorers.gradients import gate_gradients
 from qaprune_lib.training.trainer import SpanTrainer
 from tests.models.tiny import tiny_model
@@ -24,6 +24,7 @@ RUNS: dict[str, Callable[[QuestionAnsweringModel], Any]] = {
     "gain": lambda m: gain(m, QUESTIONS, **WINDOWS),
     "gain at 0": lambda m: gain(m, QUESTIONS, kinds=["attn"], at=0, **WINDOWS),
     "fisher": lambda m: fisher(m, QUESTIONS, **WINDOWS),
+    "surgeon": lambda m: surgeon(m, QUESTIONS, **WINDOWS),
     "leave one out": lambda m: leave_one_out(m, QUESTIONS, **WINDOWS),
     "l0": lambda m: l0(
         m, QUESTIONS, penalty={"attn": 0.1}, batch_size=4, max_steps=2, dropout=True, **WINDOWS
@@ -58,13 +59,14 @@ def test_one_model_is_scored_mended_and_asked_from_several_threads() -> None:
     work: list[Callable[[], Any]] = [
         lambda: gain(model, QUESTIONS, **WINDOWS).get("ff").tolist(),
         lambda: fisher(model, QUESTIONS, **WINDOWS).get("attn").tolist(),
+        lambda: surgeon(model, QUESTIONS, **WINDOWS).get("attn").tolist(),
         lambda: leave_one_out(model, QUESTIONS, **WINDOWS).get("attn").tolist(),
         lambda: reconstruct(half, model, QUESTIONS, **WINDOWS)[1],
         lambda: [answer.start for answer in predict(model, QUESTIONS, progress=False, **WINDOWS)],
     ]
     expected = [one() for one in work]
     before = state(model)
-    with ThreadPoolExecutor(5) as pool:
+    with ThreadPoolExecutor(6) as pool:
         for _ in range(5):
             assert list(pool.map(lambda one: one(), work)) == expected
     assert state(model) == before

@@ -35,6 +35,9 @@ assert qp.Topology.of(small).counts("ff") == (0, 16)
 """
 
 
+KINDS_OF = {"leave_one_out": ("attn",), "surgeon": ("attn", "ff")}
+
+
 def test_the_paper_s_approaches_come_first() -> None:
     found = {name: (s.label, s.questions) for name, s in scorers.SCORERS.items()}
     assert list(found.items()) == [
@@ -43,10 +46,11 @@ def test_the_paper_s_approaches_come_first() -> None:
         ("leave_one_out", ("leave-one-out", "dev")),
         ("l0", ("L0", "train")),
         ("fisher", ("Fisher", "train")),
+        ("surgeon", ("brain surgeon", "train")),
     ]
     for name, scorer in scorers.SCORERS.items():
         assert scorer.function is getattr(scorers, name)
-        assert scorer.kinds == (("attn",) if name == "leave_one_out" else KINDS)
+        assert scorer.kinds == KINDS_OF.get(name, KINDS)
 
 
 def test_a_new_scorer_is_one_new_file(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ LONG = {"penalty": {"attn": 0.1}, "learning_rate": 10.0, "max_steps": 3, "epochs
 SCORERS: dict[str, Callable[[Any], Any]] = {
     "gain": lambda model: qp.scorers.gain(model, QUESTIONS, **WINDOWS),
     "fisher": lambda model: qp.scorers.fisher(model, QUESTIONS, **WINDOWS),
+    "surgeon": lambda model: qp.scorers.surgeon(model, QUESTIONS, **WINDOWS),
     "leave_one_out": lambda model: qp.scorers.leave_one_out(model, QUESTIONS, **WINDOWS),
     "l0": lambda model: qp.scorers.l0(model, QUESTIONS, batch_size=2, **WINDOWS, **LONG),
 }

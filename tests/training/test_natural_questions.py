@@ -19,7 +19,7 @@ from qaprune_lib.errors import DataError, ModelError, QapruneWarning, SettingsEr
 from qaprune_lib.gates import Masks, apply_masks
 from qaprune_lib.models import QuestionAnsweringModel, Topology, shape_of, weights_digest
 from qaprune_lib.pruning import prune
-from qaprune_lib.scorers import fisher, gain, l0, leave_one_out
+from qaprune_lib.scorers import fisher, gain, l0, leave_one_out, surgeon
 from qaprune_lib.training import Distillation, finetune, retrain
 from qaprune_lib.training.teacher import with_teacher_logits
 from tests.models.tiny import random_topology
@@ -219,6 +219,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "retrain": retrain,
     "gain": gain,
     "fisher": fisher,
+    "surgeon": surgeon,
     "l0": lambda *arguments, **options: l0(*arguments, penalty={"attn": 0.1}, **options),
 }
 
