@@ -147,15 +147,17 @@ def measure(
     rival = torch_pruning(whole, topology, share, length)
     whole.zero_grad()
     budget = qp.MACs(share, length=length)
-    ours = qp.Topology.from_scores(qp.scorers.fisher(whole, few, windows=windows), budget=budget)
-    both = {"train": few, "heldout": judges}
-    small, _ = qp.compress(whole, both, target=budget, budget="0s", windows=windows)
+    fisher, surgeon = (
+        qp.Topology.from_scores(score(whole, few, windows=windows), budget=budget)
+        for score in (qp.scorers.fisher, qp.scorers.surgeon)
+    )
     models = {
         "Torch-Pruning, Taylor": qp.prune(whole, rival),
         "Torch-Pruning, Taylor, and our reconstruction": qp.prune(whole, rival, reconstruct=few),
-        "ours, Fisher": qp.prune(whole, ours),
-        "ours, Fisher and reconstruction": qp.prune(whole, ours, reconstruct=few),
-        "ours, compress without training": small,
+        "ours, Fisher": qp.prune(whole, fisher),
+        "ours, Fisher and reconstruction": qp.prune(whole, fisher, reconstruct=few),
+        "ours, brain surgeon": qp.prune(whole, surgeon),
+        "ours, brain surgeon and reconstruction": qp.prune(whole, surgeon, reconstruct=few),
     }
 
     def f1(each: Any) -> float:

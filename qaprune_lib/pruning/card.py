@@ -43,7 +43,7 @@ The folder `onnx` holds the model for other software. On a CPU, in batches of
 {% endfor %}{% endif %}
 ## How it was made
 
-`qaprune_lib.compress`, target {{ target }}, seed {{ seed }}, Fisher information of
+`qaprune_lib.compress`, target {{ target }}, seed {{ seed }}, slices scored on
 {{ scored }} questions, {{ "%.0f" % seconds }} seconds.
 
 | step | F1, held-out | heads removed (%) | activations removed (%) | seconds |

@@ -1,8 +1,8 @@
 """A smaller model in one call: pruned in steps to what is asked for, mended, and trained again.
 
-The recipe, beyond the paper: each step removes what Fisher information, taken anew, holds for
-least useful, and fits the output projections to the unpruned model's (`reconstruct`). What time
-is left goes to distillation, which stays if held-out questions say that it helped.
+The recipe, beyond the paper: each step removes what costs least once the rest makes up for it
+(`surgeon`), and fits the output projections to the unpruned model's (`reconstruct`). What time is
+left goes to distillation, which stays if held-out questions say that it helped.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ from datasets import Dataset
 from qaprune_lib.cache import output_path, write_atomically
 from qaprune_lib.data.tasks import task_of
 from qaprune_lib.data.windows import Windows
-from qaprune_lib.errors import DataError, SettingsError, counts, warn
+from qaprune_lib.errors import DataError, SettingsError, TopologyError, counts, warn
 from qaprune_lib.evaluation.logits import features_for
 from qaprune_lib.evaluation.predict import predict
 from qaprune_lib.evaluation.squad import fit_threshold, score_predictions
@@ -38,19 +39,20 @@ from qaprune_lib.pruning.reconstruction import RECONSTRUCTED, reconstruct
 from qaprune_lib.pruning.report import Compression, Step
 from qaprune_lib.pruning.serving import Served, ways_to_serve
 from qaprune_lib.pruning.slicing import prune
-from qaprune_lib.scorers import fisher
+from qaprune_lib.scorers import GateScores, surgeon
 from qaprune_lib.training.checkpoints import claim
 from qaprune_lib.training.train import retrain
 
 Target = Speedup | MACs | Parameters
-LARGEST_STEP = 0.7
+LARGEST_STEP = 0.5
 """What one step of pruning leaves, at least, of the cost that the model has."""
 JUDGED, TIMED = 1000, 100
 """Held-out questions that steps are judged on, and timed ones."""
-SCORED = (1000, 500, 250)
-"""Questions for Fisher information: as many as leave half of the time for distillation."""
-TOLERANCE = 0.03
-"""A speed-up that falls short by a larger share is aimed at once more, from what was measured."""
+SCORED = 300
+"""Training questions that slices are scored on."""
+AIMS, AIMED, TOLERANCE = 4, 40, 0.03
+"""How often a speed-up is aimed at, from what was measured on so many questions, until it is no
+further from what was asked for than by this share."""
 FEWEST_STEPS, BATCH_SIZE, LEARNING_RATE = 50, 16, 1e-4
 """Of distillation."""
 
@@ -144,8 +146,11 @@ def compress(
         spent = time.monotonic() - began
         return Step(what=what, f1=f1, threshold=threshold, **removed, seconds=spent)
 
-    def cut(small: QuestionAnsweringModel, to: Target) -> QuestionAnsweringModel:
-        kept = Topology.from_scores(fisher(small, scored, windows=windows), budget=to)
+    def cut(small: QuestionAnsweringModel, to: Target, last: bool) -> QuestionAnsweringModel:
+        scores = surgeon(small, scored, windows=windows, seed=seed)
+        kept = Topology.from_scores(scores, budget=to)
+        if last and isinstance(to, Speedup):
+            kept = _aimed(kept, scores, to, model, small, _some(heldout, AIMED), windows)
         plain = prune(small, kept)
         return reconstruct(plain, model, questions["train"], windows=windows, seed=seed)[0]
 
@@ -155,22 +160,26 @@ def compress(
         # both models' scores and, of an export, six ways to serve it
         to_come = a_pass * (2 * len(rows) + 6 * export * len(heldout))
         left = deadline - time.monotonic() - to_come
-        scored = _some(questions["train"], _fitting(left, n_steps * a_pass, len(heldout), budget))
+        # three passes of a question, and about three that reconstruction makes of its windows
+        pruning = n_steps * a_pass * (3 * SCORED + 3 * RECONSTRUCTED + len(heldout))
+        if pruning > left:
+            warn(
+                f"budget={budget!r} is short: on this device pruning takes about "
+                f"{max(1, round(pruning / 60))} min, and nothing is left for distillation"
+            )
+        scored = _some(questions["train"], SCORED)
         bar.update()
         to = _with_latencies(target, model, heldout, windows)
         for number in range(1, n_steps + 1):
             at = _with_share(to, to.share ** (number / n_steps))
             what = f"pruned to {100 * at.share:.0f}%"
-            small, step = work.step(what, lambda s=small, a=at: cut(s, a), judge)  # type: ignore[misc]
+            small, step = work.step(
+                what,
+                lambda s=small, a=at, n=number: cut(s, a, last=n == n_steps),  # type: ignore[misc]
+                judge,
+            )
             steps.append(step)
             bar.update()
-        if isinstance(to, Speedup):
-            reached = _time(model, small, heldout, to.batch_size, windows)[1].speedup
-            if reached < (1 - TOLERANCE) * to.ratio:
-                again = replace(to, ratio=to.ratio * to.ratio / reached)
-                what = f"pruned again, as {reached:.2f}x was measured"
-                small, step = work.step(what, lambda s=small: cut(s, again), judge)  # type: ignore[misc]
-                steps.append(step)
         chosen = len(steps) - 1
         # forward passes of the teacher, and about three of the student's size
         each = BATCH_SIZE * a_pass * (1 + 3 * target.share)
@@ -277,16 +286,26 @@ def _seconds(budget: str) -> float:
     return float(found[1]) * {"s": 1, "min": 60, "h": 3600}[found[2]]
 
 
-def _fitting(left: float, a_pass: float, judged: int, budget: str) -> int:
-    """How many questions' Fisher information, taken in all steps, leaves half of the time."""
-    # three passes of a question, and about three that reconstruction makes of its windows
-    seconds = {count: a_pass * (3 * count + 3 * RECONSTRUCTED + judged) for count in SCORED}
-    if seconds[SCORED[-1]] > left:
-        warn(
-            f"budget={budget!r} is short: on this device pruning takes about "
-            f"{max(1, round(seconds[SCORED[-1]] / 60))} min, and nothing is left for distillation"
-        )
-    return next((count for count in SCORED if seconds[count] <= left / 2), SCORED[-1])
+def _aimed(
+    kept: Topology,
+    scores: GateScores,
+    to: Speedup,
+    model: QuestionAnsweringModel,
+    small: QuestionAnsweringModel,
+    few: Dataset,
+    windows: Windows | None,
+) -> Topology:
+    """What stays so that the model is measured to be as fast as was asked, where that can be."""
+    at = to
+    for _ in range(AIMS):
+        reached = _time(model, prune(small, kept), few, to.batch_size, windows)[1].speedup
+        if abs(reached / to.ratio - 1) <= TOLERANCE:
+            break
+        at = replace(at, ratio=max(1.0, at.ratio * to.ratio / reached))
+        # not even without all slices
+        with suppress(TopologyError):
+            kept = Topology.from_scores(scores, budget=at)
+    return kept
 
 
 def _some(rows: Dataset, count: int) -> Dataset:

@@ -44,7 +44,7 @@ class Compression(BaseModel):
             exported.
         questions: digest of each split.
         windows, seed: what they say.
-        scored: training questions that Fisher information was taken of.
+        scored: training questions that slices were scored on.
         seconds: of this call.
     """
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 from datasets import Dataset
 from huggingface_hub import ModelCard
-from hypothesis import given
-from hypothesis import strategies as st
 
 import qaprune_lib as qp
 from qaprune_lib.errors import DataError, QapruneError, QapruneWarning, SettingsError
 from qaprune_lib.evaluation.squad import score_predictions
 from qaprune_lib.models import QuestionAnsweringModel, Topology, shape_of, weights_digest
+from qaprune_lib.pruning import LatencyTable, measure_latency
 from qaprune_lib.pruning import compress as module
-from qaprune_lib.pruning import measure_latency
 from qaprune_lib.pruning.report import Compression
 from tests.models.tiny import tiny_model
 from tests.training.toy import WINDOWS as TOY_WINDOWS
@@ -52,39 +49,60 @@ def test_the_target_is_met_and_the_scores_are_those_of_evaluate(
     assert 0.2 < cost(Topology.of(small)) / cost(full) <= target.share
 
     assert report.steps[0].what == "unpruned"
-    assert report.chosen == len(report.steps) - 1 >= 2
+    assert report.chosen == len(report.steps) - 1 == (2 if target.share < 0.5 else 1)
     settings: Any = {"threshold_from": QUESTIONS["heldout"], "windows": WINDOWS}
     for side, each in ((report.before, model), (report.after, small)):
         assert side == qp.evaluate(each, QUESTIONS["dev"], **settings).fitted
 
 
-def test_a_speedup_that_is_not_reached_is_aimed_at_again(
-    model: QuestionAnsweringModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def table(model: QuestionAnsweringModel) -> LatencyTable:
+    """A head takes as long as five and a half activations, all else no time."""
     shape = shape_of(model.config)
-    table = measure_latency(shape, length=32, repeats=1, device="cpu", progress=False)
-    times = range(shape.n_heads + 1)
-    table = table.model_copy(
-        update={
-            "attn": tuple(map(float, times)),
-            "ff_widths": (0, 22),
-            "ff": (0.0, 4.0),
-            "fixed": 0,
-        }
-    )
+    measured = measure_latency(shape, length=32, repeats=1, device="cpu", progress=False)
+    heads = tuple(float(n) for n in range(shape.n_heads + 1))
+    times = {"attn": heads, "ff_widths": (0, 22), "ff": (0.0, 4.0), "fixed": 0}
+    return measured.model_copy(update=times)
+
+
+def test_a_speedup_is_aimed_at_until_it_is_measured(
+    model: QuestionAnsweringModel, table: LatencyTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = table.predict(Topology.full(table.shape))
     real, asked = module._time, []
 
-    def slower(*arguments: Any) -> Any:
+    def a_fifth_slower(*arguments: Any) -> Any:
         before, after = real(*arguments)
-        asked.append(table.predict(Topology.of(arguments[1])))
-        return before, after.model_copy(update={"speedup": 1.6})
+        asked.append(full / table.predict(Topology.of(arguments[1])))
+        return before, after.model_copy(update={"speedup": asked[-1] / 1.2})
 
-    monkeypatch.setattr(module, "_time", slower)
-    small, report = compressed(model, target=qp.Speedup(2.0, table=table))
-    full = table.predict(Topology.full(shape))
-    assert asked[0] <= full / 2
-    assert table.predict(Topology.of(small)) == asked[1] <= full / 2.5
-    assert report.steps[-1].what == "pruned again, as 1.60x was measured"
+    monkeypatch.setattr(module, "_time", a_fifth_slower)
+    monkeypatch.setattr(module, "TOLERANCE", 0.1)  # one of few heads takes much of the time
+    monkeypatch.setattr(module, "TOLERANCE", 0.1)  # one of few heads is much of the time
+    small, report = compressed(model, target=qp.Speedup(1.5, table=table))
+    *aims, last, reported = asked
+    assert aims
+    assert all(abs(each / 1.2 / 1.5 - 1) > module.TOLERANCE for each in aims)
+    assert last / 1.2 == pytest.approx(1.5, rel=module.TOLERANCE)
+    assert full / table.predict(Topology.of(small)) == last == reported
+    assert report.times[1].speedup == last / 1.2
+
+
+def test_a_speedup_out_of_reach_as_measured_is_aimed_at_so_often(
+    model: QuestionAnsweringModel, table: LatencyTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked = module._time, []
+
+    def never(*arguments: Any) -> Any:
+        before, after = real(*arguments)
+        asked.append(Topology.of(arguments[1]))
+        return before, after.model_copy(update={"speedup": 1.0})
+
+    monkeypatch.setattr(module, "_time", never)
+    small, report = compressed(model, target=qp.Speedup(1.3, table=table))
+    assert len(asked) == module.AIMS + 1
+    assert Topology.of(small) == asked[-1]
+    assert report.times[1].speedup == 1.0
 
 
 def test_latencies_are_those_of_the_models_precision(
@@ -100,20 +118,6 @@ def test_latencies_are_those_of_the_models_precision(
     model.compute_dtype = "bfloat16"
     compressed(model, target=qp.Speedup(1.2))
     assert asked == ["bfloat16"]
-
-
-@given(left=st.floats(-1e3, 1e5), a_pass=st.floats(1e-3, 10))
-def test_pruning_leaves_half_of_the_time_where_it_can(left: float, a_pass: float) -> None:
-    def seconds(count: int) -> float:
-        return a_pass * (3 * count + 3 * 384 + 100)
-
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always", QapruneWarning)
-        found = module._fitting(left, a_pass, 100, "1min")
-    fewest = min(module.SCORED)
-    assert found == fewest or seconds(found) <= left / 2
-    assert all(seconds(more) > left / 2 for more in module.SCORED if more > found)
-    assert bool(said) == (seconds(fewest) > left)
 
 
 def test_a_budget_that_is_too_short_is_warned_of(model: QuestionAnsweringModel) -> None:

@@ -78,9 +78,7 @@ def test_each_removal_is_the_cheapest_and_adds_the_least_loss_that_is_left(
 
 def test_slices_that_go_together_add_the_loss_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     random = torch.Generator().manual_seed(0)
-    inputs, gradients = (
-        torch.randn(99, n, generator=random, dtype=torch.float64) for n in (40, 4)
-    )
+    inputs, gradients = (torch.randn(99, n, generator=random, dtype=torch.float64) for n in (40, 4))
     projection = nn.Linear(40, 4, bias=False).double()
     found = {}
     for rounds in (64, 2):
@@ -118,22 +116,23 @@ def test_sums_equal_a_loop_over_single_windows(architecture: str) -> None:
     encoder = Encoder(model)
     for (kind, layer), curvature in found.items():
         projection: Any = encoder.module(layer, module.PROJECTIONS[kind])
-        inputs, gradients = [], []
-        handle = projection.register_forward_hook(
-            lambda _, given, output: (inputs.append(given[0][0]), output.retain_grad())
-            and outputs.append(output)
-        )
-        for given, _, _ in single_windows(model, features):
-            outputs: list[torch.Tensor] = []
-            made = model(**given)
+        seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+        def keep(_: Any, inputs: Any, output: Any, seen: Any = seen) -> None:
+            output.retain_grad()
+            seen.append((inputs[0][0].detach(), output))
+
+        handle = projection.register_forward_hook(keep)
+        for window, _, _ in single_windows(model, features):
+            made = model(**window)
             loss = sum(
                 torch.nn.functional.cross_entropy(logits, torch.tensor([at])) / 2
                 for logits, at in ((made.start_logits, 1), (made.end_logits, 2))
             )
             loss.backward()  # type: ignore[union-attr]
-            gradients.append(outputs[0].grad[0])  # type: ignore[index]
         handle.remove()
-        x, g = torch.cat(inputs).detach(), torch.cat(gradients)
+        x = torch.cat([inputs for inputs, _ in seen])
+        g = torch.cat([output.grad[0] for _, output in seen])  # type: ignore[index]
         if projection.bias is not None:
             x = torch.cat([x, torch.ones(len(x), 1)], dim=1)
         torch.testing.assert_close(curvature.inputs, x.T @ x, rtol=1e-5, atol=1e-8)
@@ -144,10 +143,10 @@ def test_sums_equal_a_loop_over_single_windows(architecture: str) -> None:
 def divergence(model: QuestionAnsweringModel, other: QuestionAnsweringModel) -> float:
     """Mean over windows of the divergence of one model's spans from the other's."""
     total = count = 0.0
-    for given, _, _ in single_windows(model, toy_windows(model, QUESTIONS)):
+    for window, _, _ in single_windows(model, toy_windows(model, QUESTIONS)):
         with torch.inference_mode():
             pairs = [
-                (getattr(each(**given), name)[0].log_softmax(-1) for each in (model, other))
+                (getattr(each(**window), name)[0].log_softmax(-1) for each in (model, other))
                 for name in ("start_logits", "end_logits")
             ]
         total += sum(float((p.exp() * (p - q)).sum().detach()) / 2 for p, q in pairs)
@@ -162,7 +161,6 @@ def test_scores_are_about_the_divergence_that_is_left_after_reconstruction() -> 
         kept = Topology.from_scores(scores, fraction=fraction)
         said = scores.get("ff")[~kept.mask("ff")].sum()
         mended = prune(model, kept, reconstruct=QUESTIONS, **WINDOWS)
-        print(said, divergence(model, mended), divergence(model, prune(model,kept)))
         assert 0.2 < divergence(model, mended) / said < 5
 
 
