@@ -1,4 +1,4 @@
-"""A smaller model in one call: pruned in steps to what is asked for, mended, and trained again.
+"""A smaller model in one call: pruned to what is asked for, mended, and trained again.
 
 The recipe, beyond the paper: each step removes what costs least once the rest makes up for it
 (`surgeon`), and fits the output projections to the unpruned model's (`reconstruct`). What time is

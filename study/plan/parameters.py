@@ -294,7 +294,7 @@ class Retrain(StageParameters):
 
 
 class Compress(StageParameters):
-    """Prune in steps, mend and distil in one call, to what is asked for (not in the paper)."""
+    """Prune, mend and distil in one call, to what is asked for (not in the paper)."""
 
     stage = "compress"
     notebook = "06_compress"
