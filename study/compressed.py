@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from study.frames import SERIES
 from study.linked import Runs
-from study.names import number
+from study.names import counted, number
 from study.records.record import Record
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def compressions(records: Iterable[Record]) -> pd.DataFrame:
                 "data": parameters["data"],
                 "model": runs.model_of(record),
                 "run": record.id,
+                "commit": record.commit,
                 "asked": f"{100 * parameters['macs']:g}% of the MACs"
                 if parameters["speedup"] is None
                 else f"{parameters['speedup']:g} times as fast",
@@ -54,6 +55,19 @@ def compressions(records: Iterable[Record]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=pd.Index([*SERIES, "run"]))
+
+
+def calls_text(rows: pd.DataFrame) -> str:
+    """What was lost at which speed, in how many minutes: medians over seeds, of one model."""
+    lost = rows["unpruned_f1"] - rows["f1"]
+    calls = rows.assign(lost=lost).groupby(["asked", "budget"], sort=False)
+    said = "; ".join(
+        f"{number(call['lost'].median(), 1)} F1 lost at {number(call['speedup'].median(), 2)} "
+        f"times the speed, in {number(call['minutes'].median(), 0)} minutes"
+        + (f" ({counted(len(call), 'seed')})" if len(call) > 1 else "")
+        for _, call in calls
+    )
+    return f"against the unpruned {number(rows['unpruned_f1'].iloc[0], 1)}: {said}"
 
 
 def compression_cells(rows: pd.DataFrame) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from qaprune_lib.errors import RecordError
 from study.claims.curve import MAX_LOSS
 from study.claims.estimate import MARGIN
 from study.command import command, parser, say
+from study.compressed import calls_text, compressions
 from study.curve_tables import curve_cells, removable_shares
 from study.figures.front import PICTURE, write_front
 from study.frames import KINDS, SERIES, curve_points, scored_models
@@ -35,7 +36,7 @@ def summary(records: Sequence[Record]) -> str:
 
 
 def findings(records: Sequence[Record]) -> list[str]:
-    """What measured records say of heads, of activations and of speed on SQuAD 2.0: Markdown lines.
+    """What measured records say of heads, activations and speed on SQuAD 2.0, and of `compress`.
 
     Each is of the model with most runs of L0, or most pruned models, that stands above answering
     nothing, and leads to its records and their commits; where there is none, it says so.
@@ -52,6 +53,10 @@ def findings(records: Sequence[Record]) -> list[str]:
     rows = _most(models, both)
     said = losses_text(operating_points(rows))[:-1] if len(rows) else "no timed models yet"
     lines.append(f"- Speed: {escape(said[:1].lower() + said[1:])}{_source(rows)}.")
+    calls = compressions(record for record in records if record.provenance == "measured")
+    calls = calls[calls["profile"].isin(calls["profile"].mode()[:1])]
+    said = escape(calls_text(calls)) if len(calls) else "no measured runs yet"
+    lines.append(f"- One call of `compress`, not in the paper: {said}{_source(calls)}.")
     return lines
 
 
@@ -91,11 +96,12 @@ def _source(rows: pd.DataFrame) -> str:
     if rows.empty:
         return ""
     one, commits = rows.iloc[0], sorted(set(rows["commit"].dropna()))
+    floor = f", answering nothing {one['floor']:.1f}" if "floor" in rows else ""
     folder = f"results/{one['provenance']}/{one['profile']}"
     links = [f"[{commit[:7]}]({HOST}/commit/{commit})" for commit in commits]
     return (
-        f" ({escape(place_of(one))}, n = {rows['n'].max():,.0f}, answering nothing "
-        f"{one['floor']:.1f}; [records]({folder}) at {', '.join(links)})"
+        f" ({escape(place_of(one))}, n = {rows['n'].max():,.0f}{floor}; "
+        f"[records]({folder}) at {', '.join(links)})"
     )
 
 
@@ -108,7 +114,7 @@ def main(arguments: Sequence[str] | None) -> None:
     """Command line; exit status 2 where there are no records, or damaged ones."""
     line = parser("summary", __doc__, "results")
     line.add_argument("profile", nargs="?", help="name of a profile")
-    line.add_argument("--findings", action="store_true", help="three lines, of measured records")
+    line.add_argument("--findings", action="store_true", help="a line each, of measured records")
     line.add_argument("--picture", action="store_true", help=f"draw {PICTURE} anew")
     options = line.parse_args(arguments)
     if not (options.profile or options.findings or options.picture):

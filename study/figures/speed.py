@@ -74,8 +74,8 @@ def compress_figure(rows: pd.DataFrame) -> Drawing:
     caption = (
         f"What one call makes, {place_of(one)}: F1 lost on {one['n']:,.0f} dev questions, of "
         f"{one['unpruned_f1']:.1f}, against speed-up, median and range over rounds "
-        f"({'; '.join(sorted(set(rows['timed_on'])))}); one run each, at each what was "
-        "asked for."
+        f"({'; '.join(sorted(set(rows['timed_on'])))}); a point is one run, beside it "
+        "what was asked for."
     )
     return Drawing(figure, caption)
 

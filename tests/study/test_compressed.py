@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from study.compressed import compression_cells, compressions, rival_cells, step_cells
+from study.compressed import calls_text, compression_cells, compressions, rival_cells, step_cells
 from study.figures.speed import compress_figure
 from study.plan.parameters import Compress
+from study.summary import findings
 from tests.study.synthetic import UNPRUNED_F1, dev, sweep
 
 
@@ -40,6 +41,22 @@ def test_a_row_tells_the_model_that_was_kept() -> None:
         "speed-up": "1.90 (1.80–2.00)",
         "minutes": "2.0",
     }
+    lost = f"{UNPRUNED_F1 - 75.5:.1f} F1 lost at 1.90 times the speed, in 2 minutes"
+    assert calls_text(rows) == f"against the unpruned {UNPRUNED_F1:.1f}: {lost}"
+    made.run(
+        Compress,
+        {"compression": {**told, "chosen": 1}, "dev": dev(74.5)},
+        model=tuned,
+        macs=None,
+        speedup=2.0,
+        budget="10min",
+        seed=1,
+    )
+    both = compressions(made.records)
+    lost = f"{UNPRUNED_F1 - 75:.1f} F1 lost at 1.90 times the speed, in 2 minutes (2 seeds)"
+    assert calls_text(both) == f"against the unpruned {UNPRUNED_F1:.1f}: {lost}"
+    measured = [record.model_copy(update={"provenance": "measured"}) for record in made.records]
+    assert lost in findings(measured)[-1]
     drawing = compress_figure(rows)
     assert f"{UNPRUNED_F1 - 75.5:.3g} at 1.9" in drawing.alt
     assert "SQuAD 2.0" in drawing.caption
