@@ -8,7 +8,7 @@ has lost already counts, embedding dimensions included.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -81,7 +81,7 @@ class Speedup:
     ratio: float
     batch_size: int = 1
     length: int = 384
-    table: LatencyTable | None = None
+    table: LatencyTable | None = field(default=None, repr=False)
     compute_dtype: ComputeDtype = "float32"
 
     @property

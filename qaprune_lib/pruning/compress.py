@@ -39,7 +39,7 @@ from qaprune_lib.pruning.reconstruction import RECONSTRUCTED, reconstruct
 from qaprune_lib.pruning.report import Compression, Step
 from qaprune_lib.pruning.serving import Served, ways_to_serve
 from qaprune_lib.pruning.slicing import prune
-from qaprune_lib.scorers import GateScores, surgeon
+from qaprune_lib.scorers import GateScores, random, surgeon
 from qaprune_lib.training.checkpoints import claim
 from qaprune_lib.training.train import retrain
 
@@ -98,6 +98,7 @@ def compress(
         DataError: no questions to train on, none held out, or questions of another task.
         SettingsError: a budget that is no time, a target that is none, a folder in use, or none to
             export to.
+        TopologyError: a target that cannot be met, even without all heads and activations.
         ModelError: packages for exporting are not installed.
 
     Warns:
@@ -155,6 +156,8 @@ def compress(
         return reconstruct(plain, model, questions["train"], windows=windows, seed=seed)[0]
 
     with one_bar(n_steps + 3, "compress") as bar:
+        to = _with_latencies(target, model, heldout, windows)
+        Topology.from_scores(random(model), budget=to)  # says now if it cannot be met
         small, first = work.step("unpruned", lambda: model, judge)
         steps, a_pass = [first], first.seconds / len(heldout)
         # both models' scores and, of an export, six ways to serve it
@@ -169,7 +172,6 @@ def compress(
             )
         scored = _some(questions["train"], SCORED)
         bar.update()
-        to = _with_latencies(target, model, heldout, windows)
         for number in range(1, n_steps + 1):
             at = _with_share(to, to.share ** (number / n_steps))
             what = f"pruned to {100 * at.share:.0f}%"

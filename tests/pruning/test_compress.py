@@ -11,7 +11,13 @@ from datasets import Dataset
 from huggingface_hub import ModelCard
 
 import qaprune_lib as qp
-from qaprune_lib.errors import DataError, QapruneError, QapruneWarning, SettingsError
+from qaprune_lib.errors import (
+    DataError,
+    QapruneError,
+    QapruneWarning,
+    SettingsError,
+    TopologyError,
+)
 from qaprune_lib.evaluation.squad import score_predictions
 from qaprune_lib.models import QuestionAnsweringModel, Topology, shape_of, weights_digest
 from qaprune_lib.pruning import LatencyTable, measure_latency
@@ -103,6 +109,17 @@ def test_a_speedup_out_of_reach_as_measured_is_aimed_at_so_often(
     assert len(asked) == module.AIMS + 1
     assert Topology.of(small) == asked[-1]
     assert report.times[1].speedup == 1.0
+
+
+def test_a_target_out_of_reach_is_said_before_anything_is_scored(
+    model: QuestionAnsweringModel, table: LatencyTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "predict", lambda *_, **__: 1 / 0)
+    slow = table.model_copy(update={"fixed": table.predict(Topology.full(table.shape))})
+    for target in (qp.Speedup(2.5, table=slow), qp.Parameters(0.001)):
+        with pytest.raises(TopologyError, match=r"cannot be met: without all slices") as caught:
+            compressed(model, target=target)
+        assert len(str(caught.value)) < 300  # no table of latencies
 
 
 def test_latencies_are_those_of_the_models_precision(
