@@ -39,7 +39,8 @@ from qaprune_lib.pruning.reconstruction import RECONSTRUCTED, reconstruct
 from qaprune_lib.pruning.report import Compression, Step
 from qaprune_lib.pruning.serving import Served, ways_to_serve
 from qaprune_lib.pruning.slicing import prune
-from qaprune_lib.scorers import GateScores, random, surgeon
+from qaprune_lib.scorers import GateScores, surgeon
+from qaprune_lib.scorers.targets import check_target
 from qaprune_lib.training.checkpoints import claim
 from qaprune_lib.training.train import retrain
 
@@ -157,7 +158,7 @@ def compress(
 
     with one_bar(n_steps + 3, "compress") as bar:
         to = _with_latencies(target, model, heldout, windows)
-        Topology.from_scores(random(model), budget=to)  # says now if it cannot be met
+        check_target(to, model)
         small, first = work.step("unpruned", lambda: model, judge)
         steps, a_pass = [first], first.seconds / len(heldout)
         # both models' scores and, of an export, six ways to serve it
