@@ -2,7 +2,8 @@
 
 The recipe, beyond the paper: each step removes what costs least once the rest makes up for it
 (`surgeon`), and fits the output projections to the unpruned model's (`reconstruct`). What time is
-left goes to distillation, which stays if held-out questions say that it helped.
+left goes to distillation, which stays unless held-out questions say that it did harm: unless F1
+falls by more than the standard error, as few questions tell a small gain from none.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import DataError, SettingsError, TopologyError, counts, warn
 from qaprune_lib.evaluation.logits import features_for
 from qaprune_lib.evaluation.predict import predict
-from qaprune_lib.evaluation.squad import fit_threshold, score_predictions
+from qaprune_lib.evaluation.squad import fit_threshold, per_question_f1, score_predictions
 from qaprune_lib.evaluation.timing import Timing, time_decoding
 from qaprune_lib.models import QuestionAnsweringModel, Topology, load_model, weights_digest
 from qaprune_lib.models.adopt import check_own
@@ -140,13 +141,22 @@ def compress(
     rows = questions["dev"] if split == "dev" else heldout
     n_steps = max(1, math.ceil(math.log(target.share) / math.log(LARGEST_STEP)))
 
+    f1_by_question: dict[str, np.ndarray] = {}
+
     def judge(what: str, made: QuestionAnsweringModel, began: float) -> Step:
         found = predict(made, heldout, windows=windows)
         threshold = fit_threshold(heldout, found)
+        f1_by_question[what] = per_question_f1(heldout, found, threshold)
         f1 = score_predictions(heldout, found, threshold=threshold).f1
         removed = {kind: Topology.of(made).removed(kind) for kind in ("attn", "ff")}
         spent = time.monotonic() - began
         return Step(what=what, f1=f1, threshold=threshold, **removed, seconds=spent)
+
+    def f1_of_each(step: Step, made: QuestionAnsweringModel) -> np.ndarray:
+        if step.what not in f1_by_question:  # judged in an earlier call
+            found = predict(made, heldout, windows=windows)
+            f1_by_question[step.what] = per_question_f1(heldout, found, step.threshold)
+        return f1_by_question[step.what]
 
     def cut(small: QuestionAnsweringModel, to: Target, last: bool) -> QuestionAnsweringModel:
         scores = surgeon(small, scored, windows=windows, seed=seed)
@@ -200,8 +210,9 @@ def compress(
                 ),
                 judge,
             )  # fmt: skip
+            change = f1_of_each(step, tried) - f1_of_each(steps[chosen], small)
             steps.append(step)
-            if step.f1 > steps[chosen].f1:
+            if change.mean() >= -change.std() / math.sqrt(len(change)):
                 small, chosen = tried, len(steps) - 1
         bar.update()
         times = _time(model, small, heldout, getattr(target, "batch_size", 1), windows)
