@@ -35,6 +35,10 @@ def mended(**how: Any) -> Any:
     return reconstruct(small, MODEL, QUESTIONS, **{"n_windows": 8, **WINDOWS, **how})[1]
 
 
+def surgeon(**how: Any) -> Any:
+    return qp.scorers.surgeon(MODEL, QUESTIONS, **WINDOWS, **how).get("attn").round(9).tolist()
+
+
 def trained(**how: Any) -> Any:
     model = qp.finetune(MODEL, QUESTIONS, max_steps=1, batch_size=2, **WINDOWS, **how)
     return {name: weights.sum().item() for name, weights in model.state_dict().items()}
@@ -67,6 +71,7 @@ COUNTS: dict[str, Callable[..., Any]] = {
     ).attn.shape,
     "multiple_of": lambda **how: cut(fraction=0.5, **how),
     "shuffled.seed": lambda seed: Topology.full(SHAPE).shuffled(seed),
+    "surgeon.seed": surgeon,
     "reconstruct.n_windows": mended,
     "reconstruct.seed": mended,
     "measure_latency.batch_size": timed,
@@ -91,6 +96,7 @@ SHARES: dict[str, Callable[..., Any]] = {
     "threshold": cut,
     "Parameters.share": lambda **how: cut(budget=qp.Parameters(**how)),
     "MACs.share": lambda **how: cut(budget=qp.MACs(**how)),
+    "surgeon.ridge": surgeon,
     "reconstruct.ridge": mended,
     "reconstruct.heldout": mended,
     "learning_rate": trained,
