@@ -24,7 +24,6 @@ SCORERS = {
     "leave_one_out": "leave-one-out",
     "l0": "L0",
     "fisher": "Fisher",
-    "surgeon": "brain surgeon",
 }
 """Scorers by their names in records, as the paper writes them, in the order of its section 3.2."""
 

@@ -19,6 +19,9 @@ from qaprune_lib.models.heads import head_of
 KINDS = ("attn", "ff", "emb")
 """The three masks of the paper (section 3.1): Γ^attn, Γ^ff and Γ^emb."""
 
+OUTPUT_PROJECTIONS = {"attn": "attention_output", "ff": "output"}
+"""By kind, the name in the table of the projection of which each slice has columns."""
+
 PRUNED_PREFIX = "pruned-"
 
 _WHY_NOT = {"albert": "its layers share one set of weights, and pruning cuts each layer's own"}

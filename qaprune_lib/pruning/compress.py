@@ -104,7 +104,8 @@ def compress(
         ModelError: packages for exporting are not installed.
 
     Warns:
-        QapruneWarning: the budget is too short even for pruning: how long that may take.
+        QapruneWarning: the budget is too short even for pruning: how long that may take. Or the
+            result is slower than was asked for.
 
     >>> from qaprune_lib import load_model, load_squad
     >>> model, squad = load_model("embedded-small", device="cpu"), load_squad("embedded")
@@ -140,7 +141,6 @@ def compress(
     split = "dev" if "dev" in questions else "heldout"
     rows = questions["dev"] if split == "dev" else heldout
     n_steps = max(1, math.ceil(math.log(target.share) / math.log(LARGEST_STEP)))
-
     f1_by_question: dict[str, np.ndarray] = {}
 
     def judge(what: str, made: QuestionAnsweringModel, began: float) -> Step:
@@ -216,6 +216,9 @@ def compress(
                 small, chosen = tried, len(steps) - 1
         bar.update()
         times = _time(model, small, heldout, getattr(target, "batch_size", 1), windows)
+        reached = times[1].speedup
+        if isinstance(target, Speedup) and reached < (1 - TOLERANCE) * target.ratio:
+            warn(f"{target.ratio:g} times the speed was asked for; {reached:.2f} times is measured")
         before, after = (
             score_predictions(
                 rows, predict(each_model, rows, windows=windows), threshold=steps[at].threshold
@@ -316,8 +319,7 @@ def _aimed(
         if abs(reached / to.ratio - 1) <= TOLERANCE:
             break
         at = replace(at, ratio=max(1.0, at.ratio * to.ratio / reached))
-        # not even without all slices
-        with suppress(TopologyError):
+        with suppress(TopologyError):  # not even without all slices
             kept = Topology.from_scores(scores, budget=at)
     return kept
 

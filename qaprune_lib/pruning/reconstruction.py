@@ -28,7 +28,7 @@ from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import DataError, SettingsError, TopologyError, counts, real, short
 from qaprune_lib.evaluation.logits import collator_of, features_for
 from qaprune_lib.models.adopt import check_own
-from qaprune_lib.models.architecture import Encoder
+from qaprune_lib.models.architecture import OUTPUT_PROJECTIONS, Encoder
 from qaprune_lib.models.pruned import QuestionAnsweringModel
 from qaprune_lib.models.sharing import evaluating, frozen_copy
 from qaprune_lib.models.topology import Topology
@@ -36,8 +36,7 @@ from qaprune_lib.progress import tqdm
 from qaprune_lib.training.objectives import model_inputs
 
 Batch = dict[str, Tensor]
-PROJECTIONS = ("attention_output", "output")
-"""Names in the architecture table of each layer's output projections."""
+PROJECTIONS = tuple(OUTPUT_PROJECTIONS.values())
 RECONSTRUCTED = 384
 """Windows, by default."""
 _MAX_TOKENS = 2048

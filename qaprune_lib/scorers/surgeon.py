@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -26,17 +26,16 @@ from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import GateError, SettingsError, counts, real, short
 from qaprune_lib.evaluation.logits import collator_of, features_for
 from qaprune_lib.models import Encoder, QuestionAnsweringModel, Topology
+from qaprune_lib.models.architecture import OUTPUT_PROJECTIONS
 from qaprune_lib.models.sharing import frozen_copy
 from qaprune_lib.progress import tqdm
 from qaprune_lib.scorers.registry import scorer
 from qaprune_lib.scorers.scores import GateScores, check_kinds, warn_if_untrained
 from qaprune_lib.training.objectives import CrossEntropy, drawn_labels, model_inputs
 
-PROJECTIONS = {"attn": "attention_output", "ff": "output"}
-"""Names in the architecture table of the projections of which slices are columns."""
 _MAX_TOKENS = 2048
 _ROUNDS = 16
-"""In each, the least useful of so many parts of what is left go together."""
+"""The least useful sixteenth of what is left goes in one round: its order within is not checked."""
 
 
 @scorer("brain surgeon", order=6, kinds=("attn", "ff"))
@@ -88,10 +87,13 @@ def surgeon(
     encoder, topology = Encoder(model), Topology.of(model)
     found = {kind: np.full(encoder.shape.gates(kind), -np.inf) for kind in kinds}
     for (kind, layer), curvature in _curvatures(model, features, kinds, seed).items():
-        if not torch.as_tensor(curvature.gradients).isfinite().all():
-            raise GateError(f"the gradients of layer {layer} hold NaN or infinity")
+        if not curvature.gradients.isfinite().all():
+            raise GateError(
+                f"the gradients of layer {layer} hold NaN or infinity: the model's weights or what "
+                "it computes from them are not finite; load or fine-tune it anew"
+            )
         size = encoder.shape.head_size if kind == "attn" else 1
-        projection = encoder.module(layer, PROJECTIONS[kind])
+        projection = encoder.module(layer, OUTPUT_PROJECTIONS[kind])
         order, losses = _removals(projection, curvature, size, ridge)
         # ties by the order of removal
         losses = np.maximum.accumulate(losses) * (1 + 1e-9 * np.arange(len(losses)))
@@ -104,8 +106,8 @@ def surgeon(
 class _Curvature:
     """Sums of one projection in float64: Σ x̃ᵀx̃ and Σ gᵀg over tokens, their number, windows."""
 
-    inputs: Tensor | float = 0.0
-    gradients: Tensor | float = 0.0
+    inputs: Tensor = field(default_factory=lambda: torch.zeros(()))
+    gradients: Tensor = field(default_factory=lambda: torch.zeros(()))
     tokens: int = 0
     windows: int = 0
 
@@ -134,17 +136,13 @@ def _curvatures(
         (kind, layer): module
         for layer in range(encoder.shape.n_layers)
         for kind in kinds
-        if isinstance(module := encoder.module(layer, PROJECTIONS[kind]), nn.Linear)
+        if isinstance(module := encoder.module(layer, OUTPUT_PROJECTIONS[kind]), nn.Linear)
     }
     sums = {place: _Curvature() for place in modules}
     seen: dict[tuple[str, int], tuple[Tensor, Tensor]] = {}
 
-    def store(
-        place: tuple[str, int], _: nn.Module, inputs: tuple[Tensor], output: Tensor
-    ) -> Tensor:
-        output = output if output.requires_grad else output.requires_grad_()
-        seen[place] = inputs[0].detach(), output
-        return output
+    def store(place: tuple[str, int], _: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        seen[place] = inputs[0].detach(), output.requires_grad_()
 
     bar = tqdm(total=len(features), desc="surgeon", unit="window", mininterval=1.0)
     with ExitStack() as hooks, bar:
@@ -173,13 +171,11 @@ def _removals(
     """The order in which slices of `size` columns go, and the loss that each adds."""
     weight = projection.weight.detach().double()  # type: ignore[operator]
     n_slices = weight.shape[1] // size
-    gram = torch.as_tensor(curvature.inputs) / curvature.tokens
+    gram = curvature.inputs / curvature.tokens
     gram = gram + ridge * gram.diagonal().mean() * torch.eye(len(gram)).to(gram)
     inverse = torch.linalg.inv(gram)
     # with G = Q Λ Qᵀ: losses are squares of columns of √Λ Qᵀ W, which change as W does
-    values, vectors = torch.linalg.eigh(
-        torch.as_tensor(curvature.gradients) / curvature.windows / 2
-    )
+    values, vectors = torch.linalg.eigh(curvature.gradients / curvature.windows / 2)
     weight = values.clamp(min=0).sqrt()[:, None] * (vectors.T @ weight)
     left = torch.arange(n_slices, device=weight.device)
     order, losses = [], []

@@ -50,7 +50,6 @@ LOOKS = {
     "leave-one-out": Look(GREEN, "^", (0, (3, 1, 1, 1))),
     "L0": Look(BLUE, "*", "-"),
     "Fisher": Look(VERMILION, "D", (0, (5, 1, 1, 1, 1, 1))),
-    "brain surgeon": Look(SKY, "p", (0, (8, 2))),
     "gain at 0": Look(PURPLE, "v", (0, (2, 2))),
     "fine-tuned": Look(BLACK, "P", "-"),
     "not retrained": Look(ORANGE, "s", (0, (1, 1))),
