@@ -21,6 +21,10 @@
       const label = handle.closest(".widget-slider")?.querySelector(".widget-label");
       handle.setAttribute("aria-label", label?.textContent || "slider");
     }
+    // a list's parts are items; the role of an entry is deprecated
+    for (const entry of document.querySelectorAll('[role="doc-biblioentry"]')) {
+      entry.setAttribute("role", "listitem");
+    }
     for (const box of document.querySelectorAll(".widget-subarea .widget-box")) {
       box.setAttribute("tabindex", "0");
     }
