@@ -9,22 +9,40 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import qaprune_lib as qp
-from qaprune_lib.errors import DataError, QapruneError, SettingsError
+from qaprune_lib.errors import DataError, QapruneError, QapruneWarning, SettingsError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, or 2 where it was refused."""
     options = _parser().parse_args(arguments)
-    try:
-        options.run(options)
-    except QapruneError as error:
-        print("qaprune:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **to: Any) -> None:
+            if issubclass(category, QapruneWarning):
+                _say(message)  # without a line of the program, which is not the reader's
+            else:
+                shown(message, category, *where, **to)
+
+        warnings.showwarning = show
+        try:
+            options.run(options)
+        except QapruneError as error:
+            _say(error)
+            return 2
     return 0
+
+
+def _say(message: object) -> None:
+    """One line on standard error, above a progress bar that is there."""
+    from tqdm import tqdm
+
+    tqdm.write("qaprune: " + " ".join(str(message).split()), file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,6 +88,12 @@ def _parser() -> argparse.ArgumentParser:
     aims = compress.add_mutually_exclusive_group()
     aims.add_argument("--speedup", type=float, metavar="X", help="times as fast (default: 2)")
     aims.add_argument("--macs", type=float, metavar="SHARE", help="of the arithmetic that stays")
+    compress.add_argument(
+        "--heldout-by",
+        choices=("article", "paragraph"),
+        default="article",
+        help="whole ones are held out of train, to judge on (default: article)",
+    )
     compress.add_argument(
         "--budget", default="10min", metavar="TIME", help="such as 90s, 10min, 2h"
     )
@@ -155,7 +179,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _compress(options: argparse.Namespace) -> None:
     target = qp.MACs(options.macs) if options.macs is not None else qp.Speedup(options.speedup or 2)
-    model, questions = qp.load_model(options.model), qp.load_squad(options.questions)
+    model = qp.load_model(options.model)
+    questions = qp.load_squad(options.questions, heldout_by=options.heldout_by)
     sizes = ", ".join(f"{len(rows)} {name}" for name, rows in questions.items())
     print(f"{target}, in about {options.budget}, on {sizes} questions", file=sys.stderr)
     qp.compress(

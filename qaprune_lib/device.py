@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +37,22 @@ def synchronize(device: torch.device) -> None:
 
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """A block whose many small products and factors threads would wait for, not share.
+
+    On two busy cores the eigenvalues of a 384 × 384 matrix took 0.03 s in one thread and 5 in two.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def has_bfloat16(device: torch.device) -> bool:

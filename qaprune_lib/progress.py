@@ -22,6 +22,20 @@ def tqdm(*arguments: Any, disable: bool = False, **settings: Any) -> Any:
 
 
 @contextmanager
+def without_bars_of_transformers() -> Iterator[None]:
+    """It shows none in the block, where a bar of ours says how far the work is."""
+    from transformers.utils import logging
+
+    had = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if had:
+            logging.enable_progress_bar()
+
+
+@contextmanager
 def one_bar(total: int, description: str) -> Iterator[Any]:
     """The only bar that is shown in the block, whatever is called there."""
     with tqdm(total=total, desc=description, unit="step") as bar:

@@ -6,6 +6,7 @@ import json
 import platform
 import subprocess
 import sys
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ import torch
 import qaprune_lib as qp
 from qaprune_lib.cli import main
 from tests.models.tiny import TEXT, tiny_model
-from tests.training.toy import toy_questions
 
 QUESTION, CONTEXT = TEXT
 
@@ -117,6 +117,35 @@ def test_export(
     assert capsys.readouterr().out == f"{tmp_path}/bert-True\n"
 
 
+def test_compress_says_what_it_warns_of_and_shows_one_bar(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contexts = [f"{CONTEXT} This is number {number}." for number in range(12)]
+    rome = {"text": "Rome", "answer_start": CONTEXT.index("Rome")}
+    paragraphs = [
+        {"context": c, "qas": [{"id": str(n), "question": QUESTION, "answers": [rome]}]}
+        for n, c in enumerate(contexts)
+    ]
+    content = {"version": "1.1", "data": [{"title": "only", "paragraphs": paragraphs}]}
+    (tmp_path / "train-v1.1.json").write_text(json.dumps(content), encoding="utf-8")
+    words = ["compress", model, str(tmp_path), "--out", str(tmp_path / "small"), "--macs", "0.6"]
+    assert main(words) == 2
+    assert "heldout_by='paragraph'" in capsys.readouterr().err
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert main([*words, "--heldout-by", "paragraph", "--budget", "0.01s"]) == 0
+    said = capsys.readouterr()
+    assert "\rqaprune: budget='0.01s' is short" in said.err
+    assert "cli.py" not in said.err
+    assert {line.split(":")[0] for line in said.err.split("\r") if "%|" in line} == {"compress"}
+    assert "11 train, 1 heldout questions" in said.err
+    assert "| F1 |" in said.out
+    small = qp.load_model(tmp_path / "small", device="cpu")
+    assert qp.Topology.of(small).macs(384) < qp.Topology.of(qp.load_model(model)).macs(384)
+    assert main([*words, "--heldout-by", "paragraph"]) == 2
+    assert "holds a model already" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -147,25 +176,6 @@ def test_refusals(
     (line,) = [line for line in said.err.splitlines() if line.startswith("qaprune: ")]
     assert message in line
     assert said.out == ""
-
-
-def test_compress(
-    model: str, questions: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    rows = toy_questions(30)
-    splits = {"train": rows.select(range(20)), "heldout": rows.select(range(20, 30))}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(qp, "load_squad", lambda _: splits)
-        out = tmp_path / "small"
-        given = ["compress", model, questions, "--macs", "0.5", "--budget", "0s", "--out", str(out)]
-        assert main([*given, "--max-length", "40", "--doc-stride", "12"]) == 0
-        assert main(given) == 2
-    said = capsys.readouterr()
-    assert "| F1 |" in said.out
-    assert "20 train, 10 heldout questions" in said.err
-    assert "holds a model already" in said.err
-    small = qp.load_model(out, device="cpu")
-    assert qp.Topology.of(small).macs(384) < qp.Topology.of(qp.load_model(model)).macs(384)
 
 
 def test_misspelt_command_exits_2(capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,7 @@ from qaprune_lib.models.folder import count_weights, is_local, local_folder, rea
 from qaprune_lib.models.heads import HEADS, Head, Task
 from qaprune_lib.models.packaged import PACKAGED
 from qaprune_lib.models.pruned import ComputeDtype, QuestionAnsweringModel, full_class, pruned_class
+from qaprune_lib.progress import without_bars_of_transformers
 
 # in config.json: a span head has 2 outputs, and the arguments say how a model runs
 _IGNORED = {
@@ -187,15 +188,13 @@ def _seeded(seed: int) -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence the loading report, whose findings become errors here, and the progress bar."""
-    verbosity, had_progress = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
-    logging.disable_progress_bar()
     try:
-        yield
+        with without_bars_of_transformers():
+            yield
     finally:
         logging.set_verbosity(verbosity)
-        if had_progress:
-            logging.enable_progress_bar()
 
 
 def _explain(source: str | os.PathLike[str], error: BaseException, what: str = "model") -> str:

@@ -32,6 +32,7 @@ from qaprune_lib.models.architecture import ARCHITECTURES, PRUNED_PREFIX, Archit
 from qaprune_lib.models.folder import replace_folder
 from qaprune_lib.models.heads import HEADS, Head, NaturalQuestionsHead, Task
 from qaprune_lib.models.topology import Topology
+from qaprune_lib.progress import without_bars_of_transformers
 
 TOPOLOGY_FILE = "topology.json"
 ComputeDtype = Literal["float32", "bfloat16"]
@@ -177,7 +178,8 @@ class QuestionAnsweringModel(PreTrainedModel):
         new = target.with_name(f".{target.name}.saving")
         remove(new)  # of a process that died
         try:
-            super().save_pretrained(new, **kwargs)
+            with without_bars_of_transformers():
+                super().save_pretrained(new, **kwargs)
             if getattr(self, "tokenizer", None) is not None:
                 self.tokenizer.save_pretrained(new)
             if getattr(self.config, "topology", None) is not None:

@@ -13,9 +13,9 @@ CARD = """---
 ---
 # A smaller question-answering model
 
-{{ "%.2f" % times[1].speedup }} times as fast as the model that it was pruned from
-({{ "%.2f" % times[1].speedup_low }} to {{ "%.2f" % times[1].speedup_high }} in
-{{ times[1].rounds | length }} rounds), at {{ "%.1f" % (before.f1 - after.f1) }} points of F1 lost.
+{{ "%.2f" % times[1].speedup }} times as fast as the model that it was pruned from ({{ "%.2f" %
+times[1].speedup_low }} to {{ "%.2f" % times[1].speedup_high }} in {{ times[1].rounds | length }} \
+rounds), at {{ "%.1f" % (before.f1 - after.f1) }} points of F1 lost.
 
 | | before | after |
 | --- | ---: | ---: |
@@ -26,7 +26,7 @@ Scores are on {{ after.total }} questions of "{{ scored_on }}"{% if scored_on ==
 the steps were chosen on{% endif %}. "No answer" is said where the null score exceeds that of the
 best span by more than {{ "%.3f" % steps[chosen].threshold }}. Times are of decoding
 {{ times[1].windows }} windows in batches of {{ times[1].batch_size }} on {{ times[1].device }},
-{{ times[1].threads }} threads.
+on {{ times[1].threads }} thread{{ "s" if times[1].threads != 1 }}.
 
 {% if served %}
 ## How to serve it

@@ -174,14 +174,15 @@ def compress(
         # both models' scores and, of an export, six ways to serve it
         to_come = a_pass * (2 * len(rows) + 6 * export * len(heldout))
         left = deadline - time.monotonic() - to_come
+        scored = _some(questions["train"], SCORED)
+        fitted = min(RECONSTRUCTED, len(questions["train"]))
         # three passes of a question, and about three that reconstruction makes of its windows
-        pruning = n_steps * a_pass * (3 * SCORED + 3 * RECONSTRUCTED + len(heldout))
+        pruning = n_steps * a_pass * (3 * len(scored) + 3 * fitted + len(heldout))
         if pruning > left:
             warn(
                 f"budget={budget!r} is short: on this device pruning takes about "
                 f"{max(1, round(pruning / 60))} min, and nothing is left for distillation"
             )
-        scored = _some(questions["train"], SCORED)
         bar.update()
         for number in range(1, n_steps + 1):
             at = _with_share(to, to.share ** (number / n_steps))

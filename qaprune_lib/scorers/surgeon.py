@@ -23,6 +23,7 @@ from qaprune_lib.data.arrow_cache import column
 from qaprune_lib.data.batching import batches_by_tokens, take_rows
 from qaprune_lib.data.tasks import QuestionData
 from qaprune_lib.data.windows import Windows
+from qaprune_lib.device import one_thread
 from qaprune_lib.errors import GateError, SettingsError, counts, real, short
 from qaprune_lib.evaluation.logits import collator_of, features_for
 from qaprune_lib.models import Encoder, QuestionAnsweringModel, Topology
@@ -94,7 +95,8 @@ def surgeon(
             )
         size = encoder.shape.head_size if kind == "attn" else 1
         projection = encoder.module(layer, OUTPUT_PROJECTIONS[kind])
-        order, losses = _removals(projection, curvature, size, ridge)
+        with one_thread():
+            order, losses = _removals(projection, curvature, size, ridge)
         # ties by the order of removal
         losses = np.maximum.accumulate(losses) * (1 + 1e-9 * np.arange(len(losses)))
         found[kind][layer, np.flatnonzero(topology.mask(kind)[layer])[order]] = losses

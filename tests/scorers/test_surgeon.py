@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -200,6 +200,29 @@ def test_the_same_seed_gives_the_same_scores_and_answers_are_not_read() -> None:
     )
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_small_factors_are_computed_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In two, on busy cores, they take a hundred times as long."""
+    used: dict[str, set[int]] = {}
+
+    def counted(name: str, done: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*given: Any, **to: Any) -> Any:
+            used.setdefault(name, set()).add(torch.get_num_threads())
+            return done(*given, **to)
+
+        return call
+
+    for name in ("eigh", "solve_triangular", "solve"):
+        monkeypatch.setattr(torch.linalg, name, counted(name, getattr(torch.linalg, name)))
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        surgeon(tiny_model("bert"), toy_questions(6), **WINDOWS)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert used == {"eigh": {1}, "solve_triangular": {1}, "solve": {1}}
 
 
 def test_what_it_cannot_do_is_refused() -> None:
