@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 from importlib.util import find_spec
@@ -23,6 +24,14 @@ settings.register_profile("quick", settings.get_profile("ci"), max_examples=5)
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default")
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _freeze() -> None:
+    """What is there by now is no garbage: each training of transformers' collects, and each took
+    longer for looking at all modules and tests than for its steps."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
