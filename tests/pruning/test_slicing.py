@@ -54,7 +54,7 @@ def masked_logits(
 
 
 @pytest.mark.parametrize(("architecture", "attention", "task"), TASKED)
-@settings(max_examples=15)
+@settings(max_examples=6)
 @given(data=st.data())
 def test_masked_pruned_and_reloaded_agree(
     architecture: str, attention: str, task: Task, data: st.DataObject

@@ -17,7 +17,7 @@ from typing import Any
 
 from qaprune_lib.cache import write_atomically
 from study.plan.parameters import STAGES, DecodeTime, ScoreGates, StageParameters
-from study.records.record import FINISHED, Record, write_record
+from study.records.record import FINISHED, write_record
 from tests.study.plan.made_records import record
 
 WHOLE = "whole"
@@ -46,7 +46,7 @@ def run(stage: str, values: Mapping[str, Any]) -> None:
     elif stage != "time":
         _save_model(folder / name)
     write_atomically(folder / name / FINISHED, name)
-    made = _record(parameters)
+    made = record(parameters, metrics_of(parameters))
     place = Path(parameters.results) / parameters.provenance / parameters.profile / f"{name}.json"
     _cut_short(place.with_name(f".{place.name}.0.tmp"))
     write_record(Path(parameters.results), made)
@@ -88,7 +88,8 @@ def _cut_short(path: Path) -> None:
     path.unlink()
 
 
-def _record(parameters: StageParameters) -> Record:
+def metrics_of(parameters: StageParameters) -> dict[str, Any]:
+    """What the record of a run says."""
     metrics: dict[str, Any] = {}
     if isinstance(parameters, ScoreGates):
         metrics = {"unpruned": {"f1": 80.0}, "curves": []}
@@ -98,7 +99,7 @@ def _record(parameters: StageParameters) -> Record:
                 metrics["curves"].append({"kind": kind, "points": [own]})
     if isinstance(parameters, DecodeTime):
         metrics = {name: {"speedup": 1.0} for name in parameters.models}
-    return record(parameters, metrics)
+    return metrics
 
 
 def _note(kind: str, name: str) -> None:

@@ -38,7 +38,7 @@ PROFILE = {
     "curves": {"fractions": [0.5], "curve_questions": 2},
     "scorers": [{"scorer": "random", "kinds": ["attn"]}],
     "gates": {**TRAINING, "questions": 4},
-    "penalties": {"attn": [0.1, 0.2]},
+    "penalties": {"attn": [0.1]},
     "multiples": [1],
     "objectives": ["cross_entropy"],
     "control_objectives": [],

@@ -59,7 +59,7 @@ def test_from_squad_to_natural_questions(tmp_path: Path, monkeypatch: pytest.Mon
     pytest.importorskip("natural_questions")
     monkeypatch.setenv("QAPRUNE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    chain = Chain(tmp_path, kernels=False)
+    chain = Chain(tmp_path)
     training: dict[str, Any] = {"max_steps": 3, "batch_size": 4}
     squad, _ = chain.run(Finetune, model=saved_model(tmp_path / "model"), **training)
     metrics: Any

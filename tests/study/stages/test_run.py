@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -18,6 +19,7 @@ from qaprune_lib.errors import SettingsError
 from study.plan.parameters import STAGES
 from study.records.record import read_records
 from study.stages.run import check, main, parameter_names, run_notebook, value_of
+from study.stages.side_by_side import execute
 
 NOTEBOOKS = Path(__file__).parents[3] / "notebooks"
 FINETUNE, SCORE, PRUNE = (
@@ -171,19 +173,10 @@ def test_a_missing_run_is_named_and_the_notebook_kept(tmp_path: Path, capsys: An
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("notebook", "name", "value", "kind", "message"),
-    [
-        (FINETUNE, "seed", "one", "SettingsError", "seed: Input should be a valid integer"),
-        (SCORE, "penalty_attn", "nan", "SettingsError", "penalty_attn: Input should be a finite"),
-        (PRUNE, "model", "no/such/model", "ModelError", "no/such/model"),
-    ],
-)
-def test_plain_papermill_fails_in_the_first_cells(
-    tmp_path: Path, notebook: Path, name: str, value: str, kind: str, message: str
-) -> None:
+def test_plain_papermill_fails_in_the_first_cells(tmp_path: Path) -> None:
     output = tmp_path / "executed.ipynb"
-    command = [sys.executable, "-m", "papermill", str(notebook), str(output), "-p", name, value]
+    wrong = ["-p", "model", "no/such/model"]
+    command = [sys.executable, "-m", "papermill", str(PRUNE), str(output), *wrong]
     places = ["-p", "results", str(tmp_path), "-p", "runs", str(tmp_path)]
     offline = {"HF_HUB_OFFLINE": "1", "QAPRUNE_CACHE": str(tmp_path / "cache")}
     result = subprocess.run(
@@ -195,10 +188,26 @@ def test_plain_papermill_fails_in_the_first_cells(
     )
     assert result.returncode != 0
     last = result.stderr.strip().splitlines()[-1]
-    assert last.startswith(f"{kind}: ")
-    assert message in last
-    assert errors(output) == [kind]
+    assert last.startswith("ModelError: ")
+    assert "no/such/model" in last
+    assert errors(output) == ["ModelError"]
     assert not list(tmp_path.rglob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("notebook", "name", "value", "message"),
+    [
+        (FINETUNE, "seed", "one", "seed: Input should be a valid integer"),
+        (SCORE, "penalty_attn", math.nan, "penalty_attn: Input should be a finite"),
+    ],
+)
+def test_a_notebook_refuses_it_by_itself(
+    tmp_path: Path, notebook: Path, name: str, value: Any, message: str
+) -> None:
+    places = {"results": str(tmp_path), "runs": str(tmp_path)}
+    with pytest.raises(SettingsError, match=message):
+        execute(notebook, {name: value, **places})
+    assert not list(tmp_path.iterdir())
 
 
 def errors(executed: Path) -> list[str]:
