@@ -57,6 +57,15 @@ def compressions(records: Iterable[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=pd.Index([*SERIES, "run"]))
 
 
+def with_most_time(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of runs of one model that were asked for the same, those with the largest budget."""
+    if rows.empty:
+        return rows
+    series = [*SERIES, "asked"]
+    took = rows.groupby([*series, "budget"])["minutes"].transform("median")
+    return rows[took == took.groupby([rows[name] for name in series]).transform("max")]
+
+
 def calls_text(rows: pd.DataFrame) -> str:
     """What was lost at which speed, in how many minutes: medians over seeds, of one model."""
     lost = rows["unpruned_f1"] - rows["f1"]
@@ -82,6 +91,7 @@ def compression_cells(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "asked": rows["asked"],
+            "budget": rows["budget"],
             "kept model": rows["what"],
             "F1 unpruned": [number(row.unpruned_f1, 1) for row in each],
             "F1": [number(row.f1, 1) for row in each],

@@ -11,7 +11,7 @@ from qaprune_lib.errors import RecordError
 from study.claims.curve import MAX_LOSS
 from study.claims.estimate import MARGIN
 from study.command import command, parser, say
-from study.compressed import calls_text, compressions
+from study.compressed import calls_text, compressions, with_most_time
 from study.curve_tables import curve_cells, removable_shares
 from study.figures.front import PICTURE, write_front
 from study.frames import KINDS, SERIES, curve_points, scored_models
@@ -54,7 +54,7 @@ def findings(records: Sequence[Record]) -> list[str]:
     said = losses_text(operating_points(rows))[:-1] if len(rows) else "no timed models yet"
     lines.append(f"- Speed: {escape(said[:1].lower() + said[1:])}{_source(rows)}.")
     calls = compressions(record for record in records if record.provenance == "measured")
-    calls = calls[calls["profile"].isin(calls["profile"].mode()[:1])]
+    calls = with_most_time(calls[calls["profile"].isin(calls["profile"].mode()[:1])])
     said = escape(calls_text(calls)) if len(calls) else "no measured runs yet"
     lines.append(f"- One call of `compress`, not in the paper: {said}{_source(calls)}.")
     return lines

@@ -12,7 +12,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from study.claims.estimate import MARGIN
-from study.compressed import compressions
+from study.compressed import compressions, with_most_time
 from study.figures.style import LOOKS, VERMILION, Drawing, Look, plot
 from study.frames import scored_models
 from study.names import DATA, MODELS, counted
@@ -34,7 +34,8 @@ def front_figure(records: Iterable[Record], ink: str) -> Drawing:
     answering nothing.
     """
     records = [record for record in records if record.provenance == "measured"]
-    points, calls = operating_points(scored_models(records)), compressions(records)
+    points = operating_points(scored_models(records))
+    calls = with_most_time(compressions(records))
     points = points[points["data"].str.startswith("squad")]
     whole = points[points["then"].eq("fine-tuned")].set_index(["profile", "data", "model"])["f1"]
     ours = points[points["kinds"].eq("both") & points["speedup"].notna()]

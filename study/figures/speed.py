@@ -68,14 +68,14 @@ def compress_figure(rows: pd.DataFrame) -> Drawing:
             for _, row in part.iterrows():
                 at = (row["speedup"], row["unpruned_f1"] - row["f1"])
                 near: Any = {"textcoords": "offset points", "xytext": (5, 5), "size": "small"}
-                axes.annotate(row["asked"], at, **near)
+                axes.annotate(f"{row['asked']}, {row['budget']}", at, **near)
         axes.axhline(0, color=style.BLACK, linewidth=0.8)
         axes.set(xlabel="speed-up (× unpruned)", ylabel="F1 points lost on dev questions")
     caption = (
         f"What one call makes, {place_of(one)}: F1 lost on {one['n']:,.0f} dev questions, of "
         f"{one['unpruned_f1']:.1f}, against speed-up, median and range over rounds "
         f"({'; '.join(sorted(set(rows['timed_on'])))}); a point is one run, beside it "
-        "what was asked for."
+        "what was asked for, and in which time."
     )
     return Drawing(figure, caption)
 

@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from study.compressed import calls_text, compression_cells, compressions, rival_cells, step_cells
+from study.compressed import (
+    calls_text,
+    compression_cells,
+    compressions,
+    rival_cells,
+    step_cells,
+    with_most_time,
+)
 from study.figures.speed import compress_figure
 from study.plan.parameters import Compress
 from study.summary import findings
@@ -33,6 +40,7 @@ def test_a_row_tells_the_model_that_was_kept() -> None:
     [cells] = compression_cells(rows).to_dict("records")
     assert cells == {
         "asked": "2 times as fast",
+        "budget": "10min",
         "kept model": "pruned to 50%",
         "F1 unpruned": f"{UNPRUNED_F1:.1f}",
         "F1": "75.5",
@@ -55,6 +63,9 @@ def test_a_row_tells_the_model_that_was_kept() -> None:
     both = compressions(made.records)
     lost = f"{UNPRUNED_F1 - 75:.1f} F1 lost at 1.90 times the speed, in 2 minutes (2 seeds)"
     assert calls_text(both) == f"against the unpruned {UNPRUNED_F1:.1f}: {lost}"
+    quick = {"compression": {**told, "chosen": 1, "seconds": 60.0}, "dev": dev(70.0)}
+    made.run(Compress, quick, model=tuned, macs=None, speedup=2.0, budget="1s")
+    assert calls_text(with_most_time(compressions(made.records))) == calls_text(both)
     measured = [record.model_copy(update={"provenance": "measured"}) for record in made.records]
     assert lost in findings(measured)[-1]
     drawing = compress_figure(rows)
