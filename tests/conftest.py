@@ -12,6 +12,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from tests.quick import FEW
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 torch.set_num_threads(1)
@@ -20,7 +22,7 @@ settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
-settings.register_profile("quick", settings.get_profile("ci"), max_examples=5)
+settings.register_profile("quick", settings.get_profile("ci"), max_examples=FEW)
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default")
 )

@@ -23,6 +23,7 @@ from qaprune_lib.cache import (
     write_atomically,
 )
 from qaprune_lib.errors import SettingsError
+from tests.quick import at_most
 
 
 def read(folder: Path) -> str:
@@ -75,7 +76,7 @@ damaged = st.one_of(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=at_most(25), deadline=None)
 @given(file=st.sampled_from(["words", "deep/er", DIGESTS]), damage=damaged)
 def test_any_damage_is_mended(file: str, damage: tuple[str, int]) -> None:
     def build(folder: Path) -> None:

@@ -18,6 +18,7 @@ from qaprune_lib.data.batching import (
     length_grouped_order,
 )
 from qaprune_lib.errors import SettingsError
+from tests.quick import at_most
 
 LENGTHS = st.lists(st.integers(1, 400), max_size=300)
 
@@ -32,7 +33,7 @@ def window(length: int, **columns: Any) -> dict[str, Any]:
 
 
 @given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=5))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=at_most(30), deadline=None)
 def test_each_row_is_kept_and_the_rest_is_padding(lengths: list[int]) -> None:
     rows = [
         window(length, start_position=1, end_position=2, teacher_start_logits=[0.5] * length)
@@ -79,7 +80,7 @@ def test_arrays_and_tensors_are_taken_as_lists_are() -> None:
 
 
 @given(lengths=LENGTHS, batch=st.integers(1, 7), seed=st.integers(0, 9), epoch=st.integers(0, 9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=at_most(60), deadline=None)
 def test_order_is_a_permutation_with_like_lengths_in_each_batch(
     lengths: list[int], batch: int, seed: int, epoch: int
 ) -> None:
@@ -123,7 +124,7 @@ def test_grouping_saves_padding_and_mixes_megabatches() -> None:
 
 
 @given(lengths=LENGTHS, max_tokens=st.integers(1, 2000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=at_most(60), deadline=None)
 def test_inference_batches_hold_every_row_once_within_the_limit(
     lengths: list[int], max_tokens: int
 ) -> None:

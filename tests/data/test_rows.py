@@ -30,6 +30,7 @@ from tests.data.pages import annotation, original, page, simplified
 from tests.data.test_features import TOKENIZERS, questions
 from tests.data.test_natural_questions_features import MINILM
 from tests.models.tiny import tiny_model
+from tests.quick import at_most
 
 CONTEXT = "  The café was built in 1880 by Ada Berg, and sold in 1902."
 ROW = ("When was it built?", CONTEXT, CONTEXT.index("1880"), CONTEXT.index("1880") + 4)
@@ -83,7 +84,7 @@ def test_changed_rows_are_never_trained_on(tmp_path: Path, kind: str) -> None:
 
 
 @given(st.text(max_size=5), st.integers(-3, 70), st.integers(0, 10))
-@settings(max_examples=60)
+@settings(max_examples=at_most(60))
 def test_any_edit_of_a_context_is_noticed_or_harmless(text: str, at: int, cut: int) -> None:
     at = at % len(CONTEXT)
     context = CONTEXT[:at] + text + CONTEXT[at + cut :]

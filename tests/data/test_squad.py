@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from qaprune_lib.data.squad import questions
 from qaprune_lib.data.squad.questions import data_digest, load_squad
 from qaprune_lib.errors import DataError, SettingsError
+from tests.quick import at_most
 
 CONTEXT = "Zürich lies at the lake. The 塔 was built in 1880 by Ada Berg."
 
@@ -97,7 +98,7 @@ def test_several_reference_answers_are_kept(tmp_path: Path) -> None:
 
 
 @given(n_articles=st.integers(2, 30), heldout=st.floats(0.01, 0.7), seed=st.integers(0, 3))
-@settings(max_examples=15)
+@settings(max_examples=at_most(15))
 def test_heldout_takes_whole_articles_by_seed(
     tmp_path_factory: pytest.TempPathFactory, n_articles: int, heldout: float, seed: int
 ) -> None:

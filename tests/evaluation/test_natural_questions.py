@@ -23,6 +23,7 @@ from qaprune_lib.evaluation.natural_questions import (
     write_predictions,
 )
 from tests.data.pages import annotation, page, simplified
+from tests.quick import at_most
 
 pytest.importorskip("natural_questions", reason="the extra nq is not installed")
 from natural_questions import eval_utils, nq_eval
@@ -103,7 +104,7 @@ rounds = st.lists(
 
 
 @given(rounds)
-@settings(max_examples=40)
+@settings(max_examples=at_most(40))
 def test_scores_are_those_of_the_official_files(
     tmp_path_factory: pytest.TempPathFactory, drawn: list[tuple[list[int], int, float]]
 ) -> None:

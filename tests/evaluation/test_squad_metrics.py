@@ -27,6 +27,7 @@ from qaprune_lib.evaluation.squad import (
     per_question_f1,
     score_predictions,
 )
+from tests.quick import at_most
 
 Case = tuple[list[str], str, float]  # gold answers, predicted text, null_score - score
 
@@ -189,7 +190,7 @@ case_lists = st.lists(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=at_most(150))
 @given(cases=case_lists, threshold=st.floats(-3, 3), order=st.randoms(use_true_random=False))
 def test_any_case_agrees_with_the_slow_implementation(
     cases: list[Case], threshold: float, order: random.Random
@@ -208,7 +209,7 @@ def test_any_case_agrees_with_the_slow_implementation(
         assert f1.mean() == pytest.approx(scores.f1, abs=1e-10)
 
 
-@settings(max_examples=300)
+@settings(max_examples=at_most(300))
 @given(cases=case_lists)
 def test_fitted_threshold_lies_midway_and_gives_the_attainable_best(cases: list[Case]) -> None:
     threshold = fit_threshold(as_dataset(cases), as_predictions(cases))

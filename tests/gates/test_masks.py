@@ -32,6 +32,7 @@ from tests.models.tiny import (
     tiny_batch,
     tiny_model,
 )
+from tests.quick import at_most
 
 KINDS = ("attn", "ff", "emb")
 
@@ -147,7 +148,7 @@ def test_open_masks_change_nothing(architecture: str, embedding_norm: Any) -> No
 
 @pytest.mark.parametrize("kinds", [("attn",), ("ff",), ("emb",), KINDS])
 @pytest.mark.parametrize("architecture", TESTED)
-@settings(max_examples=4)
+@settings(max_examples=at_most(4))
 @given(seed=st.integers(0, 2**16))
 def test_each_example_can_have_gates_of_its_own(
     architecture: str, kinds: tuple[str, ...], seed: int

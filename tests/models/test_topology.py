@@ -22,6 +22,7 @@ from qaprune_lib.models.saved import MAX_JSON_BYTES
 from qaprune_lib.pruning import prune
 from qaprune_lib.scorers.scores import GateScores
 from tests.models.tiny import TESTED, random_topology, tiny_batch, tiny_model, topologies
+from tests.quick import at_most
 
 SHAPE = ModelShape(n_layers=3, n_heads=4, head_size=8, d_intermediate=22, d_embedding=32)
 KINDS = ("attn", "ff", "emb")
@@ -271,7 +272,7 @@ def test_rounding_moves_the_slices_nearest_to_the_cut(
         assert set(after) == brute_force_rounding(row, before, step)
 
 
-@settings(max_examples=20)
+@settings(max_examples=at_most(20))
 @given(seed=st.integers(0, 99), step=st.integers(1, 8))
 def test_rounding_keeps_kinds_that_were_not_scored(seed: int, step: int) -> None:
     before = random_topology(SHAPE, seed)
@@ -335,7 +336,7 @@ def test_topologies_of_different_shapes_do_not_combine() -> None:
 
 
 @pytest.mark.parametrize("architecture", TESTED)
-@settings(max_examples=6)
+@settings(max_examples=at_most(6))
 @given(data=st.data())
 def test_parameters_and_macs_equal_a_count_on_the_pruned_model(
     architecture: str, data: st.DataObject

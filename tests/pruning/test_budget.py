@@ -22,6 +22,7 @@ from qaprune_lib.pruning.budget import MACs, Parameters, Speedup
 from qaprune_lib.pruning.latency import LatencyTable
 from qaprune_lib.pruning.slicing import prune
 from qaprune_lib.scorers.scores import GateScores
+from tests.quick import at_most
 
 SHAPE = ModelShape(n_layers=2, n_heads=3, head_size=4, d_intermediate=5, d_embedding=12)
 TABLE = LatencyTable(
@@ -116,7 +117,7 @@ def brute_force(scores: GateScores, share: float, cost: Callable[[Topology], flo
 
 
 @pytest.mark.parametrize("name", BUDGETS)
-@settings(max_examples=40)
+@settings(max_examples=at_most(40))
 @given(
     seed=st.integers(0, 2**32 - 1),
     share=st.floats(0.5, 1),
@@ -154,7 +155,7 @@ def test_costs_add_up_to_those_of_the_topology(name: str, seed: int) -> None:
     assert total == pytest.approx(cost(topology), rel=1e-12)
 
 
-@settings(max_examples=15)
+@settings(max_examples=at_most(15))
 @given(seed=st.integers(0, 2**32 - 1))
 def test_costs_are_those_of_the_pruned_model(model: QuestionAnsweringModel, seed: int) -> None:
     """Weights counted in the model itself, operations by torch's own counter."""

@@ -34,6 +34,7 @@ from tests.models.tiny import (
     tiny_model,
     topologies,
 )
+from tests.quick import at_most
 
 KINDS = ("attn", "ff", "emb")
 
@@ -54,7 +55,7 @@ def masked_logits(
 
 
 @pytest.mark.parametrize(("architecture", "attention", "task"), TASKED)
-@settings(max_examples=6)
+@settings(max_examples=at_most(6))
 @given(data=st.data())
 def test_masked_pruned_and_reloaded_agree(
     architecture: str, attention: str, task: Task, data: st.DataObject
@@ -144,7 +145,7 @@ def test_the_answer_type_layer_loses_columns_alone() -> None:
 
 
 @pytest.mark.parametrize("architecture", TESTED)
-@settings(max_examples=8)
+@settings(max_examples=at_most(8))
 @given(data=st.data())
 def test_pruning_a_pruned_model_again(architecture: str, data: st.DataObject) -> None:
     model = model_of(architecture, False)
@@ -167,7 +168,7 @@ def test_pruning_a_pruned_model_again(architecture: str, data: st.DataObject) ->
 
 
 @pytest.mark.parametrize("architecture", TESTED)
-@settings(max_examples=8)
+@settings(max_examples=at_most(8))
 @given(data=st.data(), seed=st.integers(0, 2**16))
 def test_folded_gates_equal_the_model_masked_with_them(
     architecture: str, data: st.DataObject, seed: int

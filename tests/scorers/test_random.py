@@ -14,6 +14,7 @@ from qaprune_lib.models import Topology, shape_of
 from qaprune_lib.pruning import prune
 from qaprune_lib.scorers import random
 from tests.models.tiny import random_topology
+from tests.quick import at_most
 from tests.training.toy import small_bert
 
 WIDE = small_bert(intermediate_size=400)
@@ -30,7 +31,7 @@ def test_each_gate_stays_with_probability_p(p: float) -> None:
     assert abs(share - p) < 4 * math.sqrt(p * (1 - p) / n)
 
 
-@settings(max_examples=20)
+@settings(max_examples=at_most(20))
 @given(seed=st.integers(0, 2**31), fraction=st.sampled_from([0.0, 0.25, 0.5, 0.875, 1.0]))
 def test_a_fraction_is_exact_and_a_seed_says_which(seed: int, fraction: float) -> None:
     scores = random(WIDE, seed=seed)

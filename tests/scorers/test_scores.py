@@ -17,6 +17,7 @@ from qaprune_lib.models import ModelShape, Topology
 from qaprune_lib.models.architecture import KINDS
 from qaprune_lib.scorers import GateScores
 from tests.models.hostile import directory, edit_json, fifo, link, nested, sparse
+from tests.quick import at_most
 
 SHAPE = ModelShape(n_layers=2, n_heads=3, head_size=2, d_intermediate=4, d_embedding=6)
 VALUES = st.floats(allow_nan=False, max_value=1e300) | st.just(-np.inf)
@@ -56,7 +57,7 @@ def some(kind: str = "attn", **changes: Any) -> GateScores:
     return GateScores(**{**fields, **changes})
 
 
-@settings(max_examples=60)
+@settings(max_examples=at_most(60))
 @given(scores=gate_scores())
 def test_a_saved_file_gives_the_same_scores(scores: GateScores, tmp_path_factory: Any) -> None:
     path = tmp_path_factory.mktemp("scores") / "deep" / "scores.json"

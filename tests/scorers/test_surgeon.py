@@ -20,6 +20,7 @@ from qaprune_lib.pruning import prune
 from qaprune_lib.scorers import surgeon
 from qaprune_lib.training.objectives import drawn_labels
 from tests.models.tiny import TESTED, random_topology, tiny_model
+from tests.quick import at_most
 from tests.training.toy import WINDOWS, single_windows, toy_questions, toy_windows
 
 module: Any = sys.modules["qaprune_lib.scorers.surgeon"]
@@ -44,7 +45,7 @@ def least_loss(
 @given(
     size=st.integers(1, 3), n_slices=st.integers(1, 5), bias=st.booleans(), seed=st.integers(0, 99)
 )
-@settings(max_examples=40)
+@settings(max_examples=at_most(40))
 def test_each_removal_is_the_cheapest_and_adds_the_least_loss_that_is_left(
     size: int, n_slices: int, bias: bool, seed: int
 ) -> None:

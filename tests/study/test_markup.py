@@ -38,6 +38,7 @@ from study.records.record import write_record
 from study.scoreboard import overview_html, scoreboard, scoreboard_html
 from study.summary import findings
 from tests.conftest import REPOSITORY
+from tests.quick import at_most
 from tests.study.synthetic import Sweep, sweep
 
 FRAGMENTS = (
@@ -105,7 +106,7 @@ def test_in_a_pipe_table_it_is_one_cell(text: str) -> None:
     assert soup.find_all("td")[0].get_text() == one_line(text).replace("\0", "\ufffd")
 
 
-@settings(max_examples=30)
+@settings(max_examples=at_most(30))
 @given(texts.filter(lambda text: "\0" not in text))
 @example(" a ".join(FRAGMENTS))
 def test_in_myst_it_is_nothing_but_text(text: str) -> None:

@@ -26,6 +26,7 @@ from qaprune_lib.training.alignment import align_pages, align_windows
 from qaprune_lib.training.teacher import NO_MASS, aligned_logits, carry
 from tests.data.test_features import SCRIPTS, TOKENIZERS
 from tests.models.tiny import tiny_model
+from tests.quick import at_most
 from tests.training.toy import WINDOWS, small_bert, toy_questions, toy_windows
 from tests.training.toy_pages import TRAINING, small_reader, toy_features, toy_natural_questions
 
@@ -59,7 +60,7 @@ def windows_of(dataset: Dataset, kind: str, max_length: int) -> Dataset:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=10)
+@settings(max_examples=at_most(10))
 @given(question=TEXTS, context=TEXTS, max_length=st.integers(24, 60))
 def test_a_tokenizer_is_aligned_to_itself_one_to_one(
     kind: str, question: list[str], context: list[str], max_length: int

@@ -25,6 +25,7 @@ from study.plan.parameters import (
 from study.plan.plan import Planner
 from study.plan.profile import Data, read_profile
 from study.records.record import hash_of, write_record
+from tests.quick import at_most
 from tests.study.plan import made_records
 from tests.study.plan.made_records import record
 
@@ -304,7 +305,7 @@ CHAIN = {
 }
 
 
-@settings(max_examples=25)
+@settings(max_examples=at_most(25))
 @given(
     order=st.permutations(list(CHAIN)),
     points=st.sets(st.sampled_from(["squad1", "alone"])),

@@ -18,6 +18,7 @@ from study.plan.bundle import pack
 from study.records import merge as merging
 from study.records.merge import merge
 from study.records.record import FINISHED, Record, read_records, record_path, write_record
+from tests.quick import at_most
 from tests.study.records.test_record import a_record
 
 
@@ -58,7 +59,7 @@ def test_all_is_taken_in_once(left: Path, tmp_path: Path, form: str) -> None:
     assert (len(again.new), len(again.known)) == (0, 3)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=at_most(30), deadline=None)
 @given(part=st.integers(0, 99), where=st.integers(0, 399), cut=st.booleans(), bit=st.integers(0, 7))
 def test_of_damaged_parts_nothing_is_taken_in(
     left: Path, part: int, where: int, cut: bool, bit: int
