@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         def show(message: Warning | str, category: type[Warning], *where: Any, **to: Any) -> None:
             if issubclass(category, QapruneWarning):
-                _say(message)  # without a line of the program, which is not the reader's
+                _say(f"warning: {message}")  # without a line of the program's own
             else:
                 shown(message, category, *where, **to)
 

@@ -135,7 +135,7 @@ def test_compress_says_what_it_warns_of_and_shows_one_bar(
         warnings.simplefilter("default")
         assert main([*words, "--heldout-by", "paragraph", "--budget", "0.01s"]) == 0
     said = capsys.readouterr()
-    assert "\rqaprune: budget='0.01s' is short" in said.err
+    assert "\rqaprune: warning: budget='0.01s' is short" in said.err
     assert "cli.py" not in said.err
     assert {line.split(":")[0] for line in said.err.split("\r") if "%|" in line} == {"compress"}
     assert "11 train, 1 heldout questions" in said.err
