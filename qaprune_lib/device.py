@@ -6,10 +6,14 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+
+
+_COUNTED = Lock()
 
 
 def processor_name() -> str:
@@ -47,12 +51,13 @@ def one_thread() -> Iterator[None]:
     """
     import torch
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    with _COUNTED:  # the number is the process's: of two blocks the later would restore a 1
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
 
 def has_bfloat16(device: torch.device) -> bool:
