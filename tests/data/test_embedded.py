@@ -287,6 +287,7 @@ def best_f1(dev: list[Row], answer: Callable[[Row], tuple[str, float]]) -> float
     return 100 * best / len(dev)
 
 
+@pytest.mark.slow
 def test_word_overlap_does_not_solve_it(train: list[Row], dev: list[Row]) -> None:
     null = 100 * sum(not row.answer for row in dev) / len(dev)
     assert best_f1(dev, lambda row: ("", 0.0)) == pytest.approx(null)

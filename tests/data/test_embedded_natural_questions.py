@@ -35,6 +35,7 @@ def dev() -> list[Example]:
     return list(load_natural_questions("embedded")["dev"])
 
 
+@pytest.mark.slow
 def test_sizes_and_order(train: list[Example], dev: list[Example]) -> None:
     splits = load_natural_questions("embedded")
     assert list(splits) == ["train", "dev"]
@@ -121,6 +122,7 @@ def test_no_name_is_in_both_splits() -> None:
     assert not names["train"] & names["dev"]
 
 
+@pytest.mark.slow
 def test_the_form_of_a_question_does_not_tell_whether_there_is_an_answer() -> None:
     """Of the questions for a value, with names and values taken out."""
     answered: dict[str, Counter[bool]] = {}

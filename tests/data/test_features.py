@@ -317,6 +317,7 @@ def test_a_long_text_without_spaces_has_the_same_tokens_in_parts(kind: str, scri
         assert getattr(parts, name).tolist() == getattr(whole, name).tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["word " * 10**5, "東京は" * 10**5, "x" * 10**6], ids=len)
 @pytest.mark.parametrize("kind", ["wordpiece", "bytes, untrimmed"])
 def test_a_tokenizer_reads_a_long_text_in_small_parts(kind: str, text: str) -> None:
@@ -534,6 +535,7 @@ make_features(dataset, AutoTokenizer.from_pretrained(sys.argv[2]), cache_dir=Pat
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_nothing_that_is_taken_for_complete(tmp_path: Path) -> None:
     qas: list[dict[str, Any]] = [
         {"id": "a", "question": "who", "answers": [], "is_impossible": True}

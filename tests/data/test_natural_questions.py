@@ -360,6 +360,7 @@ def test_the_real_files_are_good(shared_data: Path) -> None:
         load_natural_questions(shared_data / "nq")
 
 
+@pytest.mark.slow
 def test_samples_are_drawn_by_id_and_seed(tmp_path: Path) -> None:
     tokens, candidates = page(("P", "a b c"))
     rows = [simplified(n - 200, tokens, candidates, [annotation(candidates)]) for n in range(2000)]

@@ -171,6 +171,7 @@ def test_what_cannot_be_asked(model: Any, question: Any, context: Any, says: str
         qp.ask(model, question, context)
 
 
+@pytest.mark.slow
 def test_a_long_text_is_answered_in_bounded_memory(
     model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +213,7 @@ def dropping(seed: int = 0) -> Any:
     return model.train()
 
 
+@pytest.mark.slow
 def test_predictions_are_made_in_evaluation_mode_from_every_thread() -> None:
     model = dropping()
     expected = qp.ask(model, QUESTION, CONTEXT)

@@ -45,6 +45,7 @@ def literally(model: QuestionAnsweringModel, examples: NaturalQuestions) -> list
     return list(decode_natural_questions(examples, features, rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "mpnet"])
 @pytest.mark.parametrize("pruned", [False, True])
 @pytest.mark.parametrize("chunk", [1, 7, 2048])

@@ -160,6 +160,7 @@ def check(cases: list[Case], threshold: float, result: SquadResult) -> None:
     assert result.threshold == threshold
 
 
+@pytest.mark.slow
 def test_thousands_of_seeded_cases_agree_with_the_slow_implementation() -> None:
     rng = random.Random(0)
 

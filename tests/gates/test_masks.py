@@ -146,6 +146,7 @@ def test_open_masks_change_nothing(architecture: str, embedding_norm: Any) -> No
         assert_agree(logits(model, batch), logits(tiny_model(architecture), batch))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kinds", [("attn",), ("ff",), ("emb",), KINDS])
 @pytest.mark.parametrize("architecture", TESTED)
 @settings(max_examples=at_most(4))

@@ -159,6 +159,7 @@ ENTRIES: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", ENTRIES)
 @pytest.mark.parametrize("wrapper", WRAPPED)
 def test_every_entry_says_what_to_pass(

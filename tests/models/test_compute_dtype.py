@@ -41,6 +41,7 @@ def test_logits_are_close_and_weights_stay(architecture: str, attention: str, ta
     assert {weights.dtype for weights in model.parameters()} == {torch.float32}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", TESTED)
 def test_batches_have_few_lengths_that_the_model_takes(architecture: str) -> None:
     model = in_bfloat16(tiny_model(architecture))

@@ -35,6 +35,7 @@ def roberta(tmp_path_factory: pytest.TempPathFactory) -> QuestionAnsweringModel:
         return load_model("embedded-roberta", device="cpu")
 
 
+@pytest.mark.slow
 def test_it_is_a_roberta_of_the_embedded_model_s_shape(roberta: QuestionAnsweringModel) -> None:
     assert roberta.config.model_type == "roberta"
     embedded = load_model("embedded", device="cpu")
@@ -85,6 +86,7 @@ def test_the_tokenizer_gives_texts_back_and_cuts_few_words(
     assert n_tokens / n_words < 1.7
 
 
+@pytest.mark.slow
 def test_another_process_makes_the_same(roberta: QuestionAnsweringModel, tmp_path: Path) -> None:
     import os
 
@@ -122,6 +124,7 @@ def test_a_damaged_one_is_made_again(file: str, tmp_path: Path) -> None:
         assert "0" not in path.read_text().partition(" ")[0]
 
 
+@pytest.mark.slow
 def test_natural_questions_add_markup(
     roberta: QuestionAnsweringModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,6 +55,7 @@ def test_its_logits_are_those_of_two_layers_on_the_encoder(architecture: str) ->
     assert parameter_count(model) == parameter_count(stock) + 5 * 32 + 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", READERS)
 @pytest.mark.parametrize("pruned", [False, True])
 def test_a_squad_model_gives_its_span_layer(

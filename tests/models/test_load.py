@@ -363,6 +363,7 @@ def bounds() -> Iterator[None]:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "damage", "message"),
     [
@@ -391,6 +392,7 @@ def test_a_damaged_folder_gives_one_clear_error(
     assert not (tmp_path / "exploded").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutation", HARMLESS.values(), ids=HARMLESS)
 def test_what_says_how_to_run_a_model_changes_nothing(
     mutation: Mutation,

@@ -56,6 +56,7 @@ read = AutoModelForQuestionAnswering.from_pretrained
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loader", LOADERS)
 def test_a_fresh_process_loads_in_one_call(loader: str, tmp_path: Path) -> None:
     expected = {}
@@ -178,6 +179,7 @@ class Killed(BaseException):
     pass
 
 
+@pytest.mark.slow
 def test_a_kill_while_saving_leaves_the_old_model_or_the_new_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

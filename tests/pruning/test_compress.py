@@ -46,6 +46,7 @@ def compressed(model: QuestionAnsweringModel, **settings: Any) -> module.Compres
     return qp.compress(model, settings.pop("questions", QUESTIONS), **{**given, **settings})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [qp.MACs(0.4, length=40), qp.Parameters(0.6)])
 def test_the_target_is_met_and_the_scores_are_those_of_evaluate(
     model: QuestionAnsweringModel, target: Any
@@ -72,6 +73,7 @@ def table(model: QuestionAnsweringModel) -> LatencyTable:
     return measured.model_copy(update=times)
 
 
+@pytest.mark.slow
 def test_a_speedup_is_aimed_at_until_it_is_measured(
     model: QuestionAnsweringModel, table: LatencyTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +97,7 @@ def test_a_speedup_is_aimed_at_until_it_is_measured(
     assert report.times[1].speedup == last / 1.2
 
 
+@pytest.mark.slow
 def test_a_speedup_out_of_reach_as_measured_is_aimed_at_so_often(
     model: QuestionAnsweringModel, table: LatencyTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +127,7 @@ def test_a_target_out_of_reach_is_said_before_anything_is_scored(
         assert len(str(caught.value)) < 300  # no table of latencies
 
 
+@pytest.mark.slow
 def test_latencies_are_those_of_the_models_precision(
     model: QuestionAnsweringModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,12 +143,14 @@ def test_latencies_are_those_of_the_models_precision(
     assert asked == ["bfloat16"]
 
 
+@pytest.mark.slow
 def test_a_budget_that_is_too_short_is_warned_of(model: QuestionAnsweringModel) -> None:
     with pytest.warns(QapruneWarning, match="budget='0s' is short: .* pruning takes about 1 min"):
         _, report = compressed(model)
     assert report.scored == len(QUESTIONS["train"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("became", ["better", "no other", "worse"])
 def test_distillation_stays_unless_it_does_harm(
     model: QuestionAnsweringModel, became: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -185,6 +191,7 @@ def test_distillation_stays_unless_it_does_harm(
     assert report.chosen == len(report.steps) - (1 if stays else 2)
 
 
+@pytest.mark.slow
 def test_a_killed_call_goes_on(
     model: QuestionAnsweringModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

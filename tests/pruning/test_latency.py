@@ -193,6 +193,7 @@ def test_what_cannot_be_measured_is_refused() -> None:
             measure_latency(SHAPE, progress=False, **{name: 0})  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_speedup_is_real() -> None:
     """The cut by a measured table takes less time; the least of many turns is free of noise."""
     shape = ModelShape(n_layers=3, n_heads=4, head_size=32, d_intermediate=512, d_embedding=128)

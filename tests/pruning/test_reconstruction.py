@@ -35,6 +35,7 @@ def fitted(
     return plain, *reconstruct(plain, model, questions, windows=WINDOWS, **keywords)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", TESTED)
 def test_nothing_removed_nothing_changes(architecture: str) -> None:
     model = tiny_model(architecture, trained=True)
@@ -43,6 +44,7 @@ def test_nothing_removed_nothing_changes(architecture: str) -> None:
     assert all(sublayer.before == sublayer.after == 0 for sublayer in mended)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", TESTED)
 @pytest.mark.parametrize("kinds", [("ff",), ("attn", "ff", "emb")])
 def test_nearer_to_the_full_model_on_other_windows(

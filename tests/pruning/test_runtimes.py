@@ -39,6 +39,7 @@ def file(model: QuestionAnsweringModel, tmp_path_factory: pytest.TempPathFactory
     return export_onnx(model, tmp_path_factory.mktemp("onnx") / "bert", int8=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["bert", "mpnet", "modernbert"])
 def test_logits_are_those_of_the_model(architecture: str, tmp_path: Path) -> None:
     tiny = TINY[architecture]

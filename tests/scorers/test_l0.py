@@ -61,6 +61,7 @@ def planted(seed: int) -> tuple[QuestionAnsweringModel, dict[str, np.ndarray]]:
     return model, useful
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_exactly_the_planted_useless_gates_go(seed: int) -> None:
     model, useful = planted(seed)
@@ -87,6 +88,7 @@ def mean_cross_entropy(model: QuestionAnsweringModel, questions: Any, masks: Mas
     return float(np.mean(losses))
 
 
+@pytest.mark.slow
 def test_with_cross_entropy_no_useless_gate_stays_and_the_loss_is_no_worse() -> None:
     model, useful = planted(3)
     questions = answered_by(model, QUESTIONS)
@@ -100,6 +102,7 @@ def test_with_cross_entropy_no_useless_gate_stays_and_the_loss_is_no_worse() -> 
     assert mean_cross_entropy(model, questions, kept) <= before + 0.05
 
 
+@pytest.mark.slow
 def test_without_a_penalty_nothing_goes_and_useless_gates_do_not_move() -> None:
     model, useful = planted(0)
     scores = run(model, {"attn": 0, "ff": 0.0}, teacher=model, learning_rate=0.1)
@@ -110,6 +113,7 @@ def test_without_a_penalty_nothing_goes_and_useless_gates_do_not_move() -> None:
         assert scores.get(kind)[useful[kind]].min() > idle.max()
 
 
+@pytest.mark.slow
 def test_a_huge_penalty_removes_all_heads_and_activations_and_the_model_still_runs() -> None:
     model, _ = planted(0)
     scores = run(model, {"attn": 100.0, "ff": 100.0})
@@ -153,6 +157,7 @@ READINGS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 def test_the_readings_of_the_method_differ_and_a_run_repeats_itself() -> None:
     model, penalty = small_bert(**DROPOUT), {"attn": 0.3, "ff": 0.01}
     found = {"": run(model, penalty, **BASE)}

@@ -44,6 +44,7 @@ def literal_scores(model: QuestionAnsweringModel, questions: Any) -> np.ndarray:
     return scores
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
     ["bert", "roberta eager", "electra", "mpnet", "bert pruned", "mpnet pruned", "modernbert"],

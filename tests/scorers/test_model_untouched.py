@@ -53,6 +53,7 @@ def test_an_error_in_training_leaves_the_model_as_it_was(monkeypatch: pytest.Mon
     assert state(model) == before
 
 
+@pytest.mark.slow
 def test_one_model_is_scored_mended_and_asked_from_several_threads() -> None:
     model = tiny_model("bert", num_hidden_layers=2, intermediate_size=16)
     half = prune(model, Topology.from_scores(random(model, kinds=["ff"]), fraction=0.5))

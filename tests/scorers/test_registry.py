@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from qaprune_lib import scorers
 from qaprune_lib.models import KINDS
 
@@ -53,6 +55,7 @@ def test_the_paper_s_approaches_come_first() -> None:
         assert scorer.kinds == KINDS_OF.get(name, KINDS)
 
 
+@pytest.mark.slow
 def test_a_new_scorer_is_one_new_file(tmp_path: Path) -> None:
     library = tmp_path / "qaprune_lib"
     (library / "scorers").mkdir(parents=True)

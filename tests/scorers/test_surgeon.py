@@ -107,6 +107,7 @@ def fixed_answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     return
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", TESTED)
 @pytest.mark.usefixtures("fixed_answers")
 def test_sums_equal_a_loop_over_single_windows(architecture: str) -> None:
@@ -247,6 +248,7 @@ def test_weights_that_are_no_numbers_are_refused() -> None:
         surgeon(model, QUESTIONS, **WINDOWS)
 
 
+@pytest.mark.slow
 def test_reconstruction_agrees_on_what_to_keep() -> None:
     """Of random topologies of as many activations, few lose less once they are mended."""
     model = tiny_model("bert", num_hidden_layers=2, intermediate_size=16, trained=True)

@@ -61,6 +61,7 @@ def test_a_speed_up_is_met_by_measured_latencies() -> None:
     assert 1.6 <= whole / small < 1.75
 
 
+@pytest.mark.slow
 def test_training_brings_the_gates_to_the_target() -> None:
     """The final cut apart: what gates are expected to be open is what was asked for."""
     model, train = load_model("embedded-small", layers=1, device="cpu"), load_squad("embedded")

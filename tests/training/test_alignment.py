@@ -138,6 +138,7 @@ def test_a_teacher_aligned_to_itself_says_what_it_says(architecture: str) -> Non
     assert_equal(aligned, window_logits(teacher, features, progress=False))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
 def test_a_student_learns_from_a_teacher_with_another_tokenizer(temperature: float) -> None:
     from qaprune_lib.training import Distillation

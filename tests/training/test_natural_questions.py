@@ -59,6 +59,7 @@ def test_the_loss_is_the_mean_of_start_end_and_answer_type(
     assert found.training_report.losses[0] == pytest.approx(literal_mean(model, features), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_training_learns_all_three(examples: NaturalQuestions) -> None:
     model = small_reader()
     settings: dict[str, Any] = {"batch_size": 8, "epochs": 25, "learning_rate": 5e-3, **TRAINING}

@@ -65,6 +65,7 @@ def micro_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
 def test_runs_killed_at_a_random_step_end_as_if_nothing_had_been(
     how: str, uninterrupted: dict[str, Any], micro_steps: list[int], tmp_path: Path
@@ -108,6 +109,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, method: str, at: int) -> None:
     monkeypatch.setattr(SpanTrainer, method, failing)
 
 
+@pytest.mark.slow
 def test_every_step_is_a_good_one_to_stop_at(uninterrupted: dict[str, Any], tmp_path: Path) -> None:
     """One run of each kind that stops again and again, in first and second micro-steps."""
     for kind in KINDS:

@@ -112,6 +112,7 @@ def test_one_step_is_adamw_s() -> None:
         torch.testing.assert_close(trained[name], expected.detach(), rtol=0, atol=2e-5, msg=name)
 
 
+@pytest.mark.slow
 def test_training_learns_and_repeats_itself() -> None:
     model = small_bert(**DROPOUT)
     before = {name: weights.clone() for name, weights in model.state_dict().items()}
