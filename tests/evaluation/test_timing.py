@@ -228,12 +228,12 @@ def test_decodes_what_predict_gives(
 
     monkeypatch.setitem(timing.DECODERS, "squad", spy)  # type: ignore[arg-type]
     model.train()
-    time_decoding(
+    (timed,) = time_decoding(
         [model], dataset, repeats=2, batch_size=3, max_answer_length=4, cache_dir=tmp_path, **SIZES
     )
     assert all(module.training for module in model.modules())
     expected = predict(model, dataset, max_answer_length=4, cache_dir=tmp_path, **SIZES)
-    assert len(decoded) == 3  # a warm-up and two rounds
+    assert len(decoded) == 3 + timed.repeated  # a warm-up, two rounds, and those disturbed
     for predictions in decoded[1:]:
         assert [p.text for p in predictions] == [p.text for p in expected]
         for name in ("score", "null_score"):
