@@ -44,6 +44,7 @@ def compressions(records: Iterable[Record]) -> pd.DataFrame:
                 if parameters["speedup"] is None
                 else f"{parameters['speedup']:g} times as fast",
                 "budget": parameters["budget"],
+                "seed": parameters["seed"],
                 "unpruned_f1": None if whole is None else whole["dev"]["f1"],
                 "f1": metrics["dev"]["f1"],
                 "n": metrics["dev"]["at_zero"]["total"],

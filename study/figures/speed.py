@@ -65,7 +65,7 @@ def compress_figure(rows: pd.DataFrame) -> Drawing:
             label = "pruned, mended and distilled" if kept else "pruned and mended, not trained"
             more: Any = {**look._asdict(), "capsize": 2}
             axes.errorbar(part["speedup"], lost, xerr=ranges, label=label, **more)
-            for _, row in part.iterrows():
+            for _, row in part.drop_duplicates(["asked", "budget"]).iterrows():
                 at = (row["speedup"], row["unpruned_f1"] - row["f1"])
                 near: Any = {"textcoords": "offset points", "xytext": (5, 5), "size": "small"}
                 axes.annotate(f"{row['asked']}, {row['budget']}", at, **near)
@@ -75,7 +75,7 @@ def compress_figure(rows: pd.DataFrame) -> Drawing:
         f"What one call makes, {place_of(one)}: F1 lost on {one['n']:,.0f} dev questions, of "
         f"{one['unpruned_f1']:.1f}, against speed-up, median and range over rounds "
         f"({'; '.join(sorted(set(rows['timed_on'])))}); a point is one run, beside it "
-        "what was asked for, and in which time."
+        "what was asked for, and in which time; points of one colour without words are other seeds."
     )
     return Drawing(figure, caption)
 
