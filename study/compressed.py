@@ -59,7 +59,7 @@ def compressions(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def with_most_time(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of runs of one model that were asked for the same, those with the largest budget."""
+    """Of runs of one model that were asked for the same, those whose budget took longest."""
     if rows.empty:
         return rows
     series = [*SERIES, "asked"]

@@ -205,7 +205,7 @@ def test_the_same_seed_gives_the_same_scores_and_answers_are_not_read() -> None:
 
 
 def test_small_factors_are_computed_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In two, on busy cores, they take a hundred times as long."""
+    """In several, on busy cores, they wait for each other; the number of threads comes back."""
     used: dict[str, set[int]] = {}
 
     def counted(name: str, done: Callable[..., Any]) -> Callable[..., Any]:
