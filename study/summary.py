@@ -54,9 +54,10 @@ def findings(records: Sequence[Record]) -> list[str]:
     said = losses_text(operating_points(rows))[:-1] if len(rows) else "no timed models yet"
     lines.append(f"- Speed: {escape(said[:1].lower() + said[1:])}{_source(rows)}.")
     calls = compressions(record for record in records if record.provenance == "measured")
-    calls = with_most_time(calls[calls["profile"].isin(calls["profile"].mode()[:1])])
-    said = escape(calls_text(calls)) if len(calls) else "no measured runs yet"
-    lines.append(f"- One call of `compress`, not in the paper: {said}{_source(calls)}.")
+    each = [rows for _, rows in with_most_time(calls).groupby(list(SERIES))]
+    for rows in each or [calls]:
+        said = escape(calls_text(rows)) if len(rows) else "no measured runs yet"
+        lines.append(f"- One call of `compress`, not in the paper: {said}{_source(rows)}.")
     return lines
 
 

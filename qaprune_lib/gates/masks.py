@@ -19,7 +19,8 @@ from transformers import PreTrainedModel
 
 from qaprune_lib.errors import GateError
 from qaprune_lib.models.adopt import check_in_torch, check_unwrapped
-from qaprune_lib.models.architecture import KINDS, Encoder, ModelShape
+from qaprune_lib.models.encoder import Encoder
+from qaprune_lib.models.shape import KINDS, ModelShape
 from qaprune_lib.models.topology import Topology
 
 

@@ -12,7 +12,8 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 from qaprune_lib.errors import ModelError, TopologyError
-from qaprune_lib.models.architecture import architecture_of, head_layers
+from qaprune_lib.models.architecture import architecture_of
+from qaprune_lib.models.encoder import head_layers
 from qaprune_lib.models.heads import Head
 from qaprune_lib.models.pruned import TOPOLOGY_FILE, QuestionAnsweringModel
 from qaprune_lib.models.topology import Topology

@@ -28,7 +28,8 @@ from transformers import (
 
 from qaprune_lib.cache import output_path, remove
 from qaprune_lib.errors import ModelError
-from qaprune_lib.models.architecture import ARCHITECTURES, PRUNED_PREFIX, Architecture, Encoder
+from qaprune_lib.models.architecture import ARCHITECTURES, PRUNED_PREFIX, Architecture
+from qaprune_lib.models.encoder import Encoder
 from qaprune_lib.models.folder import replace_folder
 from qaprune_lib.models.heads import HEADS, Head, NaturalQuestionsHead, Task
 from qaprune_lib.models.topology import Topology

@@ -12,9 +12,10 @@ from pydantic import model_validator
 from transformers import PretrainedConfig, PreTrainedModel
 
 from qaprune_lib.errors import TopologyError, counts
-from qaprune_lib.models.architecture import KINDS, ModelShape, shape_of
+from qaprune_lib.models.architecture import shape_of
 from qaprune_lib.models.choose import Budget, Scores, choose, round_counts
 from qaprune_lib.models.saved import SavedValue
+from qaprune_lib.models.shape import KINDS, ModelShape
 
 
 class Topology(SavedValue):

@@ -87,7 +87,8 @@ def compress(
         budget: about how long it may take, such as "90s", "10min" or "2h". Pruning comes first, and
             goes on beyond it rather than stop half-way; distillation gets what is left.
         folder: the result is written there, with a model card; until then it holds what is done,
-            so that a call that was killed goes on from there.
+            so that a call that was killed goes on from there, in distillation too: for as many
+            steps as it had begun with.
         export: write `onnx` in it too (`export_onnx`, also in 8 bits), and score and time on the
             CPU what ONNX Runtime and, if it is installed, OpenVINO make of it.
         windows: sizes.
@@ -197,7 +198,7 @@ def compress(
         chosen = len(steps) - 1
         # forward passes of the teacher, and about three of the student's size
         each = BATCH_SIZE * a_pass * (1 + 3 * target.share)
-        n_training = int((deadline - time.monotonic() - to_come) / each)
+        n_training, checkpoints = work.training(int((deadline - time.monotonic() - to_come) / each))
         if n_training >= FEWEST_STEPS:
             what = f"distilled in {n_training} steps"
             # the teacher reads all that is handed over before the first step
@@ -207,7 +208,7 @@ def compress(
                 lambda: retrain(
                     small, taught, teacher=model, windows=windows, dropout=False,
                     epochs=1000, max_steps=n_training, batch_size=BATCH_SIZE,
-                    learning_rate=LEARNING_RATE, seed=seed,
+                    learning_rate=LEARNING_RATE, seed=seed, folder=checkpoints,
                 ),
                 judge,
             )  # fmt: skip
@@ -286,6 +287,21 @@ class _Work:
             made.save_pretrained(place)
         write_atomically(line, step.model_dump_json(indent=1))
         return made, step
+
+    def training(self, n_steps: int) -> tuple[int, Path | None]:
+        """How many steps of distillation, and where its checkpoints are: as an earlier call began.
+
+        What time is left is another in each call, and a run of another length is another run.
+        """
+        if self.folder is None:
+            return n_steps, None
+        for begun in self.kept.glob("training-*"):
+            return int(begun.name.rpartition("-")[2]), begun
+        if n_steps < FEWEST_STEPS:
+            return n_steps, None
+        checkpoints = self.kept / f"training-{n_steps}"
+        checkpoints.mkdir()
+        return n_steps, checkpoints
 
     def finish(self, small: QuestionAnsweringModel, report: Compression) -> None:
         """Write the model, its card and the report."""

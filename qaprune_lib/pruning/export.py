@@ -21,7 +21,7 @@ from qaprune_lib.cache import output_path
 from qaprune_lib.errors import ModelError, SettingsError
 from qaprune_lib.evaluation.logits import tokenizer_of
 from qaprune_lib.models.adopt import check_own
-from qaprune_lib.models.architecture import Encoder
+from qaprune_lib.models.encoder import Encoder
 from qaprune_lib.models.folder import replace_folder
 from qaprune_lib.models.heads import Head, head_of
 from qaprune_lib.models.load import weights_digest

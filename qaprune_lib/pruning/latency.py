@@ -14,10 +14,12 @@ from transformers import PreTrainedModel
 
 from qaprune_lib.device import device_name, synchronize
 from qaprune_lib.errors import ModelError, SettingsError, TopologyError, counts
-from qaprune_lib.models.architecture import Encoder, ModelShape, architecture_of
+from qaprune_lib.models.architecture import architecture_of
 from qaprune_lib.models.choose import BlockCosts
+from qaprune_lib.models.encoder import Encoder
 from qaprune_lib.models.pruned import ComputeDtype, full_class, resize
 from qaprune_lib.models.saved import SavedValue
+from qaprune_lib.models.shape import ModelShape
 from qaprune_lib.models.topology import Topology
 from qaprune_lib.progress import tqdm
 

@@ -28,7 +28,7 @@ from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import DataError, SettingsError, TopologyError, counts, real, short
 from qaprune_lib.evaluation.logits import collator_of, features_for
 from qaprune_lib.models.adopt import check_own
-from qaprune_lib.models.architecture import OUTPUT_PROJECTIONS, Encoder
+from qaprune_lib.models.encoder import OUTPUT_PROJECTIONS, Encoder
 from qaprune_lib.models.pruned import QuestionAnsweringModel
 from qaprune_lib.models.sharing import evaluating, frozen_copy
 from qaprune_lib.models.topology import Topology

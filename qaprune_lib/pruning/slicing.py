@@ -11,8 +11,10 @@ from qaprune_lib.data.windows import Windows
 from qaprune_lib.errors import GateError, warn
 from qaprune_lib.gates.masks import Masks
 from qaprune_lib.models.adopt import check_own
-from qaprune_lib.models.architecture import KINDS, Encoder, Part, architecture_of
+from qaprune_lib.models.architecture import architecture_of
+from qaprune_lib.models.encoder import Encoder, Part
 from qaprune_lib.models.pruned import QuestionAnsweringModel, pruned_class
+from qaprune_lib.models.shape import KINDS
 from qaprune_lib.models.topology import Topology
 from qaprune_lib.pruning.reconstruction import reconstruct as fit_projections
 

@@ -16,7 +16,7 @@ from qaprune_lib.cache import write_atomically
 from qaprune_lib.data.tasks import QuestionData, task_of
 from qaprune_lib.errors import GateError, SettingsError, short, warn
 from qaprune_lib.models import KINDS, ModelShape, Topology, architecture_of
-from qaprune_lib.models.architecture import untrained_layers
+from qaprune_lib.models.encoder import untrained_layers
 from qaprune_lib.models.saved import read_json
 
 _PLAIN = {  # fields as JSON has them

@@ -27,7 +27,7 @@ from qaprune_lib.device import one_thread
 from qaprune_lib.errors import GateError, SettingsError, counts, real, short
 from qaprune_lib.evaluation.logits import collator_of, features_for
 from qaprune_lib.models import Encoder, QuestionAnsweringModel, Topology
-from qaprune_lib.models.architecture import OUTPUT_PROJECTIONS
+from qaprune_lib.models.encoder import OUTPUT_PROJECTIONS
 from qaprune_lib.models.sharing import frozen_copy
 from qaprune_lib.progress import tqdm
 from qaprune_lib.scorers.registry import scorer

@@ -24,7 +24,8 @@ PICTURE = Path("book/_static/front.svg")
 """The light one; the dark one lies beside it."""
 INK = {"front.svg": "#24292f", "front-dark.svg": "#e6edf3"}
 """Colour of text and of the paper's points, by file; the ground is transparent."""
-COMPRESS = Look(VERMILION, "D", "none")
+COMPRESS = {"squad1": Look(VERMILION, "D", "none"), "squad2": Look(VERMILION, "v", "none")}
+"""By questions."""
 
 
 def front_figure(records: Iterable[Record], ink: str) -> Drawing:
@@ -59,9 +60,11 @@ def front_figure(records: Iterable[Record], ink: str) -> Drawing:
             if len(rows):
                 label = f"ours: {_of(rows)}, {then}"
                 plot(axes, rows["speedup"], rows["lost"], LOOKS[then].points, label)
-        if len(calls):
-            label = f"ours: {_of(calls)}, compress in one call"
-            plot(axes, calls["speedup"], calls["unpruned_f1"] - calls["f1"], COMPRESS, label)
+        for data, look in COMPRESS.items():
+            rows = calls[calls["data"].eq(data)]
+            if len(rows):
+                label = f"ours: {_of(rows)}, compress in one call"
+                plot(axes, rows["speedup"], rows["unpruned_f1"] - rows["f1"], look, label)
         axes.axhline(0, color=ink, linewidth=0.8)
         axes.set(xlabel="speed-up (× unpruned)", ylabel="F1 points lost", xlim=(0.95, None))
         axes.invert_yaxis()

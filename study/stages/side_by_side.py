@@ -21,6 +21,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from multiprocessing.connection import wait
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -38,7 +39,7 @@ from study.records.record import FINISHED, read_record
 ALONE = "time"
 """The stage that shares the machine with no other run."""
 FORK: Any = multiprocessing.get_context("fork")
-POLL = 0.2  # seconds
+LOOK = 10.0  # seconds after which the time left is told anew, though no run has ended
 UNKNOWN = 45.0  # seconds that a run of a stage is thought to take before one has ended
 
 
@@ -227,7 +228,8 @@ class SideBySide:
                 bar.n = sum(map(len, self.seconds.values()))
                 bar.total = bar.n + len(wanted)
                 bar.set_postfix_str(f"about {self.minutes_left(wanted):.0f} min left")
-                time.sleep(POLL)
+                ends = [job.process.sentinel for job in self.running.values()]
+                wait(ends, timeout=min(LOOK, max(0.0, self.deadline - time.monotonic())))
         for name, job in self.running.items():
             job.process.kill()
             say(f"stopped: {name}")

@@ -381,6 +381,7 @@ def test_samples_are_drawn_by_id_and_seed(tmp_path: Path) -> None:
     across = ids(whole.sample(0.5, seed=1).sample(0.5))
     assert across == ids(whole.sample(0.5)) & ids(whole.sample(0.5, seed=1))
     assert ids(whole.sample(1.0)) == ids(whole)
+    assert whole.sample(0.2).n_examples == whole.sample(0.5).sample(0.4).n_examples == len(small)
     write(tmp_path / "half.jsonl", reversed(rows[::2]))
     half = load_natural_questions(tmp_path / "half.jsonl", split="train")["train"]
     assert {example.id for example in half.sample(0.2)} == {n for n in small if n % 2 == 0}

@@ -29,8 +29,9 @@ from qaprune_lib.evaluation.decode import decode
 from qaprune_lib.evaluation.predict import predict
 from qaprune_lib.evaluation.squad import Prediction
 from qaprune_lib.evaluation.timing import Timing, time_decoding, weights_mib
-from qaprune_lib.models.architecture import Encoder, ModelShape
+from qaprune_lib.models.encoder import Encoder
 from qaprune_lib.models.pruned import QuestionAnsweringModel, full_class
+from qaprune_lib.models.shape import ModelShape
 from qaprune_lib.models.topology import Topology
 from qaprune_lib.pruning.slicing import prune
 from tests.models.tiny import TESTED, random_topology, tiny_model

@@ -17,8 +17,8 @@ from qaprune_lib import evaluate, finetune, load_model, predict, prune, retrain,
 from qaprune_lib.evaluation import timing
 from qaprune_lib.gates import Masks, apply_masks
 from qaprune_lib.models import QuestionAnsweringModel, Task, shape_of
-from qaprune_lib.models.architecture import KINDS
 from qaprune_lib.models.pruned import ComputeDtype
+from qaprune_lib.models.shape import KINDS
 from qaprune_lib.scorers import GateScores, fisher, gain, l0, leave_one_out, random, surgeon
 from qaprune_lib.training.trainer import SpanTrainer
 from tests.models.tiny import TASKED, assert_agree, logits, random_topology, tiny_batch, tiny_model

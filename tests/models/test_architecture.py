@@ -17,7 +17,7 @@ from qaprune_lib.models import (
     pruned_class,
     shape_of,
 )
-from qaprune_lib.models.architecture import head_layers
+from qaprune_lib.models.encoder import head_layers
 from qaprune_lib.pruning import prune
 from tests.models.tiny import TESTED, TINY, random_topology, tiny_model
 

@@ -14,9 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig
 
 from qaprune_lib.errors import QapruneWarning, TopologyError
-from qaprune_lib.models.architecture import Encoder, ModelShape
 from qaprune_lib.models.choose import Budget
+from qaprune_lib.models.encoder import Encoder
 from qaprune_lib.models.pruned import QuestionAnsweringModel, full_class
+from qaprune_lib.models.shape import ModelShape
 from qaprune_lib.models.topology import Topology
 from qaprune_lib.pruning.budget import MACs, Parameters, Speedup
 from qaprune_lib.pruning.latency import LatencyTable

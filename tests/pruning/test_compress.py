@@ -24,6 +24,7 @@ from qaprune_lib.models import QuestionAnsweringModel, Topology, shape_of, weigh
 from qaprune_lib.pruning import LatencyTable, measure_latency
 from qaprune_lib.pruning import compress as module
 from qaprune_lib.pruning.report import Compression
+from qaprune_lib.training.trainer import SpanTrainer
 from tests.models.tiny import tiny_model
 from tests.training.toy import WINDOWS as TOY_WINDOWS
 from tests.training.toy import answered_by, toy_questions
@@ -227,6 +228,40 @@ def test_a_killed_call_goes_on(
     assert not (folder / "unfinished").exists()
     with pytest.raises(SettingsError, match="holds a model already"):
         compressed(model, folder=folder)
+
+
+@pytest.mark.slow
+def test_a_call_that_was_killed_while_it_distilled_goes_on_there(
+    model: QuestionAnsweringModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For as many steps as it began with, though another call has another time left."""
+    real, log, seen = module.retrain, SpanTrainer.log, []
+
+    def trained(small: QuestionAnsweringModel, rows: Dataset, **settings: Any) -> Any:
+        folder, n_steps = settings.pop("folder"), settings.pop("max_steps")
+        seen.append((n_steps, sorted(path.name for path in folder.iterdir())))
+        settings["max_steps"] = 12  # of many thousand
+        made = real(small, rows, **settings, checkpoint_steps=5, folder=folder)
+        alone = real(small, rows, **settings)
+        assert weights_digest(made) == weights_digest(alone)
+        return made
+
+    def dies(trainer: SpanTrainer, *arguments: Any) -> None:
+        log(trainer, *arguments)
+        if trainer.state.global_step == 8:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "retrain", trained)
+    settings: dict[str, Any] = {**TOY_WINDOWS, "folder": tmp_path / "small"}
+    with monkeypatch.context() as patch:
+        patch.setattr(SpanTrainer, "log", dies)
+        with pytest.raises(KeyboardInterrupt):
+            compressed(model, budget="1h", **settings)
+    _, report = compressed(model, budget="0s", **settings)
+    (before, nothing), (n_steps, kept) = seen
+    assert before == n_steps
+    assert (nothing, kept) == ([], ["checkpoint-5", "run.json"])
+    assert report.steps[-1].what == f"distilled in {n_steps} steps"
 
 
 @pytest.mark.slow

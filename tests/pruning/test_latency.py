@@ -16,8 +16,10 @@ from torch import nn
 from transformers import BertConfig
 
 from qaprune_lib.errors import ModelError, SettingsError, TopologyError
-from qaprune_lib.models.architecture import ARCHITECTURES, Encoder, ModelShape
+from qaprune_lib.models.architecture import ARCHITECTURES
+from qaprune_lib.models.encoder import Encoder
 from qaprune_lib.models.pruned import ComputeDtype, QuestionAnsweringModel, full_class
+from qaprune_lib.models.shape import ModelShape
 from qaprune_lib.models.topology import Topology
 from qaprune_lib.pruning import latency
 from qaprune_lib.pruning.budget import Speedup

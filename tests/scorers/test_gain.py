@@ -12,7 +12,7 @@ from torch.nn import functional
 from qaprune_lib.errors import DataError, SettingsError
 from qaprune_lib.gates import Masks, apply_masks
 from qaprune_lib.models import Encoder, QuestionAnsweringModel, Topology, shape_of
-from qaprune_lib.models.architecture import KINDS
+from qaprune_lib.models.shape import KINDS
 from qaprune_lib.pruning import prune
 from qaprune_lib.scorers import fisher, gain
 from qaprune_lib.scorers.gradients import gate_gradients

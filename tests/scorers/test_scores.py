@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 
 from qaprune_lib.errors import GateError, TopologyError
 from qaprune_lib.models import ModelShape, Topology
-from qaprune_lib.models.architecture import KINDS
+from qaprune_lib.models.shape import KINDS
 from qaprune_lib.scorers import GateScores
 from tests.models.hostile import directory, edit_json, fifo, link, nested, sparse
 from tests.quick import at_most

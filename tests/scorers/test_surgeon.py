@@ -15,7 +15,7 @@ from torch import nn
 
 from qaprune_lib.errors import GateError, SettingsError
 from qaprune_lib.models import Encoder, QuestionAnsweringModel, Topology, shape_of
-from qaprune_lib.models.architecture import OUTPUT_PROJECTIONS
+from qaprune_lib.models.encoder import OUTPUT_PROJECTIONS
 from qaprune_lib.pruning import prune
 from qaprune_lib.scorers import surgeon
 from qaprune_lib.training.objectives import drawn_labels

@@ -109,7 +109,7 @@ def test_page_norms_as_the_library_does(kind: str, name: str) -> None:
 
 
 def test_page_counts_multiply_accumulates_as_the_library_does() -> None:
-    from qaprune_lib.models.architecture import ModelShape
+    from qaprune_lib.models.shape import ModelShape
     from qaprune_lib.models.topology import Topology
 
     page = definitions("slicing")

@@ -19,7 +19,7 @@ from qaprune_lib.data.windows import WindowCutter, Windows
 from qaprune_lib.errors import ModelError, SettingsError
 from qaprune_lib.evaluation.logits import window_logits
 from qaprune_lib.models import load_model
-from qaprune_lib.models.architecture import Encoder
+from qaprune_lib.models.encoder import Encoder
 from qaprune_lib.models.packaged import PACKAGED
 from qaprune_lib.training import retrain
 from qaprune_lib.training.alignment import align_pages, align_windows

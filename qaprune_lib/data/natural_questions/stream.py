@@ -45,7 +45,7 @@ class NaturalQuestions:
     """Examples of one split, read and checked anew in each pass.
 
     A pass holds one document and the ids seen so far in memory. After a pass, ``n_examples`` says
-    how many came of it, and ``faults`` what was wrong.
+    how many came of it, also of samples that are drawn from then on, and ``faults`` what was wrong.
 
     Args:
         source: has ``name``, ``digest()`` and ``raw_examples()``, each with a place to name.
@@ -58,11 +58,13 @@ class NaturalQuestions:
     ) -> None:
         self.source, self.on_bad, self.samples = source, on_bad, samples
         self.n_examples, self.faults = 0, Faults(on_bad)
+        self._ids: tuple[int, ...] = ()  # of the last whole pass
 
     def __iter__(self) -> Iterator[Example]:
         """Yield the examples in order; raises DataError naming file, line, example and fault."""
         ids: set[int] = set()
-        n_examples, faults = 0, Faults(self.on_bad)
+        drawn: list[int] = []
+        faults = Faults(self.on_bad)
         for place, raw in self.source.raw_examples():
             try:
                 example = read_example(raw)
@@ -74,11 +76,11 @@ class NaturalQuestions:
                 continue
             ids.add(example.id)
             if self._is_drawn(example.id):
-                n_examples += 1
+                drawn.append(example.id)
                 yield example
-        self.n_examples, self.faults = n_examples, faults
+        self.n_examples, self.faults, self._ids = len(drawn), faults, tuple(drawn)
         faults.report(self.source.name, len(ids))
-        if not n_examples:
+        if not drawn:
             raise DataError(f"{self.source.name}: none of the {len(ids)} examples is drawn")
 
     def sample(self, share: float, *, seed: int = 0) -> NaturalQuestions:
@@ -93,7 +95,10 @@ class NaturalQuestions:
         shares = {seed: share for share, seed in self.samples}
         shares[seed] = number * shares.get(seed, 1.0)
         samples = tuple((share, seed) for seed, share in shares.items())
-        return NaturalQuestions(self.source, self.on_bad, samples)
+        made = NaturalQuestions(self.source, self.on_bad, samples)
+        made._ids = tuple(filter(made._is_drawn, self._ids))
+        made.n_examples = len(made._ids)
+        return made
 
     def _is_drawn(self, identity: int) -> bool:
         # 1: other numbers than those that draw an example's null windows
