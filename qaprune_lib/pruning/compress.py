@@ -196,9 +196,9 @@ def compress(
             steps.append(step)
             bar.update()
         chosen = len(steps) - 1
-        # forward passes of the teacher, and about three of the student's size
-        each = BATCH_SIZE * a_pass * (1 + 3 * target.share)
-        n_training, checkpoints = work.training(int((deadline - time.monotonic() - to_come) / each))
+        left = deadline - time.monotonic() - to_come
+        n_training = _training_steps(left / a_pass, target, len(questions["train"]))
+        n_training, checkpoints = work.training(n_training)
         if n_training >= FEWEST_STEPS:
             what = f"distilled in {n_training} steps"
             # the teacher reads all that is handed over before the first step
@@ -318,6 +318,16 @@ def _seconds(budget: str) -> float:
     if found is None:
         raise SettingsError(f'budget={budget!r} must be a time, such as "90s", "10min" or "2h"')
     return float(found[1]) * {"s": 1, "min": 60, "h": 3600}[found[2]]
+
+
+def _training_steps(n_passes: float, target: Target, n_questions: int) -> int:
+    """How many steps there is time for, counted in passes of the unpruned model over a question.
+
+    It reads each question once, as the teacher; a step takes about three passes of the student's
+    size for each of its questions.
+    """
+    each = 3 * BATCH_SIZE * target.share
+    return int(max(n_passes / (each + BATCH_SIZE), (n_passes - n_questions) / each))
 
 
 def _aimed(

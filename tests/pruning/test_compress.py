@@ -151,6 +151,22 @@ def test_a_budget_that_is_too_short_is_warned_of(model: QuestionAnsweringModel) 
     assert report.scored == len(QUESTIONS["train"])
 
 
+@pytest.mark.parametrize("n_questions", [1, 100, 10**6])
+@pytest.mark.parametrize("n_passes", [-5.0, 0.0, 300.0, 12345.6])
+def test_as_many_steps_as_there_is_time_for(n_passes: float, n_questions: int) -> None:
+    target = qp.MACs(0.25)
+
+    def passes(n_steps: int) -> float:
+        seen = n_steps * module.BATCH_SIZE
+        return min(seen, n_questions) + 3 * target.share * seen
+
+    n_steps = module._training_steps(n_passes, target, n_questions)
+    if n_steps > 0:
+        assert passes(n_steps) <= n_passes < passes(n_steps + 1)
+    else:
+        assert n_passes < passes(1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("became", ["better", "no other", "worse"])
 def test_distillation_stays_unless_it_does_harm(
