@@ -55,8 +55,9 @@ SCORED = 300
 AIMS, AIMED, TOLERANCE = 4, 40, 0.03
 """How often a speed-up is aimed at, from what was measured on so many questions, until it is no
 further from what was asked for than by this share."""
-FEWEST_STEPS, BATCH_SIZE, LEARNING_RATE = 50, 16, 3e-4
-"""Of distillation."""
+FEWEST_STEPS, BATCH_SIZE = 50, 16
+MANY_STEPS, LEARNING_RATE, LEARNING_RATE_OF_FEW = 500, 3e-4, 1e-4
+"""Of distillation: the higher rate wins over many steps, and does harm in few."""
 
 
 class Compressed(NamedTuple):
@@ -201,6 +202,7 @@ def compress(
         n_training, checkpoints = work.training(n_training)
         if n_training >= FEWEST_STEPS:
             what = f"distilled in {n_training} steps"
+            rate = LEARNING_RATE if n_training >= MANY_STEPS else LEARNING_RATE_OF_FEW
             # the teacher reads all that is handed over before the first step
             taught = _some(questions["train"], n_training * BATCH_SIZE)
             tried, step = work.step(
@@ -208,7 +210,8 @@ def compress(
                 lambda: retrain(
                     small, taught, teacher=model, windows=windows, dropout=False,
                     epochs=1000, max_steps=n_training, batch_size=BATCH_SIZE,
-                    learning_rate=LEARNING_RATE, seed=seed, folder=checkpoints,
+                    learning_rate=rate,
+                    seed=seed, folder=checkpoints,
                 ),
                 judge,
             )  # fmt: skip
