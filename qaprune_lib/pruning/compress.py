@@ -57,7 +57,8 @@ AIMS, AIMED, TOLERANCE = 4, 40, 0.03
 further from what was asked for than by this share."""
 FEWEST_STEPS, BATCH_SIZE = 50, 16
 MANY_STEPS, LEARNING_RATE, LEARNING_RATE_OF_FEW = 500, 3e-4, 1e-4
-"""Of distillation: the higher rate wins over many steps, and does harm in few."""
+"""Of distillation: the higher rate won in 889 steps and did harm in 114; in between it was not
+measured."""
 
 
 class Compressed(NamedTuple):
@@ -210,8 +211,7 @@ def compress(
                 lambda: retrain(
                     small, taught, teacher=model, windows=windows, dropout=False,
                     epochs=1000, max_steps=n_training, batch_size=BATCH_SIZE,
-                    learning_rate=rate,
-                    seed=seed, folder=checkpoints,
+                    learning_rate=rate, seed=seed, folder=checkpoints,
                 ),
                 judge,
             )  # fmt: skip

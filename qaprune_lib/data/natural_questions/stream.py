@@ -57,8 +57,13 @@ class NaturalQuestions:
         self, source: Any, on_bad: OnBad = "raise", samples: tuple[tuple[float, int], ...] = ()
     ) -> None:
         self.source, self.on_bad, self.samples = source, on_bad, samples
-        self.n_examples, self.faults = 0, Faults(on_bad)
+        self.faults = Faults(on_bad)
         self._ids: tuple[int, ...] = ()  # of the last whole pass
+
+    @property
+    def n_examples(self) -> int:
+        """How many came of the last whole pass, or are drawn of it; 0 before one."""
+        return len(self._ids)
 
     def __iter__(self) -> Iterator[Example]:
         """Yield the examples in order; raises DataError naming file, line, example and fault."""
@@ -78,7 +83,7 @@ class NaturalQuestions:
             if self._is_drawn(example.id):
                 drawn.append(example.id)
                 yield example
-        self.n_examples, self.faults, self._ids = len(drawn), faults, tuple(drawn)
+        self.faults, self._ids = faults, tuple(drawn)
         faults.report(self.source.name, len(ids))
         if not drawn:
             raise DataError(f"{self.source.name}: none of the {len(ids)} examples is drawn")
@@ -97,7 +102,6 @@ class NaturalQuestions:
         samples = tuple((share, seed) for seed, share in shares.items())
         made = NaturalQuestions(self.source, self.on_bad, samples)
         made._ids = tuple(filter(made._is_drawn, self._ids))
-        made.n_examples = len(made._ids)
         return made
 
     def _is_drawn(self, identity: int) -> bool:

@@ -76,9 +76,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planner]:
         models[name] = str(folder / name)
     content = small(profile_content(ROOT / "profiles" / "paper.yml"), models)
     content["data"]["squad2"]["recipe"]["compress"] = [{"macs": 0.7}]  # as other profiles have
-    content["compute_dtype"] = (
-        "float32"  # without its instructions, bfloat16 takes most of the time
-    )
+    content["compute_dtype"] = "float32"  # bfloat16 is slow without its instructions
     profile = Profile.model_validate(content).located(None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("QAPRUNE_CACHE", str(folder / "cache"))
