@@ -3,7 +3,8 @@
 Torch-Pruning ranks heads and activations by its first-order Taylor importance, all layers together,
 from the gradients of the same training questions as this library takes. Hidden dimensions stay.
 What it kept is read off its sliced matrices, sliced here too, and checked to give the same logits,
-so that both are scored and timed by the same code. Nothing is trained after pruning.
+so that both are scored and timed by the same code. With `retraining_steps`, Torch-Pruning's model
+and ours are distilled too, both from the unpruned one and in the same steps.
 
 The embedded model is fine-tuned first. For a model and questions of your own:
 `python -m benchmarks.rivals --model FOLDER --questions FOLDER --training-steps 0`
@@ -126,18 +127,21 @@ def measure(
     questions: str = "embedded",
     version: str = "",
     training_steps: int = 300,
+    retraining_steps: int = 0,
+    learning_rate: float = 3e-4,
+    compute_dtype: str = "float32",
     share: float = 0.5,
     scored: int = 1000,
     judged: int = 1000,
     length: int = 192,
     rounds: int = 5,
 ) -> Measured:
-    """F1 lost and speed at one share of the multiply-accumulates, of models that nothing mends."""
+    """F1 lost and speed of models at one share of the multiply-accumulates."""
     windows = qp.Windows(384, 128)
     splits = qp.load_squad(questions, version=version or None)  # type: ignore[arg-type]
     train, heldout, dev = (splits[name] for name in ("train", "heldout", "dev"))
     some = task_of(dev).some
-    whole = load(model)
+    whole = load(model, compute_dtype=compute_dtype)
     if training_steps:
         whole = qp.finetune(whole, train, max_steps=training_steps, windows=windows)
     few, judges, dev = some(train, scored), some(heldout, judged), some(dev, judged)
@@ -159,6 +163,15 @@ def measure(
         "ours, brain surgeon": qp.prune(whole, surgeon),
         "ours, brain surgeon and reconstruction": qp.prune(whole, surgeon, reconstruct=few),
     }
+    if retraining_steps:
+        batch_size = 16
+        taught = some(train, min(len(train), retraining_steps * batch_size))
+        for name in ("Torch-Pruning, Taylor", "ours, brain surgeon and reconstruction"):
+            models[f"{name}, distilled"] = qp.retrain(
+                models[name], taught, teacher=whole, windows=windows, dropout=False,
+                epochs=1000, max_steps=retraining_steps, batch_size=batch_size,
+                learning_rate=learning_rate,
+            )  # fmt: skip
 
     def f1(each: Any) -> float:
         fitted = qp.evaluate(each, dev, threshold_from=judges, windows=windows).fitted

@@ -78,21 +78,5 @@ def model_card(model: QuestionAnsweringModel, report: Compression) -> str:
     )
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
     return environment.from_string(CARD).render(
-        metadata=metadata.to_yaml().strip(), rows=_rows(report), **dict(report)
+        metadata=metadata.to_yaml().strip(), rows=report.table(), **dict(report)
     )
-
-
-def _rows(report: Compression) -> list[tuple[str, ...]]:
-    """Of the table: a name, and the values before and after."""
-    scores = (("F1", "f1"), ("exact match", "exact"), ("F1, answerable", "HasAns_f1"),
-              ("F1, unanswerable", "NoAns_f1"))  # fmt: skip
-    rows = []
-    for name, field in scores:
-        values = [getattr(side, field) for side in (report.before, report.after)]
-        if None not in values:
-            rows.append((name, *(f"{value:.1f}" for value in values)))
-    before, after = report.times
-    rows.append(("ms a window", *(f"{1000 * t.seconds / t.windows:.1f}" for t in (before, after))))
-    rows.append(("MiB of weights", *(f"{t.size_mib:.1f}" for t in (before, after))))
-    rows.append(("parameters", *(f"{t.parameters:,}" for t in (before, after))))
-    return rows

@@ -56,9 +56,10 @@ AIMS, AIMED, TOLERANCE = 4, 40, 0.03
 """How often a speed-up is aimed at, from what was measured on so many questions, until it is no
 further from what was asked for than by this share."""
 FEWEST_STEPS, BATCH_SIZE = 50, 16
-MANY_STEPS, LEARNING_RATE, LEARNING_RATE_OF_FEW = 500, 3e-4, 1e-4
-"""Of distillation: the higher rate won in 889 steps and did harm in 114; in between it was not
-measured."""
+MANY_STEPS, LEARNING_RATE, LEARNING_RATE_OF_FEW, WIDTH = 500, 3e-4, 1e-4, 384
+"""Of distillation, measured at this d_embedding: the higher rate won in 889 steps and did harm in
+114, in between it was not measured. Wider models take less, by the inverse of their width, as do
+the best rates of Adam in Yang et al. 2022 (Tensor Programs V)."""
 
 
 class Compressed(NamedTuple):
@@ -204,6 +205,7 @@ def compress(
         if n_training >= FEWEST_STEPS:
             what = f"distilled in {n_training} steps"
             rate = LEARNING_RATE if n_training >= MANY_STEPS else LEARNING_RATE_OF_FEW
+            rate *= min(1.0, WIDTH / Topology.of(model).shape.d_embedding)
             # the teacher reads all that is handed over before the first step
             taught = _some(questions["train"], n_training * BATCH_SIZE)
             tried, step = work.step(

@@ -64,3 +64,30 @@ class Compression(BaseModel):
     seed: int
     scored: int
     seconds: float
+
+    def table(self) -> list[tuple[str, str, str]]:
+        """What is said of both models: a name, and the value before and after."""
+        named = (("F1", "f1"), ("exact match", "exact"), ("F1, answerable", "HasAns_f1"),
+                 ("F1, unanswerable", "NoAns_f1"))  # fmt: skip
+        rows = []
+        for name, field in named:
+            one, two = getattr(self.before, field), getattr(self.after, field)
+            if one is not None:
+                rows.append((name, f"{one:.1f}", f"{two:.1f}"))
+        one, two = (1000 * each.seconds / each.windows for each in self.times)
+        rows.append(("ms a window", f"{one:.1f}", f"{two:.1f}"))
+        one, two = (each.size_mib for each in self.times)
+        rows.append(("MiB of weights", f"{one:.1f}", f"{two:.1f}"))
+        one, two = (each.parameters for each in self.times)
+        rows.append(("parameters", f"{one:,}", f"{two:,}"))
+        return rows
+
+    def __str__(self) -> str:
+        """The table, and how much faster, as text."""
+        rows = [("", "before", "after"), *self.table()]
+        lines = [f"{name:16} {one:>12} {two:>12}" for name, one, two in rows]
+        fast = self.times[1]
+        spread = f"{fast.speedup_low:.2f} to {fast.speedup_high:.2f}"
+        lines.append(f"{fast.speedup:.2f} times as fast ({spread} in {len(fast.rounds)} rounds)")
+        lines.append(f"{self.after.total} questions of {self.scored_on!r}")
+        return "\n".join(lines)

@@ -181,22 +181,23 @@ def _removals(
     weight = values.clamp(min=0).sqrt()[:, None] * (vectors.T @ weight)
     left = torch.arange(n_slices, device=weight.device)
     order, losses = [], []
-    while len(left):
-        rows = weight.T.reshape(n_slices, size, -1)[left]
-        blocks = inverse[: n_slices * size, : n_slices * size].reshape(n_slices, size, n_slices, -1)
-        alone = _losses(rows, blocks[left, :, left])
-        least = alone.sum(1).argsort()[: max(1, len(left) // _ROUNDS)]
-        gone = (left[least, None] * size + torch.arange(size).to(left)).flatten()
+    while n := len(left):
+        at = torch.arange(n, device=left.device)
+        blocks = inverse[: n * size, : n * size].reshape(n, size, n, size)[at, :, at]
+        alone = _losses(weight.T.reshape(n, size, -1), blocks)
+        least = alone.sum(1).argsort()[: max(1, n // _ROUNDS)]
+        gone = (least[:, None] * size + torch.arange(size).to(least)).flatten()
         together = inverse[gone][:, gone]
         # exact in this order: each with all before it gone
         order.append(left[least])
         losses.append(_losses(weight.T[gone][None], together[None]).view(-1, size).sum(1))
-        makes_up = torch.linalg.solve(together, inverse[gone])
-        weight -= weight[:, gone] @ makes_up[:, : n_slices * size]
-        inverse -= inverse[:, gone] @ makes_up
-        stay = torch.ones_like(left, dtype=torch.bool)
-        stay[least] = False
-        left = left[stay]
+        stay = torch.ones(len(inverse), dtype=torch.bool, device=left.device)
+        stay[gone] = False
+        makes_up = torch.linalg.solve(together, inverse[gone][:, stay])
+        inverse = inverse[stay][:, stay] - inverse[stay][:, gone] @ makes_up
+        stay = stay[: n * size]
+        weight = weight[:, stay] - weight[:, gone] @ makes_up[:, : int(stay.sum())]
+        left = left[stay[::size]]
     return torch.cat(order).cpu().numpy(), torch.cat(losses).cpu().numpy()
 
 

@@ -240,6 +240,9 @@ def test_a_killed_call_goes_on(
     assert card.data.pipeline_tag == "question-answering"
     assert f"| F1 | {report.before.f1:.1f} | {report.after.f1:.1f} |" in card.text
     assert card.text.count("\n| pruned to") == len(report.steps) - 1
+    printed = str(report).splitlines()
+    assert printed[1].split() == ["F1", f"{report.before.f1:.1f}", f"{report.after.f1:.1f}"]
+    assert printed[-2].startswith(f"{report.times[1].speedup:.2f} times as fast")
     assert {path.name for path in folder.iterdir()} >= {"config.json", "model.safetensors"}
     assert not (folder / "unfinished").exists()
     with pytest.raises(SettingsError, match="holds a model already"):
