@@ -58,7 +58,7 @@ coverage: $(STAMP) ## run all tests, then say which lines none has reached
 		$(RUN) -m pytest -n $(JOBS) --dist worksteal --cov --cov-report term
 
 test-slurm: $(STAMP) ## install and start Slurm here (root, Debian), run a small sweep through it
-	$(RUN) -m pip install --disable-pip-version-check -q 'snakemake-executor-plugin-slurm>=2.8,<3'
+	$(RUN) -m pip install -q --disable-pip-version-check 'snakemake-executor-plugin-slurm>=2.8,<3'
 	tests/slurm/run.sh $(abspath $(RUN)) -q -s
 
 lint: $(STAMP) ## ruff (notebooks too) and mypy
@@ -76,9 +76,9 @@ $(STAMP):
 		{ echo "qaprune needs Python 3.11 to 3.13; name one: make PYTHON=python3.11"; exit 1; }
 	@$(RUN) -c 'import pip; $(SUPPORTED)' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	@echo "==> [2/3] packages of requirements.lock (the first time: minutes)"
-	$(RUN) -m pip install --disable-pip-version-check -r requirements.lock
+	$(RUN) -m pip install -q --disable-pip-version-check -r requirements.lock
 	@echo "==> [3/3] qaprune itself"
-	$(RUN) -m pip install --disable-pip-version-check --no-deps -e .
+	$(RUN) -m pip install -q --disable-pip-version-check --no-deps -e .
 	@rm -f $(VENV)/.installed-*
 	@touch $@
 
@@ -88,7 +88,7 @@ $(BOOK_STAMP):
 		{ echo "qaprune needs Python 3.11 to 3.13; name one: make PYTHON=python3.11"; exit 1; }
 	@$(BOOK_RUN) -c 'import pip; $(SUPPORTED)' 2>/dev/null || $(PYTHON) -m venv --clear $(BOOK)
 	@echo "==> [2/2] packages of requirements-book.lock (the first time: about a minute)"
-	$(BOOK_RUN) -m pip install --disable-pip-version-check --no-deps -r requirements-book.lock
+	$(BOOK_RUN) -m pip install -q --disable-pip-version-check --no-deps -r requirements-book.lock
 	@rm -f $(BOOK)/.installed-*
 	@touch $@
 
