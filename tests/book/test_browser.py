@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from study import build
-from tests.book.small import FIGURE, SHOWN, WIDGETS, checkout, notebook
+from tests.book.small import FIGURE, ROOT, SHOWN, WIDGETS, checkout, notebook
 
 for module in ("papermill", "ipywidgets", "autoapi"):
     pytest.importorskip(module, reason=f"{module} is not installed: .[run,book]")
@@ -189,6 +189,15 @@ def test_widgets_move(book: Path, browser: Any) -> None:
     if tabs:
         tabs[1].click()
         assert "lm-mod-current" in tabs[1].get_attribute("class")
+
+
+def test_edit_links_lead_to_what_pages_are_made_of(book: Path) -> None:
+    begin, there = "https://github.com/qaprune/qaprune/edit/main/", set()
+    for page in pages_of(book):
+        links = _Links(page.read_text(encoding="utf-8")).links
+        there |= {link.removeprefix(begin) for link in links if link.startswith(begin)}
+    assert {"book/library.md", "notebooks/report/figure1.ipynb"} <= there
+    assert [name for name in there if not (ROOT / name).is_file()] == []
 
 
 class _Links(HTMLParser):
