@@ -204,8 +204,6 @@ def compress(
         n_training, checkpoints = work.training(n_training)
         if n_training >= FEWEST_STEPS:
             what = f"distilled in {n_training} steps"
-            rate = LEARNING_RATE if n_training >= MANY_STEPS else LEARNING_RATE_OF_FEW
-            rate *= min(1.0, WIDTH / Topology.of(model).shape.d_embedding)
             # the teacher reads all that is handed over before the first step
             taught = _some(questions["train"], n_training * BATCH_SIZE)
             tried, step = work.step(
@@ -213,7 +211,8 @@ def compress(
                 lambda: retrain(
                     small, taught, teacher=model, windows=windows, dropout=False,
                     epochs=1000, max_steps=n_training, batch_size=BATCH_SIZE,
-                    learning_rate=rate, seed=seed, folder=checkpoints,
+                    learning_rate=_learning_rate(n_training, Topology.of(model).shape.d_embedding),
+                    seed=seed, folder=checkpoints,
                 ),
                 judge,
             )  # fmt: skip
@@ -323,6 +322,12 @@ def _seconds(budget: str) -> float:
     if found is None:
         raise SettingsError(f'budget={budget!r} must be a time, such as "90s", "10min" or "2h"')
     return float(found[1]) * {"s": 1, "min": 60, "h": 3600}[found[2]]
+
+
+def _learning_rate(n_steps: int, d_embedding: int) -> float:
+    """Of distillation."""
+    rate = LEARNING_RATE if n_steps >= MANY_STEPS else LEARNING_RATE_OF_FEW
+    return rate * min(1.0, WIDTH / d_embedding)
 
 
 def _training_steps(n_passes: float, target: Target, n_questions: int) -> int:

@@ -71,6 +71,7 @@ def compress_figure(rows: pd.DataFrame) -> Drawing:
                 axes.annotate(f"{row['asked']}, {row['budget']}", at, **near)
         axes.axhline(0, color=style.BLACK, linewidth=0.8)
         axes.set(xlabel="speed-up (× unpruned)", ylabel="F1 points lost on dev questions")
+        axes.margins(0.12)  # words beside the outermost points
     caption = (
         f"What one call makes, {place_of(one)}: F1 lost on {one['n']:,.0f} dev questions, of "
         f"{one['unpruned_f1']:.1f}, against speed-up, median and range over rounds "

@@ -167,6 +167,16 @@ def test_as_many_steps_as_there_is_time_for(n_passes: float, n_questions: int) -
         assert n_passes < passes(1)
 
 
+@pytest.mark.parametrize(
+    ("n_steps", "d_embedding", "expected"),
+    [(500, 384, 3e-4), (499, 384, 1e-4), (500, 1024, 1.125e-4), (499, 768, 5e-5), (500, 96, 3e-4)],
+)
+def test_many_steps_take_a_higher_rate_and_wide_models_a_lower_one(
+    n_steps: int, d_embedding: int, expected: float
+) -> None:
+    assert module._learning_rate(n_steps, d_embedding) == pytest.approx(expected)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("became", ["better", "no other", "worse"])
 def test_distillation_stays_unless_it_does_harm(
