@@ -15,7 +15,7 @@ CARD = """---
 
 {{ "%.2f" % times[1].speedup }} times as fast as the model that it was pruned from ({{ "%.2f" %
 times[1].speedup_low }} to {{ "%.2f" % times[1].speedup_high }} in {{ times[1].rounds | length }} \
-rounds), at {{ "%.1f" % (before.f1 - after.f1) }} points of F1 lost.
+rounds), with an F1 of {{ "%.1f" % after.f1 }} where that has {{ "%.1f" % before.f1 }}.
 
 | | before | after |
 | --- | ---: | ---: |

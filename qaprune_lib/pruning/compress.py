@@ -50,6 +50,8 @@ LARGEST_STEP = 0.5
 """What one step of pruning leaves, at least, of the cost that the model has."""
 JUDGED, TIMED = 1000, 100
 """Held-out questions that steps are judged on, and timed ones."""
+FEWEST_JUDGES = 100
+"""Below which a step's F1 says little."""
 SCORED = 300
 """Training questions that slices are scored on."""
 AIMS, AIMED, TOLERANCE = 4, 40, 0.03
@@ -108,8 +110,8 @@ def compress(
         ModelError: packages for exporting are not installed.
 
     Warns:
-        QapruneWarning: the budget is too short even for pruning: how long that may take. Or the
-            result is slower than was asked for.
+        QapruneWarning: the budget is too short even for pruning: how long that may take. Or few
+            questions are held out, or the result is slower than was asked for.
 
     >>> from qaprune_lib import load_model, load_squad
     >>> model, squad = load_model("embedded-small", device="cpu"), load_squad("embedded")
@@ -174,6 +176,12 @@ def compress(
         to = _with_latencies(target, model, heldout, windows)
         check_target(to, model)
         small, first = work.step("unpruned", lambda: model, judge)
+        if len(heldout) < FEWEST_JUDGES:
+            warn(
+                f"F1 on {len(heldout)} held-out questions is uncertain by up to "
+                f"{100 / math.sqrt(len(heldout)):.0f} points, and says little of whether "
+                f"distillation helped: hold out {FEWEST_JUDGES} or more"
+            )
         steps, a_pass = [first], first.seconds / len(heldout)
         # both models' scores and, of an export, six ways to serve it
         to_come = a_pass * (2 * len(rows) + 6 * export * len(heldout))
