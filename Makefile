@@ -2,6 +2,7 @@
 PYTHON ?= python3
 JOBS ?= 2
 PROFILE ?= embedded
+CHROMIUM ?= chromium
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -17,7 +18,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help reproduce book links status test test-quick bench coverage test-slurm lint install lock clean
+.PHONY: help reproduce book pdf links status test test-quick bench coverage test-slurm lint install lock clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +30,16 @@ reproduce: $(STAMP) ## run the experiments on the generated corpus, then the boo
 
 book: $(BOOK_STAMP) ## the book alone, from the records in results/, without torch
 	$(BOOK_RUN) -m study book
+
+ONE := _build/pdf/_build/singlehtml
+PRINT := --headless --no-sandbox --disable-gpu --disable-background-networking \
+	--virtual-time-budget=120000 --no-pdf-header-footer
+
+pdf: book ## the book as one file, _build/html/qaprune.pdf, by Chromium (CHROMIUM=its command)
+	$(BOOK_RUN) -c 'from jupyter_book.cli.main import main; main()' build . \
+		--builder custom --custom-builder singlehtml --path-output _build/pdf
+	cp $(ONE)/book/intro.html $(ONE)/all.html # its links start there
+	$(CHROMIUM) $(PRINT) --print-to-pdf=_build/html/qaprune.pdf "file://$(CURDIR)/$(ONE)/all.html"
 
 links: book ## follow the book's links to other hosts
 	$(BOOK_RUN) -c 'from jupyter_book.cli.main import main; main()' build . \
