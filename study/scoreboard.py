@@ -68,20 +68,21 @@ def overview_html(judgements: Sequence[Judgement], page: str = "") -> str:
 
 
 def verdicts_by_profile(by_claim: Mapping[int, Sequence[Judgement]]) -> pd.DataFrame:
-    """One row a claim of `judge_each_profile`, one column a profile, with each verdict."""
+    """One row a claim of `judge_each_profile`, one column a profile that tests any."""
     rows = [
-        {"claim": str(number)} | {origin_of(vars(j)): _verdict(j) for j in judged if j.profile}
-        for number, judged in by_claim.items()
+        {"claim": str(number)} | {origin_of(vars(j)): _verdict(j) for j in judged}
+        for number, judged in _of_testing_profiles(by_claim).items()
     ]
     profiles = sorted({name for row in rows for name in row} - {"claim"}, reverse=True)
     return pd.DataFrame(rows, columns=["claim", *profiles])
 
 
 def verdict_counts(by_claim: Mapping[int, Sequence[Judgement]]) -> pd.DataFrame:
-    """How many claims got which verdict: on each profile apart, and on the best measured one."""
-    judged = [
-        (origin_of(vars(j)), j.verdict) for each in by_claim.values() for j in each if j.profile
-    ]
+    """How many claims got which verdict: on each profile that tests any, and on the best measured
+    one.
+    """
+    testing = _of_testing_profiles(by_claim).values()
+    judged = [(origin_of(vars(j)), j.verdict) for each in testing for j in each]
     judged += [
         (BEST_MEASURED, "not tested" if each[0].provenance == "embedded" else each[0].verdict)
         for each in by_claim.values()
@@ -90,6 +91,14 @@ def verdict_counts(by_claim: Mapping[int, Sequence[Judgement]]) -> pd.DataFrame:
     counts = frame.groupby(["place", "verdict"], sort=False).size().unstack(fill_value=0)
     counts = counts.reindex(columns=list(VERDICTS), fill_value=0)
     return counts.rename_axis("judged on").rename_axis(columns=None).reset_index()
+
+
+def _of_testing_profiles(
+    by_claim: Mapping[int, Sequence[Judgement]],
+) -> dict[int, list[Judgement]]:
+    every = [j for judged in by_claim.values() for j in judged]
+    testing = {j.profile for j in every if j.verdict != "not tested"}
+    return {n: [j for j in judged if j.profile in testing] for n, judged in by_claim.items()}
 
 
 def effect_text(finding: Finding) -> str:

@@ -118,6 +118,16 @@ def test_no_claim_on_two_profiles_is_shown_as_one(by_claim: ByClaim) -> None:
     ]
 
 
+def test_a_profile_that_tests_no_claim_is_not_shown(by_claim: ByClaim) -> None:
+    idle = {"profile": "idle", "provenance": "measured"}
+    with_idle = {
+        n: [*each, Judgement((), "It needs runs.", number=n, **idle)]  # type: ignore[arg-type]
+        for n, each in by_claim.items()
+    }
+    assert verdicts_by_profile(with_idle).equals(verdicts_by_profile(by_claim))
+    assert verdict_counts(with_idle).equals(verdict_counts(by_claim))
+
+
 def test_embedded_verdicts_never_look_like_measured_ones_nor_are_added(by_claim: ByClaim) -> None:
     embedded = [of_each[1] for of_each in by_claim.values()]
     assert {judgement.provenance for judgement in embedded} == {"embedded"}
