@@ -88,7 +88,6 @@ def test_a_speedup_is_aimed_at_until_it_is_measured(
 
     monkeypatch.setattr(module, "_time", a_fifth_slower)
     monkeypatch.setattr(module, "TOLERANCE", 0.1)  # one of few heads takes much of the time
-    monkeypatch.setattr(module, "TOLERANCE", 0.1)  # one of few heads is much of the time
     small, report = compressed(model, target=qp.Speedup(1.5, table=table))
     *aims, last, reported = asked
     assert aims
@@ -99,7 +98,7 @@ def test_a_speedup_is_aimed_at_until_it_is_measured(
 
 
 @pytest.mark.slow
-def test_a_speedup_out_of_reach_as_measured_is_aimed_at_so_often(
+def test_a_speedup_out_of_reach_as_measured_costs_no_more_than_it_gives(
     model: QuestionAnsweringModel, table: LatencyTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, asked = module._time, []
@@ -112,8 +111,9 @@ def test_a_speedup_out_of_reach_as_measured_is_aimed_at_so_often(
     monkeypatch.setattr(module, "_time", never)
     with pytest.warns(QapruneWarning, match="1.3 times the speed was asked for; 1.00 times is"):
         small, report = compressed(model, target=qp.Speedup(1.3, table=table))
-    assert len(asked) == module.AIMS + 1
-    assert Topology.of(small) == asked[-1]
+    assert 2 < len(asked) <= module.AIMS + 1
+    assert asked[1].macs(40) < asked[0].macs(40)  # more went, in vain
+    assert Topology.of(small) == asked[0] == asked[-1]
     assert report.times[1].speedup == 1.0
 
 
