@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -29,6 +30,7 @@ from transformers import (
 from qaprune_lib.cache import output_path, remove
 from qaprune_lib.errors import ModelError
 from qaprune_lib.models.architecture import ARCHITECTURES, PRUNED_PREFIX, Architecture
+from qaprune_lib.models.attention import AttentionInFloat32
 from qaprune_lib.models.encoder import Encoder
 from qaprune_lib.models.folder import replace_folder
 from qaprune_lib.models.heads import HEADS, Head, NaturalQuestionsHead, Task
@@ -155,7 +157,10 @@ class QuestionAnsweringModel(PreTrainedModel):
         """The forward pass, in the model's precision."""
         if self.compute_dtype == "float32":  # a caller's own autocast goes on
             return super().__call__(*inputs, **named)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with ExitStack() as precision:
+            precision.enter_context(torch.autocast(self.device.type, torch.bfloat16))
+            if self.device.type == "cpu" and torch.is_grad_enabled():
+                precision.enter_context(AttentionInFloat32())
             return super().__call__(*inputs, **named)
 
     def save_pretrained(  # type: ignore[override]
