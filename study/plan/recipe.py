@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator
 
 from study.plan.parameters import ComputeDtype, Count, Kind, NotNegative, Objective, Seed, Share
 from study.records.record import Word
 
 Multiples = list[NotNegative]
 Settings = dict[str, Any]
+
+
+def _known(compute_dtype: Any) -> Any:
+    """What "fastest" is on this machine: bfloat16 on a GPU or with AMX, else float32."""
+    if compute_dtype != "fastest":
+        return compute_dtype
+    import torch
+
+    is_fast = torch.cuda.is_available() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if is_fast else "float32"
 
 
 class WindowSizes(BaseModel, frozen=True, extra="forbid"):
@@ -42,7 +52,8 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
 
     Attributes:
         windows: sizes of windows.
-        compute_dtype: of models; the parameters of a stage may differ.
+        compute_dtype: of models; "fastest" is what this machine computes in fastest. The parameters
+            of a stage may differ.
         finetune: parameters of `Finetune`; a run for each of finetune_seeds.
         tuning: what `finetune` was chosen from by F1 on held-out questions: a run for each.
         curves: sparsity curves.
@@ -72,7 +83,7 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
     """
 
     windows: WindowSizes = WindowSizes()
-    compute_dtype: ComputeDtype = "float32"
+    compute_dtype: Annotated[ComputeDtype, BeforeValidator(_known)] = "float32"
     finetune: Settings = {}
     finetune_seeds: list[Seed] = Field(default=[0], min_length=1)
     tuning: list[Settings] = []

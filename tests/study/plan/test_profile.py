@@ -278,3 +278,21 @@ def test_files_that_are_not_there_are_named(read: Callable[..., Profile], files:
     content["data"]["squad2"] = {"source": f"{files}/squad"}
     with pytest.raises(DataError, match=r"squad: it must hold train\*\.json"):
         read(content)
+
+
+@pytest.mark.parametrize(
+    ("has_gpu", "has_amx", "expected"),
+    [(False, False, "float32"), (False, True, "bfloat16"), (True, False, "bfloat16")],
+)
+def test_the_fastest_precision_is_the_machines(
+    has_gpu: bool,
+    has_amx: bool,
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: has_gpu)
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: has_amx)
+    path = tmp_path / "p.yml"
+    path.write_text(json.dumps({**PROFILE, "compute_dtype": "fastest"}))
+    assert {run.compute_dtype for run in Planner(read_profile(path)).plan()} == {expected}
