@@ -265,17 +265,22 @@ class Evidence:
         return found
 
     def epoch_ratios(self, runs: Iterable[Record]) -> list[float]:
-        """Seconds a window of training over that of the fine-tuning, of runs on the same device."""
+        """Seconds a window of training over that of the fine-tuning.
+
+        Of runs by the same code on the same device.
+        """
 
         def seconds(run: Any) -> float:
             return float(run.metrics["training"]["seconds_per_step"]) / run.parameters["batch_size"]
 
         pairs = [(run, self.finetuning_of(run)) for run in runs]
         ratios = [
-            seconds(run) / seconds(before) for run, before in pairs if run.device == before.device
+            seconds(run) / seconds(before)
+            for run, before in pairs
+            if (run.device, run.commit) == (before.device, before.commit)
         ]
         if not ratios:
-            raise Lacking("needs gates that were trained on the device of the fine-tuning")
+            raise Lacking("needs gates that were trained on the fine-tuning's device and commit")
         return ratios
 
     def decoding_times(self) -> DecodingTimes:
