@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -158,19 +159,38 @@ def test_too_little_time_and_too_few_questions_are_warned_of(
 
 
 @pytest.mark.parametrize("n_questions", [1, 100, 10**6])
-@pytest.mark.parametrize("n_passes", [-5.0, 0.0, 300.0, 12345.6])
-def test_as_many_steps_as_there_is_time_for(n_passes: float, n_questions: int) -> None:
-    target = qp.MACs(0.25)
+@pytest.mark.parametrize("seconds", [-5.0, 0.0, 300.0, 12345.6])
+def test_as_many_steps_as_there_is_time_for(seconds: float, n_questions: int) -> None:
+    a_step, a_pass = 12.0, 0.5
 
-    def passes(n_steps: int) -> float:
-        seen = n_steps * module.BATCH_SIZE
-        return min(seen, n_questions) + 3 * target.share * seen
+    def took(n_steps: int) -> float:
+        return min(n_steps * module.BATCH_SIZE, n_questions) * a_pass + n_steps * a_step
 
-    n_steps = module._training_steps(n_passes, target, n_questions)
+    n_steps = module._training_steps(seconds, a_step, a_pass, n_questions)
     if n_steps > 0:
-        assert passes(n_steps) <= n_passes < passes(n_steps + 1)
+        assert took(n_steps) <= seconds < took(n_steps + 1)
     else:
-        assert n_passes < passes(1)
+        assert seconds < took(1)
+
+
+@pytest.mark.slow
+def test_a_step_is_timed_before_the_steps_are_counted(
+    model: QuestionAnsweringModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    real = module.retrain
+
+    def trained(small: QuestionAnsweringModel, rows: Dataset, **settings: Any) -> Any:
+        asked.append(settings["max_steps"])
+        made = real(small, rows, **{**settings, "max_steps": 2})
+        made.training_report = dataclasses.replace(made.training_report, seconds_per_step=30.0)
+        return made
+
+    monkeypatch.setattr(module, "retrain", trained)
+    compressed(model, budget="1h", **TOY_WINDOWS)
+    first, counted = asked
+    assert first == module.TRIED
+    assert 100 <= counted <= 120  # of 30 seconds each, in an hour
 
 
 @pytest.mark.parametrize(
@@ -190,6 +210,7 @@ def test_distillation_stays_unless_it_does_harm(
 ) -> None:
     helps = became == "better"
     monkeypatch.setattr(module, "FEWEST_STEPS", 1)
+    monkeypatch.setattr(module, "_seconds_a_step", lambda *_: 0.01)
     made: list[QuestionAnsweringModel] = []
 
     def trained(small: QuestionAnsweringModel, rows: Dataset, **settings: Any) -> Any:
@@ -287,6 +308,7 @@ def test_a_call_that_was_killed_while_it_distilled_goes_on_there(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "retrain", trained)
+    monkeypatch.setattr(module, "_seconds_a_step", lambda *_: 0.01)
     settings: dict[str, Any] = {**TOY_WINDOWS, "folder": tmp_path / "small"}
     with monkeypatch.context() as patch:
         patch.setattr(SpanTrainer, "log", dies)
