@@ -27,7 +27,7 @@ from study.plan.parameters import (
     StageParameters,
 )
 from study.plan.profile import Profile, read_profile
-from study.plan.recipe import Changes, Recipe
+from study.plan.recipe import Changes, Recipe, dtype_here
 from study.plan.subject import OperatingPoint, Stage, Subject, as_file, words
 from study.records.record import NAME, RUN, hash_of, record_files, run_id
 
@@ -153,7 +153,7 @@ class Planner:
         # a stage's own limits are of smoke size
         limits = {"max_steps", "questions", "max_questions"} & stage.model_fields.keys()
         common = {**dict.fromkeys(limits), **questions, **recipe.windows.model_dump()}
-        common |= {"source": questions["source"] or "-", "compute_dtype": recipe.compute_dtype}
+        common |= {"source": questions["source"] or "-", "compute_dtype": dtype_here(recipe)}
         common |= {"profile": self.profile.name, "provenance": self.profile.provenance}
         common |= {"name": name, "data": data, "results": self.results, "runs": self.runs}
         run = stage.checked({**common, **settings})

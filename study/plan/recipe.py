@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from study.plan.parameters import ComputeDtype, Count, Kind, NotNegative, Objective, Seed, Share
 from study.records.record import Word
 
 Multiples = list[NotNegative]
 Settings = dict[str, Any]
-
-
-def _known(compute_dtype: Any) -> Any:
-    """What "fastest" is on this machine: bfloat16 on a GPU or with AMX, else float32."""
-    if compute_dtype != "fastest":
-        return compute_dtype
-    import torch
-
-    is_fast = torch.cuda.is_available() or torch.cpu._is_amx_tile_supported()
-    return "bfloat16" if is_fast else "float32"
 
 
 class WindowSizes(BaseModel, frozen=True, extra="forbid"):
@@ -83,7 +73,7 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
     """
 
     windows: WindowSizes = WindowSizes()
-    compute_dtype: Annotated[ComputeDtype, BeforeValidator(_known)] = "float32"
+    compute_dtype: ComputeDtype | Literal["fastest"] = "float32"
     finetune: Settings = {}
     finetune_seeds: list[Seed] = Field(default=[0], min_length=1)
     tuning: list[Settings] = []
@@ -144,6 +134,16 @@ def changed(recipe: Recipe, *changes: Settings) -> Recipe:
         return Recipe.model_validate(content)
     except ValidationError as error:
         raise ValueError(f"a changed recipe: {explain(error)}") from None
+
+
+def dtype_here(recipe: Recipe) -> ComputeDtype:
+    """Of models, on this machine; the fastest is bfloat16 on a GPU or with AMX, else float32."""
+    if recipe.compute_dtype != "fastest":
+        return recipe.compute_dtype
+    import torch
+
+    is_fast = torch.cuda.is_available() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if is_fast else "float32"
 
 
 def explain(error: ValidationError) -> str:
